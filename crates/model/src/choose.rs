@@ -1,0 +1,1 @@
+//! Endpoint choice: which endpoints of a service port this node may send to.

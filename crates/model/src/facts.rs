@@ -1,0 +1,277 @@
+//! Facts: what the objects say, in our own words, before anything is decided.
+//!
+//! `source` lowers wire objects into these at once and keeps no wire object; values that cannot be read were left out and told as
+//! issues by then. One task owns `Facts`. Order of arrival means nothing: a slice may come before its Service.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::issue::Issue;
+use crate::names::{Family, NodePort, ObjectRef, Protocol, SecretName, ServiceName, SliceName, Text};
+use crate::route::{PathMatch, RouteOptions};
+
+pub type Labels = BTreeMap<Text, Text>;
+
+/// One change of the facts: the object as it is now, or `None` once it is gone.
+#[derive(Clone, Debug)]
+pub enum Change {
+    Service(ServiceName, Option<Service>),
+    Slice(SliceName, Option<Slice>),
+    Node(Text, Option<Node>),
+    Namespace(Text, Option<Namespace>),
+    Pod(PodName, Option<Pod>),
+    Ingress(IngressName, Option<Ingress>),
+    IngressClass(Text, Option<IngressClass>),
+    Secret(SecretName, Option<Secret>),
+    ConfigMap(ConfigMapName, Option<ConfigMap>),
+    ServiceCidr(Text, Option<Vec<IpNet>>),
+    ServiceImport(ServiceName, Option<ServiceImport>),
+    /// What lowering (or decoding) found wrong with an object; an empty list clears it.
+    Issues(ObjectRef, Vec<Issue>),
+}
+
+/// Everything known, by kind and name. Read by `resolve` alone.
+#[derive(Debug, Default)]
+pub struct Facts {
+    pub services: HashMap<ServiceName, Arc<Service>>,
+    /// By the Service that the slice belongs to; kept also while that Service is unknown.
+    pub slices: HashMap<ServiceName, BTreeMap<Text, Arc<Slice>>>,
+    /// Which Service each slice belongs to, so that a slice can move or go.
+    pub slice_owner: HashMap<SliceName, ServiceName>,
+    pub nodes: HashMap<Text, Arc<Node>>,
+    pub namespaces: HashMap<Text, Arc<Namespace>>,
+    pub pods: HashMap<PodName, Arc<Pod>>,
+    pub ingresses: HashMap<IngressName, Arc<Ingress>>,
+    pub ingress_classes: BTreeMap<Text, IngressClass>,
+    pub secrets: HashMap<SecretName, Arc<Secret>>,
+    pub config_maps: HashMap<ConfigMapName, Arc<ConfigMap>>,
+    pub service_cidrs: BTreeMap<Text, Vec<IpNet>>,
+    pub service_imports: HashMap<ServiceName, Arc<ServiceImport>>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    pub kind: ServiceKind,
+    /// At most one address of each family; empty for headless and ExternalName.
+    pub cluster_ips: Vec<IpAddr>,
+    pub ports: Vec<ServicePort>,
+    pub external_ips: Vec<IpAddr>,
+    /// Addresses of `status.loadBalancer.ingress` whose `ipMode` is VIP (or unset).
+    pub load_balancer_ips: Vec<IpAddr>,
+    /// `status.loadBalancer.ingress` as names see it: every address whatever its `ipMode`, and host names.
+    pub load_balancer_names: Vec<LoadBalancerName>,
+    /// Empty: everyone may come.
+    pub source_ranges: Vec<IpNet>,
+    pub internal_policy: TrafficPolicy,
+    pub external_policy: TrafficPolicy,
+    /// `sessionAffinity: ClientIP` with its time-out.
+    pub affinity: Option<Duration>,
+    pub health_check_node_port: Option<NodePort>,
+    /// Label `service.kubernetes.io/service-proxy-name`: another proxy's business if it differs from ours.
+    pub proxy_name: Option<Text>,
+    /// Label `service.kubernetes.io/headless` is present: no service proxy takes it.
+    pub headless_label: bool,
+    pub publish_not_ready: bool,
+    pub labels: Arc<Labels>,
+    /// The annotations that a decision reads (`rutter.dev/...`), nothing else.
+    pub annotations: Arc<Labels>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServiceKind {
+    /// ClusterIP, NodePort and LoadBalancer differ only in the fields that they fill.
+    ClusterIp,
+    /// `clusterIP: None`.
+    Headless,
+    /// The name as written, without the final dot. Text that is no host name (an address, say) is still kept: sinks differ.
+    ExternalName(Text),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoadBalancerName {
+    Ip(IpAddr),
+    Hostname(Text),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TrafficPolicy {
+    Cluster,
+    Local,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePort {
+    /// Empty for the unnamed port. Links to the slices' ports; the target port is never read for that.
+    pub name: Text,
+    pub protocol: Protocol,
+    pub port: u16,
+    pub node_port: Option<NodePort>,
+    pub app_protocol: Option<Text>,
+    /// As written, for ingress-nginx's habit of accepting it in a backend's port.
+    pub target_port: TargetPort,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetPort {
+    Number(u16),
+    Name(Text),
+}
+
+/// One EndpointSlice. Slices of address type FQDN are not facts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Slice {
+    /// Label `kubernetes.io/service-name`; slices without it are not facts.
+    pub service: ServiceName,
+    pub family: Family,
+    pub ports: Arc<[SlicePort]>,
+    pub endpoints: Arc<[Endpoint]>,
+    pub labels: Arc<Labels>,
+    /// Annotation `endpoints.kubernetes.io/last-change-trigger-time` in Unix milliseconds, for the programming-latency metric.
+    pub triggered_at_ms: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlicePort {
+    pub name: Text,
+    pub protocol: Protocol,
+    pub port: u16,
+}
+
+/// One endpoint of a slice, with its first address: the others are never used (as in kube-proxy).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    pub address: IpAddr,
+    pub ready: bool,
+    pub serving: bool,
+    pub terminating: bool,
+    pub hostname: Option<Text>,
+    pub node: Option<Text>,
+    pub zone: Option<Text>,
+    pub zone_hints: Hints,
+    pub node_hints: Hints,
+    /// The pod behind it, where `targetRef` names one.
+    pub pod: Option<Text>,
+}
+
+/// Names from `hints.forZones` or `hints.forNodes`; mostly none or one, hence a shared slice and no vector.
+pub type Hints = Option<Arc<[Text]>>;
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Node {
+    pub internal_ips: Vec<IpAddr>,
+    pub external_ips: Vec<IpAddr>,
+    pub pod_cidrs: Vec<IpNet>,
+    /// Label `topology.kubernetes.io/zone`, if not empty.
+    pub zone: Option<Text>,
+    /// The node is being deleted, or carries the taint `ToBeDeletedByClusterAutoscaler` (KEP-3836): healthz says so.
+    pub leaving: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Namespace {
+    pub labels: Arc<Labels>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PodName {
+    pub namespace: Text,
+    pub name: Text,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pod {
+    /// Empty once the pod has ended (Succeeded, Failed): its addresses may belong to another by then.
+    pub ips: Vec<IpAddr>,
+    pub labels: Arc<Labels>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IngressName {
+    pub namespace: Text,
+    pub name: Text,
+}
+
+/// One Ingress, its annotations already lowered to typed options.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ingress {
+    /// `spec.ingressClassName`.
+    pub class: Option<Text>,
+    /// Annotation `kubernetes.io/ingress.class`.
+    pub class_annotation: Option<Text>,
+    /// Unix seconds: of two claims to one path the older has it.
+    pub created_at_secs: u64,
+    pub default_backend: Option<IngressBackend>,
+    pub rules: Vec<IngressRule>,
+    pub tls: Vec<IngressTls>,
+    pub options: Arc<RouteOptions>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct IngressRule {
+    /// Lower case; `None` for every host. `*.` starts a wildcard of exactly one label.
+    pub host: Option<Text>,
+    pub paths: Vec<IngressPath>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct IngressPath {
+    pub path: PathMatch,
+    pub backend: IngressBackend,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IngressBackend {
+    Service {
+        name: Text,
+        port: BackendPort,
+    },
+    /// A resource backend, `group/Kind name`: nothing we serve, answered 404.
+    Resource(Text),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum BackendPort {
+    Number(u16),
+    Name(Text),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IngressTls {
+    pub hosts: Vec<Text>,
+    pub secret: Option<Text>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IngressClass {
+    pub controller: Text,
+    pub is_default: bool,
+}
+
+/// A Secret's values, decoded from base64. Only Secrets that something refers to become facts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Secret {
+    pub data: BTreeMap<Text, Arc<[u8]>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConfigMapName {
+    pub namespace: Text,
+    pub name: Text,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigMap {
+    pub data: BTreeMap<Text, Text>,
+}
+
+/// A Service imported from other clusters (KEP-1645).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceImport {
+    pub headless: bool,
+    pub ips: Vec<IpAddr>,
+    pub ports: Vec<ServicePort>,
+}

@@ -1,0 +1,105 @@
+//! NodeView: what this node does with a packet for a Service, decided to the last endpoint.
+//!
+//! One entry per Service and address family. Owns the shape only; `resolve` fills it, the modes of `proxy` read it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::facts::Node;
+use crate::names::{Family, NodePort, Protocol, Revision, ServiceName, Text};
+use crate::view::{Changed, View};
+
+#[derive(Clone, Debug, Default)]
+pub struct NodeView {
+    pub revision: Revision,
+    /// The Node object of this node; `None` while it is unknown.
+    pub node: Option<Arc<Node>>,
+    /// Addresses that belong to Services alone; one of them that no Service has is answered by nobody.
+    pub service_cidrs: Arc<[IpNet]>,
+    /// When `node` or `service_cidrs` last changed.
+    pub globals_at: Revision,
+    pub services: View<NodeKey, Arc<NodeService>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeKey {
+    pub service: ServiceName,
+    pub family: Family,
+}
+
+/// One Service as one family sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeService {
+    pub cluster_ip: IpAddr,
+    pub external_ips: Vec<IpAddr>,
+    pub load_balancer_ips: Vec<IpAddr>,
+    /// Who may come through `load_balancer_ips`, this family's ranges only; `None`: everyone.
+    pub source_ranges: Option<Vec<IpNet>>,
+    pub affinity: Option<Duration>,
+    /// Policy `Cluster` on the external addresses: the endpoint sees the node's address in place of the client's.
+    pub masquerade_external: bool,
+    pub ports: Vec<NodeServicePort>,
+    pub health_check: Option<HealthCheck>,
+    /// When the slices say that the cause of their newest change happened, in Unix milliseconds.
+    pub triggered_at_ms: Option<u64>,
+    /// Annotations that choose how to balance (`rutter.dev/balance`), for modes that can.
+    pub balance: Option<Text>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeServicePort {
+    pub name: Text,
+    pub protocol: Protocol,
+    pub port: u16,
+    pub node_port: Option<NodePort>,
+    /// For the cluster IP.
+    pub internal: Verdict,
+    /// For external IPs, load-balancer IPs and node ports, from outside.
+    pub external: Verdict,
+    /// The same addresses, from a pod of the cluster or the node itself: policy `Local` does not bind these.
+    pub external_from_inside: Verdict,
+    /// Every endpoint that serves, whatever policies and topology say: a UDP flow to any other is stale.
+    pub serving: Arc<[SocketAddr]>,
+}
+
+/// What happens to the first packet of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// To one of these, each with equal chance; never empty, sorted, each once.
+    To(Arc<[SocketAddr]>),
+    /// No endpoint anywhere: refused, so that the client knows at once.
+    Reject,
+    /// Policy `Local` and none here, though elsewhere: silence, so that a load balancer's late packet is tried again.
+    Drop,
+}
+
+/// `healthCheckNodePort`: an HTTP server that tells a load balancer how many endpoints are here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    pub port: NodePort,
+    /// Ready ones of this node; terminating ones do not count.
+    pub local_endpoints: usize,
+}
+
+// === impl NodeView ===
+
+impl NodeView {
+    /// The entries to look at again by one who applied `revision`.
+    pub fn since(&self, revision: Revision) -> Changed<NodeKey> {
+        if revision < self.globals_at { Changed::All } else { self.services.since(revision) }
+    }
+}
+
+// === impl Verdict ===
+
+impl Verdict {
+    pub fn endpoints(&self) -> &[SocketAddr] {
+        match self {
+            Verdict::To(endpoints) => endpoints,
+            Verdict::Reject | Verdict::Drop => &[],
+        }
+    }
+}
