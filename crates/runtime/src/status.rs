@@ -1,0 +1,122 @@
+//! Status pages: the small HTTP server behind `/healthz`, `/ready`, `/metrics` and the like.
+//!
+//! For pages that are ready at once and for few readers; never for users' traffic.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tracing::{debug, warn};
+
+use crate::drain::Drain;
+use crate::listen::{self, BindError, Share};
+
+/// How many connections a status server holds at once; more wait in the backlog.
+const MAX_CONNECTIONS: usize = 64;
+
+/// A probe that does not send its request within this time is let go.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What is asked: method, path without query, and query.
+pub struct Ask<'a> {
+    pub path: &'a str,
+    pub query: &'a str,
+}
+
+pub struct Page {
+    pub status: u16,
+    pub content_type: &'static str,
+    pub headers: Vec<(&'static str, String)>,
+    pub body: Bytes,
+}
+
+/// Gives the page for a request, or `None` for 404.
+pub type Pages = Arc<dyn Fn(&Ask<'_>) -> Option<Page> + Send + Sync>;
+
+impl Page {
+    pub fn text(status: u16, body: impl Into<Bytes>) -> Self {
+        Self { status, content_type: "text/plain; charset=utf-8", headers: Vec::new(), body: body.into() }
+    }
+
+    pub fn json(status: u16, body: impl Into<Bytes>) -> Self {
+        Self { content_type: "application/json", ..Self::text(status, body) }
+    }
+
+    /// A registry's families in the type that Prometheus asks for.
+    pub fn metrics(registry: &crate::Registry) -> Self {
+        Self { content_type: "text/plain; version=0.0.4; charset=utf-8", ..Self::text(200, registry.render()) }
+    }
+
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: String) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+}
+
+/// Binds `address` and serves `pages` on a task of its own until `drain` starts. Gives the address that was really bound.
+pub fn serve(address: SocketAddr, pages: Pages, drain: Drain) -> Result<SocketAddr, BindError> {
+    let failed = |source| BindError { protocol: "tcp", address, source };
+    let listener = TcpListener::from_std(listen::tcp(address, Share::No)?).map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    tokio::spawn(accept(listener, pages, drain));
+    Ok(bound)
+}
+
+async fn accept(listener: TcpListener, pages: Pages, drain: Drain) {
+    let free = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let next = async {
+            let permit = free.clone().acquire_owned().await.expect("BUG: the semaphore was closed");
+            listener.accept().await.map(|(stream, _)| (stream, permit))
+        };
+        let next = tokio::select! {
+            next = next => next,
+            () = drain.started() => return,
+        };
+        let (stream, permit) = match next {
+            Ok(next) => next,
+            Err(error) => {
+                // Out of file descriptors, mostly: trying again at once would only burn the core.
+                warn!(%error, "status server could not accept");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let pages = pages.clone();
+        tokio::spawn(async move {
+            let service = service_fn(move |request| answer(request, pages.clone()));
+            let connection = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_TIMEOUT)
+                .serve_connection(TokioIo::new(stream), service);
+            if let Err(error) = connection.await {
+                debug!(%error, "status connection ended");
+            }
+            drop(permit);
+        });
+    }
+}
+
+async fn answer(request: Request<Incoming>, pages: Pages) -> Result<Response<Full<Bytes>>, Infallible> {
+    let uri = request.uri();
+    let ask = Ask { path: uri.path(), query: uri.query().unwrap_or("") };
+    let page = pages(&ask).unwrap_or_else(|| Page::text(404, "404 page not found\n"));
+    let mut response = Response::builder().status(page.status).header("content-type", page.content_type);
+    for (name, value) in page.headers {
+        response = response.header(name, value);
+    }
+    Ok(response.body(Full::new(page.body)).unwrap_or_else(|error| {
+        warn!(%error, "a status page could not be sent");
+        Response::new(Full::new(Bytes::new()))
+    }))
+}
