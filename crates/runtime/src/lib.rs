@@ -9,6 +9,7 @@ pub mod log;
 pub mod metrics;
 pub mod ready;
 pub mod status;
+pub mod time;
 pub mod tls;
 
 pub use backoff::Backoff;

@@ -1,1 +1,29 @@
-fn main() {}
+//! Rutter: Kubernetes service networking in one binary.
+//!
+//! This crate holds flags, wiring and signals; it holds no rule of its own. `flags` says what can be typed, `commands` has one room
+//! per subcommand, `app` starts the parts and connects them.
+
+mod app;
+mod commands;
+mod echo;
+mod flags;
+
+use std::process::ExitCode;
+
+/// Bad usage or configuration (sysexits.h EX_USAGE).
+const EXIT_USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    let command = match flags::parse(std::env::args_os()) {
+        Ok(command) => command,
+        Err(stop) => return stop,
+    };
+    match commands::run(command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // `{:#}`: the whole chain of causes in one line.
+            eprintln!("rutter: {error:#}");
+            if error.is::<flags::Usage>() { ExitCode::from(EXIT_USAGE) } else { ExitCode::FAILURE }
+        }
+    }
+}
