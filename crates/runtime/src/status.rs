@@ -3,7 +3,11 @@
 //! For pages that are ready at once and for few readers; never for users' traffic.
 
 use std::convert::Infallible;
+use std::future::{Future, ready};
+use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +17,8 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
@@ -26,7 +31,7 @@ const MAX_CONNECTIONS: usize = 64;
 /// A probe that does not send its request within this time is let go.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What is asked: method, path without query, and query.
+/// What is asked: the path without the query, and the query as it came.
 pub struct Ask<'a> {
     pub path: &'a str,
     pub query: &'a str,
@@ -41,6 +46,16 @@ pub struct Page {
 
 /// Gives the page for a request, or `None` for 404.
 pub type Pages = Arc<dyn Fn(&Ask<'_>) -> Option<Page> + Send + Sync>;
+
+/// The same for pages that have to be asked for elsewhere first.
+pub type SlowPages = Arc<dyn Fn(&Ask<'_>) -> SlowPage + Send + Sync>;
+pub type SlowPage = Pin<Box<dyn Future<Output = Option<Page>> + Send>>;
+
+/// What `accept` needs of a listener.
+trait Listen: Send + 'static {
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
 
 impl Page {
     pub fn text(status: u16, body: impl Into<Bytes>) -> Self {
@@ -68,16 +83,54 @@ pub fn serve(address: SocketAddr, pages: Pages, drain: Drain) -> Result<SocketAd
     let failed = |source| BindError { protocol: "tcp", address, source };
     let listener = TcpListener::from_std(listen::tcp(address, Share::No)?).map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
+    let pages: SlowPages = Arc::new(move |ask| Box::pin(ready(pages(ask))));
     tokio::spawn(accept(listener, pages, drain));
     Ok(bound)
 }
 
-async fn accept(listener: TcpListener, pages: Pages, drain: Drain) {
+/// Serves `pages` on the Unix socket `path`, for its owner alone, until `drain` starts. A socket that a killed process left there is
+/// taken over; one that somebody listens on is not.
+///
+/// # Errors
+/// `AddrInUse` if a living process has the socket; else what the file system says.
+pub async fn serve_unix(path: &Path, pages: SlowPages, drain: Drain) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    if UnixStream::connect(path).await.is_ok() {
+        return Err(io::ErrorKind::AddrInUse.into());
+    }
+    let _ = std::fs::remove_file(path);
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    let path = path.to_path_buf();
+    tokio::spawn(async move {
+        accept(listener, pages, drain).await;
+        let _ = std::fs::remove_file(path);
+    });
+    Ok(())
+}
+
+impl Listen for TcpListener {
+    type Stream = tokio::net::TcpStream;
+
+    async fn accept(&self) -> io::Result<Self::Stream> {
+        TcpListener::accept(self).await.map(|(stream, _)| stream)
+    }
+}
+
+impl Listen for UnixListener {
+    type Stream = UnixStream;
+
+    async fn accept(&self) -> io::Result<Self::Stream> {
+        UnixListener::accept(self).await.map(|(stream, _)| stream)
+    }
+}
+
+async fn accept(listener: impl Listen, pages: SlowPages, drain: Drain) {
     let free = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let next = async {
             let permit = free.clone().acquire_owned().await.expect("BUG: the semaphore was closed");
-            listener.accept().await.map(|(stream, _)| (stream, permit))
+            listener.accept().await.map(|stream| (stream, permit))
         };
         let next = tokio::select! {
             next = next => next,
@@ -107,10 +160,10 @@ async fn accept(listener: TcpListener, pages: Pages, drain: Drain) {
     }
 }
 
-async fn answer(request: Request<Incoming>, pages: Pages) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(request: Request<Incoming>, pages: SlowPages) -> Result<Response<Full<Bytes>>, Infallible> {
     let uri = request.uri();
     let ask = Ask { path: uri.path(), query: uri.query().unwrap_or("") };
-    let page = pages(&ask).unwrap_or_else(|| Page::text(404, "404 page not found\n"));
+    let page = pages(&ask).await.unwrap_or_else(|| Page::text(404, "404 page not found\n"));
     let mut response = Response::builder().status(page.status).header("content-type", page.content_type);
     for (name, value) in page.headers {
         response = response.header(name, value);
