@@ -40,6 +40,9 @@ pub struct Facts {
     pub services: HashMap<ServiceName, Arc<Service>>,
     /// By the Service that the slice belongs to; kept also while that Service is unknown.
     pub slices: HashMap<ServiceName, BTreeMap<Text, Arc<Slice>>>,
+    /// Slices of other clusters (label `multicluster.kubernetes.io/service-name`), by the ServiceImport that they belong to.
+    /// One that also has the label `kubernetes.io/service-name` is among `slices` too.
+    pub imported_slices: HashMap<ServiceName, BTreeMap<Text, Arc<Slice>>>,
     /// Which Service each slice belongs to, so that a slice can move or go.
     pub slice_owner: HashMap<SliceName, ServiceName>,
     pub nodes: HashMap<Text, Arc<Node>>,
@@ -124,7 +127,8 @@ pub enum TargetPort {
 /// One EndpointSlice. Slices of address type FQDN are not facts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Slice {
-    /// Label `kubernetes.io/service-name`; slices without it are not facts.
+    /// Label `kubernetes.io/service-name`, or for a slice of another cluster that has only it,
+    /// `multicluster.kubernetes.io/service-name`; slices without either are not facts. `labels` has to hold these labels too.
     pub service: ServiceName,
     pub family: Family,
     pub ports: Arc<[SlicePort]>,
@@ -274,4 +278,13 @@ pub struct ServiceImport {
     pub headless: bool,
     pub ips: Vec<IpAddr>,
     pub ports: Vec<ServicePort>,
+}
+
+// === impl Facts ===
+
+impl Facts {
+    /// The slices of one Service, by name.
+    pub fn slices_of(&self, service: &ServiceName) -> impl Iterator<Item = &Slice> {
+        self.slices.get(service).into_iter().flat_map(|slices| slices.values().map(|slice| &**slice))
+    }
 }

@@ -34,7 +34,7 @@ pub enum Listener {
 }
 
 /// Which host names; lower case. An exact one wins over a wildcard, a wildcard over `Any`; there is no falling through.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HostPattern {
     Exact(Text),
     /// `*.` and this suffix: for Ingress exactly one label more.

@@ -87,6 +87,16 @@ impl<K: Eq + Hash + Clone, V> View<K, V> {
         was_there
     }
 
+    /// Writes the entry, or removes it if there is no value any more.
+    pub fn put(&mut self, revision: Revision, key: K, value: Option<V>) {
+        match value {
+            Some(value) => self.insert(revision, key, value),
+            None => {
+                self.remove(revision, &key);
+            }
+        }
+    }
+
     /// The keys that changed after `revision`.
     pub fn since(&self, revision: Revision) -> Changed<K> {
         if revision < self.older.after {
