@@ -9,6 +9,9 @@ pub struct CommonLog(pub SystemTime);
 /// `2026-11-24T18:14:20Z`, as Kubernetes writes it (RFC 3339).
 pub struct Rfc3339(pub SystemTime);
 
+/// `2026-11-24T18:14:20.000000001Z`, as container logs have it.
+pub struct Rfc3339Nanos(pub SystemTime);
+
 struct Civil {
     year: i64,
     month: u8,
@@ -32,6 +35,14 @@ impl fmt::Display for Rfc3339 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Civil { year, month, day, hour, minute, second } = Civil::of(self.0);
         write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    }
+}
+
+impl fmt::Display for Rfc3339Nanos {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Civil { year, month, day, hour, minute, second } = Civil::of(self.0);
+        let nanos = self.0.duration_since(UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanos:09}Z")
     }
 }
 
