@@ -1,0 +1,222 @@
+//! Single requests: how they are made, and how an answer becomes a kind or an error.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use api::{Encoding, Kind, List, Object, Status};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
+use hyper::http::{Method, Request, Response, StatusCode, header};
+use kube_client::client::Body;
+use kube_client::config::{KubeConfigOptions, Kubeconfig};
+use serde_json::Value;
+use tokio::time::timeout;
+
+use crate::scope::{Scope, escape};
+use crate::{Error, Occurrence};
+
+/// Longer than the server's own limit of 60 s for requests that are no watch.
+const ANSWER_WITHIN: Duration = Duration::from_secs(70);
+/// A page holds at most 500 objects and few are above a megabyte.
+const MAX_BODY_BYTES: usize = 512 << 20;
+const MAX_ERROR_BYTES: usize = 64 << 10;
+
+/// A connection to one API server, cheap to clone.
+#[derive(Clone)]
+pub struct Client {
+    inner: kube_client::Client,
+    namespace: String,
+}
+
+/// Where the server and our credentials are told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    Kubeconfig(PathBuf),
+    /// The environment and the service account of a Pod.
+    InCluster,
+}
+
+// === impl Client ===
+
+impl Client {
+    /// Reads the credentials; sends nothing yet. Call inside a tokio runtime, after TLS has been installed (`runtime::tls`).
+    ///
+    /// # Errors
+    /// [`Error::Credentials`] when they are missing or cannot be understood.
+    pub async fn connect(origin: &Origin) -> Result<Client, Error> {
+        let refuse = |reason: String| Error::Credentials { origin: origin.to_string(), reason };
+        let mut config = match origin {
+            Origin::Kubeconfig(path) => {
+                let file = Kubeconfig::read_from(path).map_err(|error| refuse(chain(&error)))?;
+                let options = KubeConfigOptions::default();
+                let config = kube_client::Config::from_custom_kubeconfig(file, &options).await;
+                config.map_err(|error| refuse(chain(&error)))?
+            }
+            Origin::InCluster => kube_client::Config::incluster().map_err(|error| refuse(chain(&error)))?,
+        };
+        // Retries are ours: `follow` knows what it has and what it may skip.
+        config.default_retry = false;
+        let namespace = config.default_namespace.clone();
+        let inner = kube_client::Client::try_from(config).map_err(|error| refuse(chain(&error)))?;
+        Ok(Client { inner, namespace })
+    }
+
+    /// The namespace that the credentials name as their own.
+    pub fn default_namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Reads one object.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with code 404 when there is none.
+    pub async fn get<K: Object>(&self, namespace: &str, name: &str) -> Result<K, Error> {
+        let path = format!("{}/{}", K::KIND.path(Some(namespace)), escape(name));
+        self.object(Method::GET, &path, &K::KIND, None).await
+    }
+
+    /// Creates one object and returns it as the server completed it.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] says why not; 409 when it exists.
+    pub async fn create<K: Object>(&self, namespace: &str, object: &Value) -> Result<K, Error> {
+        let body = ("application/json", object.to_string());
+        self.object(Method::POST, &K::KIND.path(Some(namespace)), &K::KIND, Some(body)).await
+    }
+
+    /// Applies a JSON merge patch (RFC 7386) to an object, or to its `status` or another `subresource`. With a
+    /// `metadata.resourceVersion` in the patch the server takes it only if nobody else wrote in between.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], see [`Error::is_conflict`].
+    pub async fn patch<K: Object>(&self, namespace: &str, name: &str, subresource: Option<&str>, patch: &Value) -> Result<K, Error> {
+        let mut path = format!("{}/{}", K::KIND.path(Some(namespace)), escape(name));
+        if let Some(subresource) = subresource {
+            path.push('/');
+            path.push_str(subresource);
+        }
+        let body = ("application/merge-patch+json", patch.to_string());
+        self.object(Method::PATCH, &path, &K::KIND, Some(body)).await
+    }
+
+    /// Writes an Event about an object.
+    ///
+    /// # Errors
+    /// As for every write. Nobody should wait for an Event or retry it for long.
+    pub async fn record(&self, occurrence: &Occurrence<'_>) -> Result<(), Error> {
+        let (path, body) = (occurrence.path(), occurrence.body().to_string());
+        self.collect(self.send(Method::POST, &path, "application/json", Some(("application/json", body))).await?).await?;
+        Ok(())
+    }
+
+    /// One page of a list; `continue_token` is empty for the first. A `limit` of 0 asks for everything at once.
+    pub(crate) async fn page<K: Object>(&self, scope: &Scope, limit: u32, continue_token: &str) -> Result<List<K>, Error> {
+        let mut path = K::KIND.path(scope.namespace.as_deref());
+        path.push_str(&format!("?limit={limit}{}", scope.query()));
+        if !continue_token.is_empty() {
+            path.push_str("&continue=");
+            path.push_str(&escape(continue_token));
+        }
+        let (encoding, body) = self.collect(self.send(Method::GET, &path, accept(&K::KIND), None).await?).await?;
+        Ok(List::decode(encoding, &body)?)
+    }
+
+    /// Opens a watch from `version` on. The server ends it after `seconds`.
+    pub(crate) async fn watch<K: Object>(&self, scope: &Scope, version: &str, seconds: u64) -> Result<(Encoding, Body), Error> {
+        let mut path = K::KIND.path(scope.namespace.as_deref());
+        path.push_str(&format!("?watch=true&allowWatchBookmarks=true&timeoutSeconds={seconds}&resourceVersion={}", escape(version)));
+        path.push_str(&scope.query());
+        let response = self.send(Method::GET, &path, accept(&K::KIND), None).await?;
+        Ok((encoding_of(&response)?, response.into_body()))
+    }
+
+    async fn object<K: Object>(&self, method: Method, path: &str, kind: &Kind, body: Option<(&'static str, String)>) -> Result<K, Error> {
+        let (encoding, body) = self.collect(self.send(method, path, accept(kind), body).await?).await?;
+        Ok(K::decode(encoding, &body)?)
+    }
+
+    /// Sends a request and turns every answer that is no success into an error.
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        accept: &'static str,
+        body: Option<(&'static str, String)>,
+    ) -> Result<Response<Body>, Error> {
+        let mut request = Request::builder().method(method).uri(path).header(header::ACCEPT, accept);
+        let body = match body {
+            None => Body::empty(),
+            Some((content_type, text)) => {
+                request = request.header(header::CONTENT_TYPE, content_type);
+                Body::from(text.into_bytes())
+            }
+        };
+        let request = request.body(body).map_err(|error| Error::Unreadable(error.to_string()))?;
+        let response = timeout(ANSWER_WITHIN, self.inner.send(request)).await;
+        let response = response.map_err(|_| Error::Timeout(ANSWER_WITHIN))?.map_err(|error| Error::Transport(chain(&error)))?;
+        if response.status().is_success() { Ok(response) } else { Err(refusal(response).await) }
+    }
+
+    async fn collect(&self, response: Response<Body>) -> Result<(Encoding, Bytes), Error> {
+        let encoding = encoding_of(&response)?;
+        let body = timeout(ANSWER_WITHIN, Limited::new(response.into_body(), MAX_BODY_BYTES).collect()).await;
+        let body = body.map_err(|_| Error::Timeout(ANSWER_WITHIN))?.map_err(|error| Error::Transport(error.to_string()))?;
+        Ok((encoding, body.to_bytes()))
+    }
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Origin::Kubeconfig(path) => write!(f, "kubeconfig {}", path.display()),
+            Origin::InCluster => f.write_str("in-cluster credentials"),
+        }
+    }
+}
+
+/// Servers without protobuf for a kind answer in JSON; the answer's own Content-Type decides how it is read.
+fn accept(kind: &Kind) -> &'static str {
+    if kind.protobuf { "application/vnd.kubernetes.protobuf,application/json" } else { "application/json" }
+}
+
+fn encoding_of(response: &Response<Body>) -> Result<Encoding, Error> {
+    let content_type = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    Encoding::of_content_type(content_type)
+        .ok_or_else(|| Error::Unreadable(format!("Content-Type {content_type:?} is neither JSON nor Kubernetes protobuf")))
+}
+
+/// The `Status` in the body; of a proxy or of flow control, whose bodies are text, as much as fits one line.
+async fn refusal(response: Response<Body>) -> Error {
+    let code = response.status();
+    let seconds = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    let encoding = encoding_of(&response);
+    let body = timeout(ANSWER_WITHIN, Limited::new(response.into_body(), MAX_ERROR_BYTES).collect()).await;
+    let body = body.ok().and_then(Result::ok).map(|body| body.to_bytes()).unwrap_or_default();
+    let mut status = encoding.ok().and_then(|encoding| Status::decode(encoding, &body).ok()).unwrap_or_default();
+    status.code = i32::from(code.as_u16());
+    if status.message.is_empty() && status.reason.is_empty() {
+        let text = String::from_utf8_lossy(&body);
+        let line: String = text.lines().next().unwrap_or("").chars().take(200).collect();
+        status.message = if line.is_empty() { reason_of(code).into() } else { line.into() };
+    }
+    Error::Refused { status: Box::new(status), retry_after: seconds.map(Duration::from_secs) }
+}
+
+fn reason_of(code: StatusCode) -> &'static str {
+    code.canonical_reason().unwrap_or("no reason given")
+}
+
+/// An error with its causes, since the outermost often says no more than "service error".
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let cause = error.to_string();
+        if !text.ends_with(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+        source = error.source();
+    }
+    text
+}
