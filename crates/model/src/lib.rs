@@ -18,6 +18,9 @@ pub mod resolve;
 pub mod route;
 pub mod view;
 
+#[cfg(test)]
+mod testing;
+
 pub use facts::{Change, Facts};
 pub use issue::{Issue, Issues, Reason};
 pub use name::NameView;

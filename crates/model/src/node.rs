@@ -91,6 +91,21 @@ impl NodeView {
     pub fn since(&self, revision: Revision) -> Changed<NodeKey> {
         if revision < self.globals_at { Changed::All } else { self.services.since(revision) }
     }
+
+    /// The node's address of one family that counts as *the* node's: the first internal one, else the first external one
+    /// (kube-proxy's `GetNodeHostIPs`).
+    pub fn node_ip(&self, family: Family) -> Option<IpAddr> {
+        let node = self.node.as_deref()?;
+        node.internal_ips.iter().chain(&node.external_ips).copied().find(|ip| Family::of(*ip) == family)
+    }
+
+    /// Whether packets that this node sends to a load-balancer address of the service, and that therefore may carry that very
+    /// address as their source, pass its source ranges: they do where a range covers the node.
+    pub fn reaches_own_load_balancer(&self, service: &NodeService) -> bool {
+        let Some(ranges) = &service.source_ranges else { return true };
+        let node_ip = self.node_ip(Family::of(service.cluster_ip));
+        node_ip.is_some_and(|ip| ranges.iter().any(|range| range.contains(&ip)))
+    }
 }
 
 // === impl Verdict ===

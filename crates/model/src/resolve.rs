@@ -165,3 +165,6 @@ impl Model {
         &self.config
     }
 }
+
+#[cfg(test)]
+mod tests;

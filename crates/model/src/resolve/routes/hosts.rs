@@ -54,7 +54,7 @@ pub(super) fn host<'a>(
         let object = name.object();
         for (field, path, backend) in paths(pattern, ingress) {
             if let Some(owner) = taken.get(&claimed(path)) {
-                let message = format!("{} of host {} belongs to {owner}, which is older", describe(path), describe_host(pattern));
+                let message = format!("{} of host {} belongs to {owner}, which comes first", describe(path), describe_host(pattern));
                 told.push((object.clone(), Issue::new(field, Reason::Conflict, message)));
                 continue;
             }
@@ -64,7 +64,7 @@ pub(super) fn host<'a>(
         if let Some(backend) = &ingress.default_backend {
             if let Some(Route { origin, .. }) = host.default_backend.as_deref() {
                 let message =
-                    format!("the default backend of host {} is that of {}, which is older", describe_host(pattern), origin.object);
+                    format!("the default backend of host {} is that of {}, which comes first", describe_host(pattern), origin.object);
                 told.push((object.clone(), Issue::new("spec.defaultBackend", Reason::Conflict, message)));
             } else {
                 let path = PathMatch::Prefix("/".into());
