@@ -153,3 +153,6 @@ fn set(field: &mut Box<str>, default: &str) {
         *field = default.into();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -61,6 +61,7 @@ enum Text<'a> {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct Head<'a> {
     #[serde(borrow, rename = "apiVersion", default)]
     api_version: Option<Cow<'a, str>>,
@@ -265,3 +266,6 @@ impl fmt::Display for Place {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,3 +59,6 @@ impl<K: Object> List<K> {
         Ok(list)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -220,3 +220,6 @@ pub(crate) fn open(bytes: &[u8]) -> Result<Envelope<'_>, Fault> {
     }
     Ok(envelope)
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -244,3 +244,6 @@ impl<'a> Parser<'a> {
         self.rest.trim_start().is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -304,3 +304,6 @@ impl<V: Default + Field> Field for Map<V> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -208,3 +208,6 @@ fn meta_of(object: &[u8]) -> Result<ObjectMeta, Fault> {
     }
     Ok(meta)
 }
+
+#[cfg(test)]
+mod tests;
