@@ -23,5 +23,6 @@ pub use error::Error;
 pub use event::{EventType, Occurrence, Subject};
 pub use follow::{Absence, Event, Key, Pace, follow};
 pub use freshness::Freshness;
+pub use hyper::Method;
 pub use request::{Client, Origin};
 pub use scope::Scope;

@@ -39,7 +39,7 @@ pub enum Origin {
 // === impl Client ===
 
 impl Client {
-    /// Reads the credentials; sends nothing yet. Call inside a tokio runtime, after TLS has been installed (`runtime::tls`).
+    /// Reads the credentials; sends nothing yet. Call inside a tokio runtime, after TLS has been installed (`runtime::tls::install_provider`).
     ///
     /// # Errors
     /// [`Error::Credentials`] when they are missing or cannot be understood.
@@ -97,6 +97,16 @@ impl Client {
         }
         let body = ("application/merge-patch+json", patch.to_string());
         self.object(Method::PATCH, &path, &K::KIND, Some(body)).await
+    }
+
+    /// Sends any request and reads the JSON that comes back: for kinds known at run time, whole objects, and verbs of their own.
+    ///
+    /// # Errors
+    /// As for every write.
+    pub async fn call(&self, method: Method, path: &str, body: Option<(&'static str, &Value)>) -> Result<Value, Error> {
+        let body = body.map(|(content_type, value)| (content_type, value.to_string()));
+        let (_, body) = self.collect(self.send(method, path, "application/json", body).await?).await?;
+        serde_json::from_slice(&body).map_err(|error| Error::Unreadable(error.to_string()))
     }
 
     /// Writes an Event about an object.

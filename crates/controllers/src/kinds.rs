@@ -1,29 +1,54 @@
 //! The kinds that controllers read and write, and the shape of their collections.
 
+use std::sync::Arc;
+
 use api::Kind;
+use client::{Client, Freshness, Pace, Scope};
+use serde_json::Value;
+use tokio::sync::mpsc::Sender;
 
-const fn core(kind: &'static str, plural: &'static str, namespaced: bool) -> Kind {
-    Kind { group: "", version: "v1", kind, plural, namespaced, protobuf: false }
+use crate::whole::{Which, Whole};
+
+/// Each kind by its name in constants and the name of its [`Which`].
+macro_rules! kinds {
+    ($($constant:ident, $which:ident, $group:literal, $kind:literal, $plural:literal, namespaced: $namespaced:literal;)*) => {
+        $(
+        pub static $constant: Kind = $which::KIND;
+
+        #[derive(Debug)]
+        pub struct $which;
+
+        impl Which for $which {
+            // JSON, since whole objects are read.
+            const KIND: Kind = Kind { group: $group, version: "v1", kind: $kind, plural: $plural, namespaced: $namespaced, protobuf: false };
+        }
+        )*
+
+        /// Follows the objects of `kind` until the receiver of `events` is gone.
+        pub(crate) async fn follow(kind: &'static Kind, client: Client, events: Sender<client::Event<Arc<Value>>>) {
+            let (scope, pace, freshness) = (Scope::default(), Pace::default(), Freshness::default());
+            $(if *kind == $which::KIND {
+                return client::follow(client, scope, pace, freshness, |whole: Whole<$which>| whole.value, events).await;
+            })*
+        }
+    };
 }
 
-const fn named(group: &'static str, kind: &'static str, plural: &'static str) -> Kind {
-    Kind { group, version: "v1", kind, plural, namespaced: true, protobuf: false }
+kinds! {
+    POD, Pod, "", "Pod", "pods", namespaced: true;
+    NODE, Node, "", "Node", "nodes", namespaced: false;
+    SERVICE, Service, "", "Service", "services", namespaced: true;
+    ENDPOINTS, Endpoints, "", "Endpoints", "endpoints", namespaced: true;
+    NAMESPACE, Namespace, "", "Namespace", "namespaces", namespaced: false;
+    CONFIG_MAP, ConfigMap, "", "ConfigMap", "configmaps", namespaced: true;
+    SECRET, Secret, "", "Secret", "secrets", namespaced: true;
+    SERVICE_ACCOUNT, ServiceAccount, "", "ServiceAccount", "serviceaccounts", namespaced: true;
+    DEPLOYMENT, Deployment, "apps", "Deployment", "deployments", namespaced: true;
+    REPLICA_SET, ReplicaSet, "apps", "ReplicaSet", "replicasets", namespaced: true;
+    ENDPOINT_SLICE, EndpointSlice, "discovery.k8s.io", "EndpointSlice", "endpointslices", namespaced: true;
+    INGRESS, Ingress, "networking.k8s.io", "Ingress", "ingresses", namespaced: true;
+    LEASE, Lease, "coordination.k8s.io", "Lease", "leases", namespaced: true;
 }
-
-pub static POD: Kind = core("Pod", "pods", true);
-pub static NODE: Kind = core("Node", "nodes", false);
-pub static SERVICE: Kind = core("Service", "services", true);
-pub static ENDPOINTS: Kind = core("Endpoints", "endpoints", true);
-pub static NAMESPACE: Kind = core("Namespace", "namespaces", false);
-pub static CONFIG_MAP: Kind = core("ConfigMap", "configmaps", true);
-pub static SECRET: Kind = core("Secret", "secrets", true);
-pub static SERVICE_ACCOUNT: Kind = core("ServiceAccount", "serviceaccounts", true);
-pub static EVENT: Kind = core("Event", "events", true);
-pub static DEPLOYMENT: Kind = named("apps", "Deployment", "deployments");
-pub static REPLICA_SET: Kind = named("apps", "ReplicaSet", "replicasets");
-pub static ENDPOINT_SLICE: Kind = named("discovery.k8s.io", "EndpointSlice", "endpointslices");
-pub static INGRESS: Kind = named("networking.k8s.io", "Ingress", "ingresses");
-pub static LEASE: Kind = named("coordination.k8s.io", "Lease", "leases");
 
 /// Every kind that lives in a namespace, in the order in which a namespace that goes away is emptied: Pods first (KEP-5080).
 pub static NAMESPACED: [&Kind; 11] =
@@ -47,7 +72,7 @@ pub static COLLECTED: [&Kind; 13] = [
 ];
 
 /// The kind that an owner reference names, if it is one of ours.
-pub fn of_reference(reference: &serde_json::Value) -> Option<&'static Kind> {
+pub fn of_reference(reference: &Value) -> Option<&'static Kind> {
     let text = crate::json::text;
     COLLECTED.into_iter().find(|kind| kind.is(text(&reference["apiVersion"]), text(&reference["kind"])))
 }

@@ -8,6 +8,7 @@
 
 mod cache;
 pub mod deployment;
+mod driver;
 pub mod endpoints;
 pub mod garbage;
 mod json;
@@ -19,10 +20,12 @@ mod pods;
 pub mod replica_set;
 pub mod service_accounts;
 pub mod slices;
+mod whole;
 #[cfg(test)]
 mod world;
 
 pub use cache::{Cache, Key};
+pub use driver::run;
 pub use plan::{Plan, Write};
 
 use std::time::SystemTime;
@@ -43,4 +46,18 @@ pub trait Controller: Send + Sync {
 
     /// What has to be written so that the objects of `key` are as they should be.
     fn reconcile(&self, key: &Key, cache: &Cache, now: SystemTime) -> Plan;
+}
+
+/// All controllers of the embedded API. `root_ca` (PEM) is what pods trust the API by.
+pub fn all(root_ca: String) -> Vec<Box<dyn Controller>> {
+    vec![
+        Box::new(deployment::Deployments),
+        Box::new(replica_set::ReplicaSets),
+        Box::new(slices::Slices),
+        Box::new(endpoints::EndpointsOfServices),
+        Box::new(mirror::Mirrors),
+        Box::new(garbage::GarbageCollector),
+        Box::new(namespaces::Namespaces),
+        Box::new(service_accounts::ServiceAccounts { root_ca }),
+    ]
 }
