@@ -39,10 +39,10 @@ pub enum Change {
 pub struct Facts {
     pub services: HashMap<ServiceName, Arc<Service>>,
     /// By the Service that the slice belongs to; kept also while that Service is unknown.
-    pub slices: HashMap<ServiceName, BTreeMap<Text, Arc<Slice>>>,
+    pub slices: HashMap<ServiceName, Slices>,
     /// Slices of other clusters (label `multicluster.kubernetes.io/service-name`), by the ServiceImport that they belong to.
     /// One that also has the label `kubernetes.io/service-name` is among `slices` too.
-    pub imported_slices: HashMap<ServiceName, BTreeMap<Text, Arc<Slice>>>,
+    pub imported_slices: HashMap<ServiceName, Slices>,
     /// Which Service each slice belongs to, so that a slice can move or go.
     pub slice_owner: HashMap<SliceName, ServiceName>,
     pub nodes: HashMap<Text, Arc<Node>>,
@@ -136,6 +136,13 @@ pub struct Slice {
     pub labels: Arc<Labels>,
     /// Annotation `endpoints.kubernetes.io/last-change-trigger-time` in Unix milliseconds, for the programming-latency metric.
     pub triggered_at_ms: Option<u64>,
+}
+
+/// The slices of one Service, by name. Nearly always one or two: a sorted list of just the size needed, where a map's smallest
+/// node would take more than the slice itself.
+#[derive(Clone, Debug, Default)]
+pub struct Slices {
+    sorted: Vec<(Text, Arc<Slice>)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -278,6 +285,55 @@ pub struct ServiceImport {
     pub headless: bool,
     pub ips: Vec<IpAddr>,
     pub ports: Vec<ServicePort>,
+}
+
+// === impl Slices ===
+
+impl Slices {
+    pub fn get(&self, name: &str) -> Option<&Arc<Slice>> {
+        self.find(name).ok().map(|at| &self.sorted[at].1)
+    }
+
+    pub fn values(&self) -> impl Iterator<Item = &Arc<Slice>> {
+        self.sorted.iter().map(|(_, slice)| slice)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.sorted.is_empty()
+    }
+
+    pub fn len(&self) -> usize {
+        self.sorted.len()
+    }
+
+    pub fn insert(&mut self, name: Text, slice: Arc<Slice>) {
+        match self.find(&name) {
+            Ok(at) => self.sorted[at].1 = slice,
+            Err(at) => {
+                self.sorted.reserve_exact(1);
+                self.sorted.insert(at, (name, slice));
+            }
+        }
+    }
+
+    pub fn remove(&mut self, name: &str) {
+        if let Ok(at) = self.find(name) {
+            self.sorted.remove(at);
+        }
+    }
+
+    fn find(&self, name: &str) -> Result<usize, usize> {
+        self.sorted.binary_search_by(|(other, _)| (**other).cmp(name))
+    }
+}
+
+impl<'a> IntoIterator for &'a Slices {
+    type Item = (&'a Text, &'a Arc<Slice>);
+    type IntoIter = std::iter::Map<std::slice::Iter<'a, (Text, Arc<Slice>)>, fn(&'a (Text, Arc<Slice>)) -> Self::Item>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.sorted.iter().map(|(name, slice)| (name, slice))
+    }
 }
 
 // === impl Facts ===

@@ -177,6 +177,47 @@ mod tests {
     }
 
     #[test]
+    fn a_reader_who_applies_what_changed_has_what_there_is_however_late_it_comes() {
+        let mut random = 0x9E37_79B9_7F4A_7C15_u64;
+        let mut below = |n: u64| {
+            random ^= random >> 12;
+            random ^= random << 25;
+            random ^= random >> 27;
+            (random.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % n
+        };
+        let (mut view, mut behind, mut n_whole) = (View::new(), 0, 0);
+        let mut read = (Revision(0), std::collections::HashMap::new());
+        for revision in 1..=30_000 {
+            for _ in 0..below(4) {
+                let key = below(300);
+                view.put(Revision(revision), key, (below(3) > 0).then_some(revision));
+                behind += 1;
+            }
+            if below(1_500) > 0 && behind < 3 * HISTORY as u64 {
+                continue;
+            }
+            match view.since(read.0) {
+                Changed::Keys(keys) => {
+                    for key in keys {
+                        match view.get(&key) {
+                            Some(value) => read.1.insert(key, *value),
+                            None => read.1.remove(&key),
+                        };
+                    }
+                }
+                Changed::All => {
+                    assert!(behind >= HISTORY as u64, "history lost after {behind} changes");
+                    n_whole += 1;
+                    read.1 = view.iter().map(|(key, value)| (*key, *value)).collect();
+                }
+            }
+            assert_eq!(read.1, view.iter().map(|(key, value)| (*key, *value)).collect());
+            (read.0, behind) = (Revision(revision), 0);
+        }
+        assert!(n_whole > 0, "no reader came too late");
+    }
+
+    #[test]
     fn an_older_view_keeps_its_entries() {
         let before = view(1..=3);
         let mut after = before.clone();

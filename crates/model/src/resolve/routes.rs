@@ -134,7 +134,13 @@ impl Index {
             ingresses.extend(facts.ingresses.iter().filter(|(_, ingress)| of_class(ingress)).map(|(name, _)| name.clone()));
         }
         for name in &ingresses {
-            self.claim(config, facts, name, &mut stale, revision);
+            self.claim(config, facts, name, &mut stale);
+        }
+        for secret in &stale.secrets {
+            let wanted = self.by_secret.contains_key(secret) || config.ingress.default_certificate.as_ref() == Some(secret);
+            if wanted != self.wanted_secrets.get(secret).is_some() {
+                self.wanted_secrets.put(revision, secret.clone(), wanted.then_some(()));
+            }
         }
         for (service, object_changed) in &touched.services {
             let ports = self.upstreams.get(service).into_iter().flat_map(HashMap::keys);
@@ -151,7 +157,7 @@ impl Index {
     }
 
     /// Puts the Ingress as it is now in place of what was known of it.
-    fn claim(&mut self, config: &Config, facts: &Facts, name: &IngressName, stale: &mut Stale, revision: Revision) {
+    fn claim(&mut self, config: &Config, facts: &Facts, name: &IngressName, stale: &mut Stale) {
         let now =
             facts.ingresses.get(name).filter(|ingress| is_ours(config, facts, name, ingress)).map(|ingress| Claim::new(name, ingress));
         if let Some(old) = self.claims.remove(name) {
@@ -180,12 +186,6 @@ impl Index {
             stale.hosts.extend(now.hosts.iter().cloned());
             stale.secrets.extend(now.secrets.iter().cloned());
             self.claims.insert(name.clone(), now);
-        }
-        for secret in &stale.secrets {
-            let wanted = self.by_secret.contains_key(secret) || config.ingress.default_certificate.as_ref() == Some(secret);
-            if wanted != self.wanted_secrets.get(secret).is_some() {
-                self.wanted_secrets.put(revision, secret.clone(), wanted.then_some(()));
-            }
         }
     }
 

@@ -95,7 +95,9 @@ impl Touched {
         for (home, is_import) in new_homes.into_iter().flatten() {
             let map = if is_import { &mut facts.imported_slices } else { &mut facts.slices };
             self.note_home(&home, is_import);
-            map.entry(home).or_default().extend(slice.clone().map(|slice| (name.name.clone(), slice)));
+            if let Some(slice) = &slice {
+                map.entry(home).or_default().insert(name.name.clone(), slice.clone());
+            }
         }
         self.slices.insert(name);
         true
