@@ -1,0 +1,230 @@
+//! Forwarding: the request to an endpoint, and to another one where that is safe.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hyper::body::{Body as _, Incoming};
+use hyper::http::header::{CONNECTION, HeaderValue, UPGRADE};
+use hyper::http::uri::PathAndQuery;
+use hyper::http::{Request, Response, StatusCode, Uri, Version};
+use hyper::upgrade::OnUpgrade;
+
+use super::record::{Lease, Record};
+use super::target::{Target, origin_form};
+use super::{clean, copy, is_idempotent, tunnel};
+use crate::body::{Progress, RequestBody, ResponseBody, State};
+use crate::filter::forwarded::{Client, Peer};
+use crate::filter::hop;
+use crate::page;
+use crate::table::Route;
+use crate::table::route::Act;
+use crate::upstream::Upstream;
+use crate::upstream::connection::{ConnectError, Connection, SendError};
+
+/// Endpoints that one request is tried at (`proxy-next-upstream-tries`).
+const MAX_TRIES: usize = 3;
+
+/// Sends the request to an endpoint of the route and gives what comes back.
+///
+/// An endpoint that cannot be connected to is passed over whatever the request is: nothing was sent. After that a request is sent
+/// again only if it was never written, or if it is idempotent, has no body and not a byte of an answer came.
+///
+/// Source: nginx, `proxy_next_upstream error timeout`.
+pub(super) async fn forward(
+    mut record: Record,
+    peer: &Peer,
+    client: &Client,
+    route: &Route,
+    target: Target,
+    mut request: Request<Incoming>,
+) -> Response<ResponseBody> {
+    let core = record.core().clone();
+    let config = &core.shared.config;
+    let limit = route.policy.body_bytes.unwrap_or(config.limits.body_bytes);
+    if limit != 0 && request.body().size_hint().lower() > limit {
+        return record.page(page::error(StatusCode::PAYLOAD_TOO_LARGE));
+    }
+    let Some(upstream) = choose(route, || core.random()) else { return record.page(page::error(StatusCode::SERVICE_UNAVAILABLE)) };
+    let Some(uri) = upstream_uri(route, &target, request.uri()) else {
+        return record.page(page::error(StatusCode::INTERNAL_SERVER_ERROR));
+    };
+
+    let on_client_upgrade = hyper::upgrade::on(&mut request);
+    let (mut head, body) = request.into_parts();
+    let protocol = hop::strip(&mut head.headers);
+    // HTTP/2 in disguise would go past every rule of ours.
+    let protocol = protocol.filter(|protocol| !protocol.as_bytes().eq_ignore_ascii_case(b"h2c"));
+    let id = peer.tell(&mut head.headers, client, &target.host, &config.forwarded, || new_id(core.random(), core.random()));
+    record.id = Some(id);
+    if let Some(protocol) = &protocol {
+        head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        head.headers.insert(UPGRADE, protocol.clone());
+    }
+    let (body, progress) = RequestBody::new(body, limit, config.timeouts.client);
+    head.uri = uri;
+    head.version = Version::HTTP_11;
+    let request = Request::from_parts(head, body);
+
+    let read = route.policy.read_timeout.unwrap_or(config.timeouts.read);
+    match send(&mut record, &upstream, request, &progress, read).await {
+        Ok(response) => finish(record, response, protocol.map(|_| on_client_upgrade), read),
+        Err(status) => record.page(page::error(status)),
+    }
+}
+
+/// Sends until somebody answers; the answer's connection is the record's lease.
+async fn send(
+    record: &mut Record,
+    upstream: &Upstream,
+    mut request: Request<RequestBody>,
+    progress: &Progress,
+    read: Duration,
+) -> Result<Response<Incoming>, StatusCode> {
+    let core = record.core().clone();
+    let timeouts = &core.shared.config.timeouts;
+    let repeatable = request.body().is_empty() && is_idempotent(request.method());
+    let mut tried: Vec<SocketAddr> = Vec::new();
+    let mut fresh_only = false;
+    let mut status = StatusCode::BAD_GATEWAY;
+    for _ in 0..MAX_TRIES {
+        let endpoint = match upstream.pick(&tried).await {
+            Ok(endpoint) => endpoint,
+            Err(error) => {
+                tracing::debug!(%error, "no endpoint");
+                return Err(StatusCode::SERVICE_UNAVAILABLE);
+            }
+        };
+        let started = Instant::now();
+        let pooled = if fresh_only { None } else { core.pool.take(endpoint).await };
+        let mut connection = match pooled {
+            Some(connection) => connection,
+            None => match Connection::open(endpoint, timeouts.connect).await {
+                Ok(connection) => connection,
+                Err(error) => {
+                    status = if matches!(error, ConnectError::TimedOut) { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::BAD_GATEWAY };
+                    tracing::debug!(%endpoint, %error, "cannot connect");
+                    record.failed(endpoint, started, status.as_u16());
+                    tried.push(endpoint);
+                    continue;
+                }
+            },
+        };
+        let reused = connection.n_requests > 0;
+        let again = repeatable.then(|| copy(&request));
+        let unsent = match exchange(&mut connection, request, progress, read).await {
+            Ok(response) => {
+                record.lease = Some(Lease { endpoint, connection, progress: progress.clone(), started });
+                return Ok(response);
+            }
+            Err(Failed::TimedOut) => {
+                status = StatusCode::GATEWAY_TIMEOUT;
+                None
+            }
+            Err(Failed::Broken(SendError { error, unsent })) => {
+                if let Some(status) = fault_of_client(progress.get()) {
+                    return Err(status);
+                }
+                tracing::debug!(%endpoint, reused, %error, "no answer");
+                status = StatusCode::BAD_GATEWAY;
+                unsent.map(|request| *request)
+            }
+        };
+        record.failed(endpoint, started, status.as_u16());
+        // A pooled connection that broke says little about its endpoint, but its neighbours in the pool are as old.
+        if reused {
+            fresh_only = true;
+        } else {
+            tried.push(endpoint);
+        }
+        request = match unsent.or(again) {
+            Some(request) => request,
+            None => return Err(status),
+        };
+    }
+    Err(status)
+}
+
+enum Failed {
+    TimedOut,
+    Broken(SendError),
+}
+
+/// One request and the head of its answer. The time counts from the last byte of the request that went out.
+async fn exchange(
+    connection: &mut Connection,
+    request: Request<RequestBody>,
+    progress: &Progress,
+    read: Duration,
+) -> Result<Response<Incoming>, Failed> {
+    let mut sending = pin!(connection.send(request));
+    loop {
+        let before = progress.bytes();
+        match tokio::time::timeout(read, &mut sending).await {
+            Ok(answer) => return answer.map_err(Failed::Broken),
+            Err(_) if progress.bytes() > before => {}
+            Err(_) => return Err(Failed::TimedOut),
+        }
+    }
+}
+
+fn finish(
+    mut record: Record,
+    mut response: Response<Incoming>,
+    on_client_upgrade: Option<OnUpgrade>,
+    read: Duration,
+) -> Response<ResponseBody> {
+    record.answered(response.status().as_u16());
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return match on_client_upgrade {
+            Some(on_client_upgrade) => tunnel::open(record, response, on_client_upgrade, read),
+            // Nobody asked for that.
+            None => record.page(page::error(StatusCode::BAD_GATEWAY)),
+        };
+    }
+    clean(&mut response);
+    let (head, body) = response.into_parts();
+    Response::from_parts(head, ResponseBody::relay(body, read, Box::new(record)))
+}
+
+/// One of the route's upstreams by weight; none if all weights are zero.
+fn choose(route: &Route, random: impl FnOnce() -> u64) -> Option<Arc<Upstream>> {
+    let Act::Forward(backends) = &route.action else { return None };
+    if let [(weight, upstream)] = &**backends {
+        return (*weight > 0).then(|| upstream.clone());
+    }
+    let total: u64 = backends.iter().map(|(weight, _)| u64::from(*weight)).sum();
+    let mut point = random().checked_rem(total)?;
+    backends.iter().find_map(|(weight, upstream)| match point.checked_sub(u64::from(*weight)) {
+        None => Some(upstream.clone()),
+        Some(rest) => {
+            point = rest;
+            None
+        }
+    })
+}
+
+/// The target as it came, or what a rewrite makes of it; `None` if that is no target.
+fn upstream_uri(route: &Route, target: &Target, uri: &Uri) -> Option<Uri> {
+    match route.policy.rewrite.as_ref().and_then(|rewrite| rewrite.apply(&target.path, uri.query())) {
+        Some(rewritten) => PathAndQuery::from_maybe_shared(bytes::Bytes::from(rewritten)).ok().map(Uri::from),
+        None => Some(origin_form(uri)),
+    }
+}
+
+/// Where the client itself is why there is no answer.
+fn fault_of_client(state: State) -> Option<StatusCode> {
+    match state {
+        State::TooLarge => Some(StatusCode::PAYLOAD_TOO_LARGE),
+        State::TooSlow => Some(StatusCode::REQUEST_TIMEOUT),
+        State::Broken => Some(StatusCode::BAD_REQUEST),
+        State::Flowing | State::Done => None,
+    }
+}
+
+/// 32 hexadecimal digits, as nginx's `$request_id`.
+fn new_id(high: u64, low: u64) -> HeaderValue {
+    let id = bytes::Bytes::from(format!("{high:016x}{low:016x}"));
+    HeaderValue::from_maybe_shared(id).unwrap_or_else(|_| HeaderValue::from_static("0"))
+}

@@ -1,0 +1,183 @@
+//! A route made ready: its options compiled, its upstreams found.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use hyper::http::HeaderMap;
+use hyper::http::header::HeaderName;
+use model::Text;
+use model::facts::BackendPort;
+use model::route::{self, Action, PathMatch, UpstreamKey, ValueMatch, ValuePattern};
+use regex::bytes::{Regex, RegexBuilder};
+
+use super::host::Asked;
+use crate::filter::rewrite::Rewrite;
+use crate::upstream::Upstream;
+
+pub(crate) struct Route {
+    method: Option<Text>,
+    headers: Vec<(HeaderName, Pattern)>,
+    query: Vec<(Text, Pattern)>,
+    pub policy: Policy,
+    pub action: Act,
+    pub labels: Arc<Labels>,
+}
+
+/// What the options of a route come to on its host.
+pub(crate) struct Policy {
+    pub rewrite: Option<Rewrite>,
+    /// Plain HTTP is sent to HTTPS.
+    pub ssl_redirect: bool,
+    /// `None`: as configured for all.
+    pub body_bytes: Option<u64>,
+    pub read_timeout: Option<Duration>,
+}
+
+pub(crate) enum Act {
+    /// To one of these by weight.
+    Forward(Vec<(u32, Arc<Upstream>)>),
+    NotFound,
+}
+
+/// Who answered, for the log and the metrics.
+pub(crate) struct Labels {
+    /// Never given twice, so that a core may keep what it found for it.
+    pub id: u64,
+    pub namespace: Text,
+    pub ingress: Text,
+    pub service: Text,
+    /// `namespace-service-port`, as ingress-nginx names an upstream.
+    pub upstream: Text,
+    /// The rule's path, not the request's: as many series as rules.
+    pub path: Text,
+    /// The rule's host; `_` for every host.
+    pub host: Text,
+}
+
+pub(super) enum Pattern {
+    Exact(Text),
+    Regex(Regex),
+}
+
+/// Regular expressions that grow beyond this are refused: a rule of a tenant is compiled in the memory of all.
+const REGEX_BYTES: usize = 1 << 20;
+
+// === impl Route ===
+
+impl Route {
+    /// # Errors
+    /// A regular expression that does not compile.
+    pub(super) fn compile(
+        route: &route::Route,
+        host: &str,
+        tls: bool,
+        upstream: &mut dyn FnMut(&UpstreamKey) -> Arc<Upstream>,
+    ) -> Result<Self, regex::Error> {
+        let header = |ValueMatch { name, value }: &ValueMatch| -> Result<_, regex::Error> {
+            // A name that no request can carry matches none.
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| regex::Error::Syntax(format!("no header name: {name:?}")))?;
+            Ok((name, Pattern::compile(value)?))
+        };
+        let query = |ValueMatch { name, value }: &ValueMatch| -> Result<_, regex::Error> { Ok((name.clone(), Pattern::compile(value)?)) };
+        Ok(Self {
+            method: route.method.clone(),
+            headers: route.headers.iter().map(header).collect::<Result<_, _>>()?,
+            query: route.query.iter().map(query).collect::<Result<_, _>>()?,
+            policy: Policy::compile(route, tls)?,
+            action: match &route.action {
+                Action::Forward(backends) => Act::Forward(backends.iter().map(|to| (to.weight, upstream(&to.upstream))).collect()),
+                Action::NotFound => Act::NotFound,
+            },
+            labels: Arc::new(Labels::of(route, host)),
+        })
+    }
+
+    /// Whether everything but the path fits.
+    pub(super) fn accepts(&self, asked: &Asked<'_>) -> bool {
+        self.method.as_ref().is_none_or(|method| **method == *asked.method)
+            && self.headers.iter().all(|(name, pattern)| header_fits(asked.headers, name, pattern))
+            && self.query.iter().all(|(name, pattern)| query_fits(asked.query, name, pattern))
+    }
+}
+
+// === impl Policy ===
+
+impl Policy {
+    fn compile(route: &route::Route, tls: bool) -> Result<Self, regex::Error> {
+        let options = &route.options;
+        let rewrite = match (&options.rewrite_target, &route.path) {
+            (Some(target), PathMatch::Regex(path)) if !target.is_empty() && target != path => Some(Rewrite::new(path_regex(path)?, target)),
+            _ => None,
+        };
+        let ssl_redirect = options.force_ssl_redirect || (tls && options.ssl_redirect.unwrap_or(true));
+        Ok(Self { rewrite, ssl_redirect, body_bytes: None, read_timeout: None })
+    }
+}
+
+// === impl Labels ===
+
+impl Labels {
+    fn of(route: &route::Route, host: &str) -> Self {
+        let (PathMatch::Exact(path) | PathMatch::Prefix(path) | PathMatch::Regex(path)) = &route.path;
+        let first = match &route.action {
+            Action::Forward(backends) => backends.first().map(|backend| &backend.upstream),
+            Action::NotFound => None,
+        };
+        let upstream = first.map_or_else(
+            || Text::from(""),
+            |UpstreamKey { service, port }| match port {
+                BackendPort::Number(port) => format!("{}-{}-{port}", service.namespace, service.name).into(),
+                BackendPort::Name(port) => format!("{}-{}-{port}", service.namespace, service.name).into(),
+            },
+        );
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            namespace: route.origin.object.namespace.clone(),
+            ingress: route.origin.object.name.clone(),
+            service: first.map_or_else(|| Text::from(""), |key| key.service.name.clone()),
+            upstream,
+            path: path.clone(),
+            host: host.into(),
+        }
+    }
+}
+
+// === impl Pattern ===
+
+impl Pattern {
+    fn compile(pattern: &ValuePattern) -> Result<Self, regex::Error> {
+        match pattern {
+            ValuePattern::Exact(text) => Ok(Pattern::Exact(text.clone())),
+            // The whole value, as the Gateway API leaves it open and everyone does.
+            ValuePattern::Regex(text) => Ok(Pattern::Regex(bounded(&format!("^(?:{text})$"), false)?)),
+        }
+    }
+
+    fn fits(&self, value: &[u8]) -> bool {
+        match self {
+            Pattern::Exact(text) => text.as_bytes() == value,
+            Pattern::Regex(regex) => regex.is_match(value),
+        }
+    }
+}
+
+/// A path of a host whose paths are regular expressions: from the start, without regard to case, open at the end (ingress-nginx).
+pub(crate) fn path_regex(path: &str) -> Result<Regex, regex::Error> {
+    bounded(&format!("^{path}"), true)
+}
+
+fn bounded(pattern: &str, ignore_case: bool) -> Result<Regex, regex::Error> {
+    RegexBuilder::new(pattern).case_insensitive(ignore_case).unicode(false).size_limit(REGEX_BYTES).dfa_size_limit(REGEX_BYTES).build()
+}
+
+fn header_fits(headers: &HeaderMap, name: &HeaderName, pattern: &Pattern) -> bool {
+    headers.get_all(name).iter().any(|value| pattern.fits(value.as_bytes()))
+}
+
+/// The first parameter of that name decides (Gateway API, HTTPQueryParamMatch).
+fn query_fits(query: &str, name: &str, pattern: &Pattern) -> bool {
+    let mut parameters = query.split('&').map(|parameter| parameter.split_once('=').unwrap_or((parameter, "")));
+    parameters.find(|(found, _)| *found == name).is_some_and(|(_, value)| pattern.fits(value.as_bytes()))
+}

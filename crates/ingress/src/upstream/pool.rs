@@ -1,0 +1,86 @@
+//! Idle connections of one core, by endpoint; the last one put back is the first one taken, so that the surplus grows old and goes.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::connection::Connection;
+
+pub(crate) struct Pool {
+    idle: RefCell<Idle>,
+    max: usize,
+    timeout: Duration,
+}
+
+#[derive(Default)]
+struct Idle {
+    by_endpoint: HashMap<SocketAddr, VecDeque<(Instant, Connection)>>,
+    n: usize,
+}
+
+// === impl Pool ===
+
+impl Pool {
+    pub(crate) fn new(max: usize, timeout: Duration) -> Self {
+        Self { idle: RefCell::default(), max, timeout }
+    }
+
+    /// A living connection to the endpoint, if there is one.
+    pub(crate) async fn take(&self, endpoint: SocketAddr) -> Option<Connection> {
+        loop {
+            let (since, mut connection) = self.idle.borrow_mut().pop(endpoint)?;
+            if since.elapsed() < self.timeout && !connection.is_closed() && connection.is_usable().await {
+                return Some(connection);
+            }
+        }
+    }
+
+    /// Keeps a connection whose exchange is done.
+    pub(crate) fn put(&self, endpoint: SocketAddr, connection: Connection) {
+        if connection.is_closed() || self.max == 0 {
+            return;
+        }
+        let mut idle = self.idle.borrow_mut();
+        if idle.n >= self.max {
+            idle.drop_oldest();
+        }
+        idle.n += 1;
+        idle.by_endpoint.entry(endpoint).or_default().push_back((Instant::now(), connection));
+    }
+
+    /// Lets go of what is closed or has been idle for too long.
+    pub(crate) fn sweep(&self) {
+        let idle = &mut *self.idle.borrow_mut();
+        idle.by_endpoint.retain(|_, connections| {
+            connections.retain(|(since, connection)| since.elapsed() < self.timeout && !connection.is_closed());
+            !connections.is_empty()
+        });
+        idle.n = idle.by_endpoint.values().map(VecDeque::len).sum();
+    }
+
+    pub(crate) fn clear(&self) {
+        *self.idle.borrow_mut() = Idle::default();
+    }
+}
+
+// === impl Idle ===
+
+impl Idle {
+    fn pop(&mut self, endpoint: SocketAddr) -> Option<(Instant, Connection)> {
+        let found = self.by_endpoint.get_mut(&endpoint)?.pop_back()?;
+        self.n -= 1;
+        Some(found)
+    }
+
+    fn drop_oldest(&mut self) {
+        let age = |connections: &VecDeque<(Instant, Connection)>| connections.front().map(|(since, _)| *since);
+        let oldest = self.by_endpoint.iter().filter_map(|(endpoint, connections)| Some((age(connections)?, *endpoint))).min();
+        if let Some((_, endpoint)) = oldest
+            && let Some(connections) = self.by_endpoint.get_mut(&endpoint)
+        {
+            connections.pop_front();
+            self.n -= 1;
+        }
+    }
+}
