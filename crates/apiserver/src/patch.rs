@@ -1,0 +1,44 @@
+//! The three patches: JSON Patch (RFC 6902), JSON Merge Patch (RFC 7386), and Kubernetes' strategic merge patch.
+//!
+//! Each takes the current object as the API shows it and a parsed patch and gives the object that would replace it, not yet defaulted nor
+//! validated. Total: any patch gives an object or a [`PatchError`]. Must not know what is allowed, nor who may write what.
+
+mod json;
+mod merge;
+mod strategic;
+#[cfg(test)]
+mod tests;
+
+pub use json::json;
+pub use merge::merge;
+pub use strategic::strategic;
+
+/// How the API server answers a patch that cannot be applied.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PatchError {
+    /// 400 BadRequest with this text.
+    #[error("{0}")]
+    Malformed(String),
+    /// 422, reason Invalid, always with the message "the server rejected our request due to an error in our request"; the text says more than
+    /// the API server tells.
+    #[error("{0}")]
+    Unprocessable(String),
+    /// 413 RequestEntityTooLarge with this text.
+    #[error("{0}")]
+    TooLarge(String),
+    /// 500 without a reason, with this text.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// What Go calls the type of a JSON value in its error texts.
+fn go_kind(value: &serde_json::Value) -> &'static str {
+    match value {
+        serde_json::Value::Null => "null",
+        serde_json::Value::Bool(_) => "bool",
+        serde_json::Value::Number(_) => "number",
+        serde_json::Value::String(_) => "string",
+        serde_json::Value::Array(_) => "array",
+        serde_json::Value::Object(_) => "object",
+    }
+}

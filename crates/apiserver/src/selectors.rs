@@ -1,0 +1,11 @@
+//! Label and field selectors of list and watch requests, matched against objects.
+//!
+//! Owns the grammar with the API server's error texts, and which fields each collection can be selected by. Must not know storage.
+
+mod fields;
+mod labels;
+#[cfg(test)]
+mod tests;
+
+pub use fields::Fields;
+pub use labels::Labels;
