@@ -1,0 +1,59 @@
+//! What this kernel can do for us, told so that an operator knows what to change.
+
+use crate::Errno;
+use crate::nft::{CommitError, Family, Nft};
+
+/// Why nf_tables cannot be used here.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    #[error("nf_tables needs CAP_NET_ADMIN: run as root, or in a container with securityContext.capabilities.add: [NET_ADMIN]")]
+    NoNetAdmin,
+    #[error("this kernel has no nf_tables: load the module (modprobe nf_tables nft_chain_nat) or use another kernel")]
+    NoNfTables,
+    #[error("nf_tables mode needs Linux {major}.{minor}, this is {found}", major = NEEDED.0, minor = NEEDED.1)]
+    TooOld { found: String },
+    #[error("nf_tables cannot be asked: {0}")]
+    Other(CommitError),
+}
+
+/// The first version whose `reject` works in prerouting and whose maps take concatenations of data: kube-proxy's own limit.
+const NEEDED: (u32, u32) = (5, 13);
+
+/// Whether nf_tables answers, may be written, and is new enough.
+pub fn nf_tables() -> Result<(), ProbeError> {
+    let found = release()?;
+    if version(&found).is_some_and(|v| v < NEEDED) {
+        return Err(ProbeError::TooOld { found });
+    }
+    // Even a listing needs CAP_NET_ADMIN in the user namespace of the network namespace.
+    match Nft::open().and_then(|mut nft| nft.tables(Family::Ip)) {
+        Ok(_) => Ok(()),
+        Err(CommitError::Socket { errno: Errno::EPERM }) => Err(ProbeError::NoNetAdmin),
+        Err(CommitError::Socket { errno: Errno(libc::EPROTONOSUPPORT | libc::EOPNOTSUPP | libc::EINVAL) }) => Err(ProbeError::NoNfTables),
+        Err(other) => Err(ProbeError::Other(other)),
+    }
+}
+
+/// The kernel's release, as `uname -r` says it.
+pub fn release() -> Result<String, ProbeError> {
+    std::fs::read_to_string("/proc/sys/kernel/osrelease")
+        .map(|text| text.trim().to_owned())
+        .map_err(|error| ProbeError::Other(CommitError::Socket { errno: error.into() }))
+}
+
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut parts = release.split(|c: char| !c.is_ascii_digit());
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_release_of_any_distribution() {
+        assert_eq!(version("6.18.44-fc-v669"), Some((6, 18)));
+        assert_eq!(version("5.4-rc1"), Some((5, 4)));
+        assert_eq!(version("strange"), None);
+    }
+}
