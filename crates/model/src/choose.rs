@@ -15,6 +15,8 @@ use crate::node::Verdict;
 pub struct Place<'a> {
     pub node: &'a str,
     pub zone: Option<&'a str>,
+    /// kube-proxy's feature gate `PreferSameTrafficDistribution` is off: zone hints alone count.
+    pub ignore_node_hints: bool,
 }
 
 /// One address and port of a service port, with what the slices say about it.
@@ -136,7 +138,7 @@ fn topology(candidates: &[Candidate<'_>], place: Place<'_>) -> Topology {
         });
         complete && named
     };
-    if usable(|endpoint| &endpoint.node_hints, place.node) {
+    if !place.ignore_node_hints && usable(|endpoint| &endpoint.node_hints, place.node) {
         Topology::SameNode
     } else if place.zone.is_some_and(|zone| usable(|endpoint| &endpoint.zone_hints, zone)) {
         Topology::SameZone

@@ -30,6 +30,8 @@ pub struct Config {
     pub node_name: Text,
     /// Services with this `service-proxy-name` label are ours; `None`: those without the label.
     pub proxy_name: Option<Text>,
+    /// kube-proxy's `featureGates: PreferSameTrafficDistribution: false`: hints that name nodes do not count, those for zones do.
+    pub ignore_node_hints: bool,
     pub want: Want,
     pub ingress: IngressConfig,
 }
@@ -58,6 +60,10 @@ pub struct IngressConfig {
     pub default_certificate: Option<SecretName>,
     /// `--watch-namespace`.
     pub namespace: Option<Text>,
+    /// `--disable-catch-all`: an Ingress with a default backend is none of ours.
+    pub disable_catch_all: bool,
+    /// `--disable-svc-external-name`: an ExternalName Service has no endpoints (it can point anywhere, also inwards).
+    pub disable_external_names: bool,
 }
 
 /// The views of one revision, all decided from the same facts.
@@ -93,6 +99,8 @@ impl Default for IngressConfig {
             default_backend: None,
             default_certificate: None,
             namespace: None,
+            disable_catch_all: false,
+            disable_external_names: false,
         }
     }
 }

@@ -9,7 +9,7 @@ fn check(text: &str, expect: Expect) {
     model.update(testing::changes(text));
     let facts = model.facts();
     let zone = facts.nodes.get("a").and_then(|node| node.zone.clone());
-    let place = Place { node: "a", zone: zone.as_deref() };
+    let place = Place { node: "a", zone: zone.as_deref(), ..Place::default() };
     let mut lines = Vec::new();
     for (name, service) in &facts.services {
         for (port, family) in service.ports.iter().flat_map(|port| Family::BOTH.map(|family| (port, family))) {

@@ -42,7 +42,11 @@ pub(super) fn resolve(view: &mut Arc<NodeView>, config: &Config, facts: &Facts, 
         }
     }
     let node = view.node.clone();
-    let place = Place { node: &config.node_name, zone: node.as_ref().and_then(|node| node.zone.as_deref()) };
+    let place = Place {
+        node: &config.node_name,
+        zone: node.as_ref().and_then(|node| node.zone.as_deref()),
+        ignore_node_hints: config.ignore_node_hints,
+    };
     let mut look = |name: &ServiceName| {
         for family in [Family::V4, Family::V6] {
             let key = NodeKey { service: name.clone(), family };

@@ -105,7 +105,7 @@ impl Index {
         }
         for key in stale.upstreams {
             let used = self.upstreams.get(&key.service).is_some_and(|ports| ports.contains_key(&key.port));
-            let now = used.then(|| Arc::new(upstreams::upstream(facts, &key)));
+            let now = used.then(|| Arc::new(upstreams::upstream(config, facts, &key)));
             if view.upstreams.get(&key) != now.as_ref() {
                 writable(view, revision).upstreams.put(revision, key, now);
             }
@@ -285,7 +285,7 @@ impl IngressName {
 /// Source: ingress-nginx's `store.go` (`GetIngressClass`).
 fn is_ours(config: &Config, facts: &Facts, name: &IngressName, ingress: &Ingress) -> bool {
     let ours = &config.ingress;
-    if !in_our_namespace(config, name) {
+    if !in_our_namespace(config, name) || (ours.disable_catch_all && ingress.default_backend.is_some()) {
         return false;
     }
     match (&ingress.class, &ingress.class_annotation) {

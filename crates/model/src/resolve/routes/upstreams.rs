@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::Config;
 use crate::choose::{self, Place};
 use crate::facts::{BackendPort, Facts, IngressBackend, IngressName, Service, ServiceKind, ServicePort, TargetPort};
 use crate::issue::{Issue, Reason};
@@ -14,9 +15,12 @@ use crate::route::{Upstream, UpstreamKey};
 /// An ExternalName Service may list no ports; then a number is taken as it is.
 ///
 /// Source: ingress-nginx's `controller.go` (`serviceEndpoints`).
-pub(super) fn upstream(facts: &Facts, key: &UpstreamKey) -> Upstream {
+pub(super) fn upstream(config: &Config, facts: &Facts, key: &UpstreamKey) -> Upstream {
     let Some(service) = facts.services.get(&key.service) else { return Upstream::Absent };
     if let ServiceKind::ExternalName(host) = &service.kind {
+        if config.ingress.disable_external_names {
+            return Upstream::Endpoints([].into());
+        }
         return match external_port(service, &key.port) {
             Some(port) => Upstream::External { host: host.clone(), port },
             None => Upstream::Absent,

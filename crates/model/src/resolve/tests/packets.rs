@@ -186,6 +186,25 @@ fn a_node_that_moves_to_another_zone_chooses_anew() {
 }
 
 #[test]
+fn node_hints_do_not_count_where_the_feature_gate_is_off() {
+    let text = "node a zone=z1; svc web 10.96.0.1:80; ep 10.0.1.2:80 nodes=a zones=z1; ep 10.0.2.2:80 nodes=b zones=z1; ep 10.0.3.2:80 nodes=c zones=z2";
+    check(
+        &[text],
+        expect![[r#"
+        default/web 10.96.0.1
+          :80/tcp internal [10.0.1.2:80] external [10.0.1.2:80] serving [10.0.1.2:80, 10.0.2.2:80, 10.0.3.2:80]
+    "#]],
+    );
+    let want = Want { packets: true, ..Want::default() };
+    let model = after(Model::new(Config { node_name: "a".into(), ignore_node_hints: true, want, ..Config::default() }), &[text]);
+    expect![[r#"
+        default/web 10.96.0.1
+          :80/tcp internal [10.0.1.2:80, 10.0.2.2:80] external [10.0.1.2:80, 10.0.2.2:80] serving [10.0.1.2:80, 10.0.2.2:80, 10.0.3.2:80]
+    "#]]
+    .assert_eq(&testing::show_packets(&model.views().node));
+}
+
+#[test]
 fn what_is_global_to_the_node_makes_every_entry_worth_a_look() {
     let mut model = after(model(), &["node a; svc web 10.96.0.1:80", "svc api 10.96.0.2:80"]);
     assert_eq!(model.views().node.since(Revision(1)), crate::Changed::Keys(vec![key("api")]));

@@ -407,6 +407,20 @@ fn external_names_take_the_number_as_it_is_and_need_their_list_for_a_name() {
 }
 
 #[test]
+fn external_names_and_catch_alls_can_be_switched_off() {
+    let ingress = IngressConfig { disable_external_names: true, disable_catch_all: true, ..IngressConfig::default() };
+    check_with(
+        ingress,
+        &[CLASS, "svc bare external=example.com; ingress i class=nginx a/=bare:443; ingress j class=nginx default=bare:443 b/=bare:443"],
+        expect![[r#"
+            host a
+              ^ / -> default/bare:443 (i spec.rules[0].http.paths[0])
+            upstream default/bare:443 []
+        "#]],
+    );
+}
+
+#[test]
 fn a_resource_backend_is_answered_404() {
     check(
         &[CLASS, "ingress i class=nginx a/=bucket"],
