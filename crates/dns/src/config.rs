@@ -1,0 +1,488 @@
+//! The Corefile: server blocks by zone and port, each with its plugins' options.
+//!
+//! Owns the syntax (Caddy's: words, braces, snippets, `import`) and the mistakes, which are told all at once. What a directive means is
+//! its room's business in [`crate::plugins`]. Must not know sockets or records.
+
+mod lex;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use lex::Word;
+
+use crate::name::Name;
+use crate::plugins::{self, Spec, kubernetes};
+
+/// A whole Corefile, read and checked.
+#[derive(Clone, Debug, Default)]
+pub struct Corefile {
+    pub blocks: Vec<ServerBlock>,
+}
+
+/// `zone:port zone:port { plugins }`.
+#[derive(Clone, Debug)]
+pub struct ServerBlock {
+    pub keys: Vec<Key>,
+    /// In the order in which a query meets them, which is ours and not the file's.
+    pub plugins: Vec<Spec>,
+    pub line: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    pub zone: Name,
+    pub port: u16,
+}
+
+/// One thing that is wrong, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    pub line: usize,
+    pub message: String,
+}
+
+/// One line of a block, and the lines of its own block if it has one.
+#[derive(Clone, Debug)]
+pub(crate) struct Directive {
+    pub line: usize,
+    pub name: String,
+    pub args: Vec<String>,
+    pub body: Vec<Directive>,
+}
+
+/// What was found wrong so far.
+#[derive(Debug, Default)]
+pub(crate) struct Mistakes(Vec<Mistake>);
+
+/// Gives the texts of the files that `import PATTERN` names.
+type Import<'a> = &'a dyn Fn(&str) -> io::Result<Vec<String>>;
+
+/// Deeper imports are a loop.
+const MAX_IMPORT_DEPTH: usize = 8;
+
+/// CoreDNS's default port, where a key names none.
+const DNS_PORT: u16 = 53;
+
+// === impl Corefile ===
+
+impl Corefile {
+    /// Reads a Corefile's text; `import` of files is refused, of snippets not.
+    pub fn parse(text: &str) -> Result<Self, Vec<Mistake>> {
+        let refuse = |pattern: &str| Err(io::Error::other(format!("no snippet `{pattern}`, and files are not read here")));
+        parse(text, &refuse)
+    }
+
+    /// Reads the file at `path`; what it imports is looked for beside it.
+    pub fn read(path: &Path) -> Result<Self, Vec<Mistake>> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| vec![Mistake { line: 0, message: format!("cannot read {}: {error}", path.display()) }])?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        parse(&text, &|pattern| files(&folder.join(pattern)))
+    }
+
+    /// What kubeadm installs, for `cluster_domain`.
+    pub fn kubeadm(cluster_domain: &str) -> Result<Self, Vec<Mistake>> {
+        Self::parse(&kubeadm_text(cluster_domain))
+    }
+
+    /// The options of the first `kubernetes` plugin: which objects the process has to watch.
+    pub fn kubernetes(&self) -> Option<&kubernetes::Options> {
+        self.blocks.iter().flat_map(|block| &block.plugins).find_map(|plugin| match plugin {
+            Spec::Kubernetes(options) => Some(options),
+            _ => None,
+        })
+    }
+}
+
+/// The text behind [`Corefile::kubeadm`] (kubeadm's `CoreDNSConfigMap` manifest).
+pub fn kubeadm_text(cluster_domain: &str) -> String {
+    format!(
+        ".:53 {{
+    errors
+    health {{
+       lameduck 5s
+    }}
+    ready
+    kubernetes {cluster_domain} in-addr.arpa ip6.arpa {{
+       pods insecure
+       fallthrough in-addr.arpa ip6.arpa
+       ttl 30
+    }}
+    prometheus :9153
+    forward . /etc/resolv.conf {{
+       max_concurrent 1000
+    }}
+    cache 30 {{
+       disable success {cluster_domain}
+       disable denial {cluster_domain}
+    }}
+    loop
+    reload
+    loadbalance
+}}
+"
+    )
+}
+
+fn parse(text: &str, import: Import<'_>) -> Result<Corefile, Vec<Mistake>> {
+    let mut mistakes = Mistakes::default();
+    let words = lex::words(text, &|variable| std::env::var(variable).ok());
+    let mut snippets = HashMap::new();
+    let mut corefile = Corefile::default();
+    top(words, import, &mut snippets, 0, &mut corefile, &mut mistakes);
+    check_keys(&corefile, &mut mistakes);
+    if corefile.blocks.is_empty() && mistakes.0.is_empty() {
+        mistakes.add(1, "no server block: nothing would be answered");
+    }
+    if mistakes.0.is_empty() {
+        Ok(corefile)
+    } else {
+        mistakes.0.sort_by_key(|mistake| mistake.line);
+        Err(mistakes.0)
+    }
+}
+
+/// Reads what stands outside of all braces: server blocks, snippets, imports.
+fn top(
+    words: Vec<Word>,
+    import: Import<'_>,
+    snippets: &mut HashMap<String, Vec<Word>>,
+    depth: usize,
+    out: &mut Corefile,
+    mistakes: &mut Mistakes,
+) {
+    let mut words = words.into_iter().peekable();
+    while let Some(first) = words.next() {
+        let line = first.line;
+        if first.text == "import" {
+            let args: Vec<Word> = std::iter::from_fn(|| words.next_if(|word| word.line == line)).collect();
+            for (text, _) in imported(&args, line, import, &HashMap::new(), depth, mistakes) {
+                top(text, import, snippets, depth + 1, out, mistakes);
+            }
+            continue;
+        }
+        let mut keys = vec![first];
+        // Keys may go on in the next line after a comma; the brace ends them.
+        while let Some(word) = words.next_if(|word| !word.opens() && !word.closes()) {
+            keys.push(word);
+        }
+        let Some(_open) = words.next_if(Word::opens) else {
+            mistakes.add(line, format!("expected `{{` after `{}`", keys[0].text));
+            words.next();
+            continue;
+        };
+        let mut level = 1;
+        let body: Vec<Word> = words
+            .by_ref()
+            .take_while(|word| {
+                level += usize::from(word.opens());
+                level -= usize::from(word.closes());
+                level > 0
+            })
+            .collect();
+        if level > 0 {
+            mistakes.add(line, "this block is never closed: a `}` is missing");
+        }
+        if let Some(snippet) = keys[0].text.strip_prefix('(').and_then(|name| name.strip_suffix(')')) {
+            snippets.insert(snippet.to_owned(), body);
+            continue;
+        }
+        let keys = keys
+            .iter()
+            .flat_map(|word| word.text.split(',').map(|key| (word.line, key)))
+            .filter(|(_, key)| !key.is_empty())
+            .flat_map(|(line, key)| parse_key(line, key, mistakes))
+            .collect();
+        let directives = directives(body, import, snippets, depth, mistakes);
+        let plugins = plugins::parse(&directives, mistakes);
+        out.blocks.push(ServerBlock { keys, plugins, line });
+    }
+}
+
+/// Cuts the inside of a block into lines, with the blocks inside it.
+fn directives(
+    words: Vec<Word>,
+    import: Import<'_>,
+    snippets: &HashMap<String, Vec<Word>>,
+    depth: usize,
+    mistakes: &mut Mistakes,
+) -> Vec<Directive> {
+    let mut out = Vec::new();
+    let mut words = words.into_iter().peekable();
+    while let Some(first) = words.next() {
+        let line = first.line;
+        if first.opens() || first.closes() {
+            mistakes.add(line, format!("`{}` stands where a directive should begin", first.text));
+            continue;
+        }
+        let args: Vec<Word> = std::iter::from_fn(|| words.next_if(|word| word.line == line && !word.opens() && !word.closes())).collect();
+        if first.text == "import" {
+            for (text, inside) in imported(&args, line, import, snippets, depth, mistakes) {
+                // A snippet may use other snippets; a file brings none of ours.
+                let known = if inside { snippets } else { &HashMap::new() };
+                out.extend(directives(text, import, known, depth + 1, mistakes));
+            }
+            continue;
+        }
+        let mut body = Vec::new();
+        if words.next_if(|word| word.line == line && word.opens()).is_some() {
+            let mut level = 1;
+            let inner: Vec<Word> = words
+                .by_ref()
+                .take_while(|word| {
+                    level += usize::from(word.opens());
+                    level -= usize::from(word.closes());
+                    level > 0
+                })
+                .collect();
+            body = directives(inner, import, snippets, depth, mistakes);
+        }
+        let args = args.into_iter().map(|word| word.text).collect();
+        out.push(Directive { line, name: first.text, args, body });
+    }
+    out
+}
+
+/// The words of what `import` names, each with whether it is a snippet. Words of a file keep the importing line, so that a
+/// mistake points into the Corefile.
+fn imported(
+    args: &[Word],
+    line: usize,
+    import: Import<'_>,
+    snippets: &HashMap<String, Vec<Word>>,
+    depth: usize,
+    mistakes: &mut Mistakes,
+) -> Vec<(Vec<Word>, bool)> {
+    let [pattern] = args else {
+        mistakes.add(line, "import takes one file, pattern or snippet");
+        return Vec::new();
+    };
+    if depth >= MAX_IMPORT_DEPTH {
+        mistakes.add(line, format!("`import {}` is nested too deep: does it import itself?", pattern.text));
+        return Vec::new();
+    }
+    if let Some(snippet) = snippets.get(&pattern.text) {
+        return vec![(snippet.clone(), true)];
+    }
+    match import(&pattern.text) {
+        Ok(texts) => texts.iter().map(|text| (lex::words(text, &|variable| std::env::var(variable).ok()), false)).collect(),
+        Err(error) => {
+            mistakes.add(line, format!("cannot import `{}`: {error}", pattern.text));
+            Vec::new()
+        }
+    }
+}
+
+/// The texts of the files that `pattern` names: `*` and `?` in its last part. A pattern that matches none is no mistake, a plain
+/// path that is missing is one (k3s imports folders that may be empty).
+fn files(pattern: &Path) -> io::Result<Vec<String>> {
+    let last = pattern.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    if !last.contains(['*', '?']) {
+        return std::fs::read_to_string(pattern).map(|text| vec![text]);
+    }
+    let folder = pattern.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let Ok(entries) = std::fs::read_dir(folder) else { return Ok(Vec::new()) };
+    let mut paths: Vec<PathBuf> = entries
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter(|path| path.is_file() && path.file_name().is_some_and(|name| matches(last.as_bytes(), name.as_encoded_bytes())))
+        .collect();
+    paths.sort();
+    paths.iter().map(std::fs::read_to_string).collect()
+}
+
+/// Whether `text` matches a pattern of `*` and `?`.
+fn matches(pattern: &[u8], text: &[u8]) -> bool {
+    match pattern.split_first() {
+        None => text.is_empty(),
+        Some((b'*', rest)) => (0..=text.len()).any(|skip| matches(rest, &text[skip..])),
+        Some((b'?', rest)) => !text.is_empty() && matches(rest, &text[1..]),
+        Some((byte, rest)) => text.first() == Some(byte) && matches(rest, &text[1..]),
+    }
+}
+
+fn parse_key(line: usize, text: &str, mistakes: &mut Mistakes) -> Vec<Key> {
+    let text = match text.split_once("://") {
+        None => text,
+        Some(("dns", rest)) => rest,
+        Some((scheme, _)) => {
+            mistakes.add(line, format!("`{text}`: this server listens for dns:// only, not {scheme}://"));
+            return Vec::new();
+        }
+    };
+    let (zone, port) = match text.rsplit_once(':') {
+        Some((zone, port)) if !port.contains('/') => match port.parse() {
+            Ok(port) => (zone, port),
+            Err(_) => {
+                mistakes.add(line, format!("`{text}`: `{port}` is no port"));
+                return Vec::new();
+            }
+        },
+        _ => (text, DNS_PORT),
+    };
+    let zone = if zone.is_empty() { "." } else { zone };
+    zones(line, zone, mistakes).into_iter().map(|zone| Key { zone, port }).collect()
+}
+
+/// The zones that one word names: itself, or the reverse zones of a network (`10.0.0.0/8`), in lower case.
+pub(crate) fn zones(line: usize, text: &str, mistakes: &mut Mistakes) -> Vec<Name> {
+    let parsed = match reverse_zones(text) {
+        Some(zones) => zones.iter().map(|zone| Name::parse(zone)).collect(),
+        None => Name::parse(text).map(|name| vec![name.folded()]),
+    };
+    parsed.unwrap_or_else(|error| {
+        mistakes.add(line, error.to_string());
+        Vec::new()
+    })
+}
+
+/// `10.0.0.0/23` -> `0.0.10.in-addr.arpa`, `1.0.10.in-addr.arpa`: a mask inside an octet (IPv6: a nibble) gives several zones.
+fn reverse_zones(text: &str) -> Option<Vec<String>> {
+    let (address, bits) = text.split_once('/')?;
+    let bits: usize = bits.parse().ok()?;
+    let (digits, unit, suffix): (Vec<usize>, usize, &str) = match address.parse().ok()? {
+        std::net::IpAddr::V4(v4) => (v4.octets().map(usize::from).to_vec(), 8, "in-addr.arpa"),
+        std::net::IpAddr::V6(v6) => {
+            let nibbles = v6.octets().iter().flat_map(|&octet| [usize::from(octet >> 4), usize::from(octet & 15)]).collect();
+            (nibbles, 4, "ip6.arpa")
+        }
+    };
+    if bits > digits.len() * unit {
+        return None;
+    }
+    let whole = bits.div_ceil(unit);
+    let free = whole * unit - bits;
+    let base = digits[..whole].split_last();
+    let zone = |last: Option<usize>, rest: &[usize]| {
+        let digit = |digit: &usize| if unit == 4 { format!("{digit:x}.") } else { format!("{digit}.") };
+        last.iter().chain(rest.iter().rev()).map(digit).collect::<String>() + suffix
+    };
+    Some(match base {
+        None => vec![zone(None, &[])],
+        Some((last, rest)) => {
+            let first = last >> free << free;
+            (first..first + (1 << free)).map(|last| zone(Some(last), rest)).collect()
+        }
+    })
+}
+
+/// Two blocks may not claim the same zone on the same port, since only one would ever be asked.
+fn check_keys(corefile: &Corefile, mistakes: &mut Mistakes) {
+    let mut seen = HashMap::new();
+    for block in &corefile.blocks {
+        for key in &block.keys {
+            if let Some(line) = seen.insert((&key.zone, key.port), block.line)
+                && line != block.line
+            {
+                mistakes.add(block.line, format!("{}:{} is already served by the block in line {line}", key.zone, key.port));
+            }
+        }
+    }
+}
+
+// === impl Mistakes ===
+
+impl Mistakes {
+    pub(crate) fn add(&mut self, line: usize, message: impl Into<String>) {
+        self.0.push(Mistake { line, message: message.into() });
+    }
+
+    /// Refuses a property that the directive does not have.
+    pub(crate) fn unknown(&mut self, property: &Directive, of: &str, known: &[&str]) {
+        self.add(property.line, format!("{of} has no option `{}`; it has: {}", property.name, known.join(", ")));
+    }
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => f.write_str(&self.message),
+            line => write!(f, "line {line}: {}", self.message),
+        }
+    }
+}
+
+// === impl Directive ===
+
+impl Directive {
+    /// The one argument, or a mistake.
+    pub(crate) fn one(&self, mistakes: &mut Mistakes) -> Option<&str> {
+        match self.args.as_slice() {
+            [one] => Some(one),
+            _ => {
+                mistakes.add(self.line, format!("`{}` takes one argument", self.name));
+                None
+            }
+        }
+    }
+
+    /// The one argument read as a `T`, or a mistake that says what was `wanted`.
+    pub(crate) fn parsed<T: std::str::FromStr>(&self, wanted: &str, mistakes: &mut Mistakes) -> Option<T> {
+        let text = self.one(mistakes)?;
+        let parsed = text.parse().ok();
+        if parsed.is_none() {
+            mistakes.add(self.line, format!("`{} {text}`: not {wanted}", self.name));
+        }
+        parsed
+    }
+
+    /// The one argument as a duration, as Go writes it.
+    pub(crate) fn duration(&self, mistakes: &mut Mistakes) -> Option<std::time::Duration> {
+        let text = self.one(mistakes)?;
+        let parsed = duration(text);
+        if parsed.is_none() {
+            mistakes.add(self.line, format!("`{} {text}`: not a duration such as 5s", self.name));
+        }
+        parsed
+    }
+
+    /// Refuses arguments.
+    pub(crate) fn bare(&self, mistakes: &mut Mistakes) {
+        if !self.args.is_empty() {
+            mistakes.add(self.line, format!("`{}` takes no argument", self.name));
+        }
+    }
+
+    /// Refuses a block.
+    pub(crate) fn plain(&self, mistakes: &mut Mistakes) {
+        if let Some(inner) = self.body.first() {
+            mistakes.add(inner.line, format!("`{}` takes no block", self.name));
+        }
+    }
+
+    /// All arguments as zones.
+    pub(crate) fn zones(&self, mistakes: &mut Mistakes) -> Vec<Name> {
+        self.args.iter().flat_map(|arg| zones(self.line, arg, mistakes)).collect()
+    }
+}
+
+/// A duration as Go writes it: `1h2m3s`, `500ms`, `1.5s`; a bare number is none (but `0` is).
+pub(crate) fn duration(text: &str) -> Option<std::time::Duration> {
+    if text == "0" {
+        return Some(std::time::Duration::ZERO);
+    }
+    let mut rest = text;
+    let mut seconds = 0.0;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let unit = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+        seconds += number
+            * match &rest[..unit] {
+                "h" => 3600.0,
+                "m" => 60.0,
+                "s" => 1.0,
+                "ms" => 1e-3,
+                "us" | "µs" => 1e-6,
+                "ns" => 1e-9,
+                _ => return None,
+            };
+        rest = &rest[unit..];
+    }
+    (!text.is_empty()).then_some(seconds).and_then(|seconds| std::time::Duration::try_from_secs_f64(seconds).ok())
+}
+
+#[cfg(test)]
+mod tests;

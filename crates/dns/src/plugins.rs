@@ -1,0 +1,89 @@
+//! The plugins: one room each, all of the same shape, named as in the Corefile.
+//!
+//! A room holds `Options` (what its directive says), `parse` (a directive, or mistakes) and, if queries pass through it, a type with
+//! [`crate::server::chain::Plugin`]. The table below is what exists and the order in which a query meets it; a new plugin is a room,
+//! a variant and a line. No room knows another, save that `autopath` and `k8s_external` read the snapshot that `kubernetes` keeps.
+
+pub mod autopath;
+pub mod bind;
+pub mod cache;
+pub mod errors;
+pub mod forward;
+pub mod health;
+pub mod k8s_external;
+pub mod kubernetes;
+pub mod loadbalance;
+pub mod loop_guard;
+pub mod prometheus;
+pub mod ready;
+pub mod reload;
+pub mod transfer;
+
+use crate::config::{Directive, Mistakes};
+
+/// What one directive of a server block asks for.
+#[derive(Clone, Debug)]
+pub enum Spec {
+    Bind(bind::Options),
+    Reload(reload::Options),
+    Ready(ready::Options),
+    Health(health::Options),
+    Prometheus(prometheus::Options),
+    Errors(errors::Options),
+    Loadbalance(loadbalance::Options),
+    Autopath(autopath::Options),
+    Transfer(transfer::Options),
+    K8sExternal(k8s_external::Options),
+    Kubernetes(kubernetes::Options),
+    Cache(cache::Options),
+    Loop(loop_guard::Options),
+    Forward(forward::Options),
+}
+
+struct Room {
+    name: &'static str,
+    parse: fn(&Directive, &mut Mistakes) -> Option<Spec>,
+    /// Whether a server block may have several.
+    repeats: bool,
+}
+
+/// In the order in which a query meets them: CoreDNS's (its `plugin.cfg`), except that `cache` stands behind the cluster's own
+/// names instead of before them. They come from a snapshot that is always fresh, so caching them would only make them stale.
+const ROOMS: &[Room] = &[
+    Room { name: "bind", parse: |d, m| bind::parse(d, m).map(Spec::Bind), repeats: true },
+    Room { name: "reload", parse: |d, m| reload::parse(d, m).map(Spec::Reload), repeats: false },
+    Room { name: "ready", parse: |d, m| ready::parse(d, m).map(Spec::Ready), repeats: false },
+    Room { name: "health", parse: |d, m| health::parse(d, m).map(Spec::Health), repeats: false },
+    Room { name: "prometheus", parse: |d, m| prometheus::parse(d, m).map(Spec::Prometheus), repeats: false },
+    Room { name: "errors", parse: |d, m| errors::parse(d, m).map(Spec::Errors), repeats: false },
+    Room { name: "loadbalance", parse: |d, m| loadbalance::parse(d, m).map(Spec::Loadbalance), repeats: false },
+    Room { name: "autopath", parse: |d, m| autopath::parse(d, m).map(Spec::Autopath), repeats: false },
+    Room { name: "transfer", parse: |d, m| transfer::parse(d, m).map(Spec::Transfer), repeats: false },
+    Room { name: "k8s_external", parse: |d, m| k8s_external::parse(d, m).map(Spec::K8sExternal), repeats: false },
+    Room { name: "kubernetes", parse: |d, m| kubernetes::parse(d, m).map(Spec::Kubernetes), repeats: false },
+    Room { name: "cache", parse: |d, m| cache::parse(d, m).map(Spec::Cache), repeats: false },
+    Room { name: "loop", parse: |d, m| loop_guard::parse(d, m).map(Spec::Loop), repeats: false },
+    Room { name: "forward", parse: |d, m| forward::parse(d, m).map(Spec::Forward), repeats: true },
+];
+
+/// Reads the directives of one server block and puts them in the order of [`ROOMS`].
+pub(crate) fn parse(directives: &[Directive], mistakes: &mut Mistakes) -> Vec<Spec> {
+    let mut found: Vec<(usize, Spec)> = Vec::new();
+    let mut seen = std::collections::HashMap::new();
+    for directive in directives {
+        let Some(at) = ROOMS.iter().position(|room| room.name == directive.name) else {
+            let known: Vec<_> = ROOMS.iter().map(|room| room.name).collect();
+            mistakes.add(directive.line, format!("unknown directive `{}`; this server has: {}", directive.name, known.join(", ")));
+            continue;
+        };
+        if let Some(first) = seen.insert(at, directive.line)
+            && !ROOMS[at].repeats
+        {
+            mistakes.add(directive.line, format!("`{}` stands in this block already, in line {first}", directive.name));
+        }
+        found.extend((ROOMS[at].parse)(directive, mistakes).map(|spec| (at, spec)));
+    }
+    // Stable: plugins that repeat keep the file's order.
+    found.sort_by_key(|(at, _)| *at);
+    found.into_iter().map(|(_, spec)| spec).collect()
+}

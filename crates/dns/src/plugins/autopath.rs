@@ -1,0 +1,128 @@
+//! `autopath [ZONE...] @kubernetes|RESOLV-CONF`: the client's search list is walked here, in one round trip.
+//!
+//! The first name of the list that exists is the answer, behind an alias from the name that was asked. Needs `pods verified`, which
+//! tells the namespace of a client. Source: CoreDNS's `autopath`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::{Directive, Mistakes};
+use crate::name::Name;
+use crate::plugins::kubernetes::Kubernetes;
+use crate::server::chain::{Answering, Next, Plugin, Request};
+use crate::wire::message::Record;
+use crate::wire::{rcode, rtype};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Empty: all zones of the block.
+    pub zones: Vec<Name>,
+    pub search: Search,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Search {
+    /// The list that kubelet writes for a pod in the client's namespace.
+    Kubernetes,
+    File(PathBuf),
+}
+
+pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Options> {
+    directive.plain(mistakes);
+    let Some((search, zones)) = directive.args.split_last() else {
+        mistakes.add(directive.line, "`autopath` needs `@kubernetes` or a resolv.conf");
+        return None;
+    };
+    let zones = zones.iter().flat_map(|zone| crate::config::zones(directive.line, zone, mistakes)).collect();
+    let search = match search.strip_prefix('@') {
+        None => Search::File(PathBuf::from(search)),
+        Some("kubernetes") => Search::Kubernetes,
+        Some(other) => {
+            mistakes.add(directive.line, format!("`autopath @{other}`: only kubernetes knows search lists"));
+            return None;
+        }
+    };
+    Some(Options { zones, search })
+}
+
+/// The plugin at work.
+pub(crate) struct Autopath {
+    zones: Vec<Name>,
+    kubernetes: Arc<Kubernetes>,
+    search: Search,
+    /// The `search` list of a resolv.conf: the node's, behind the pod's own, or the one that the directive names.
+    domains: Vec<Name>,
+}
+
+// === impl Autopath ===
+
+impl Autopath {
+    pub(crate) fn new(options: Options, block: &[Name], kubernetes: Arc<Kubernetes>) -> Self {
+        let path = match &options.search {
+            Search::Kubernetes => Path::new("/etc/resolv.conf"),
+            Search::File(path) => path,
+        };
+        let text = std::fs::read_to_string(path).unwrap_or_else(|error| {
+            tracing::warn!(path = %path.display(), %error, "no search list of the node");
+            String::new()
+        });
+        let zones = if options.zones.is_empty() { block.to_vec() } else { options.zones };
+        Self { zones, kubernetes, search: options.search, domains: domains(&text) }
+    }
+
+    /// The search list of the client, if it is known: the one that kubelet writes, the node's, and the name as it is.
+    fn list(&self, request: &Request) -> Option<Vec<Name>> {
+        let mut list = Vec::new();
+        if self.search == Search::Kubernetes {
+            let snapshot = self.kubernetes.current.load();
+            let namespace = snapshot.namespace_of_pod(request.client.ip().to_canonical())?;
+            let zone = &self.kubernetes.zones.primary;
+            list = vec![zone.prefixed(&[namespace, &b"\x03svc"[..]].concat())?, zone.prefixed(b"\x03svc")?, zone.clone()];
+        }
+        list.extend(self.domains.iter().cloned());
+        list.push(Name::root());
+        Some(list)
+    }
+}
+
+impl Plugin for Autopath {
+    fn answer<'a>(&'a self, request: &'a Request, next: Next<'a>) -> Answering<'a> {
+        Box::pin(async move {
+            let question = &request.question;
+            let wanted = [rtype::A, rtype::AAAA].contains(&question.qtype) && self.zones.iter().any(|zone| question.name.is_under(zone));
+            let list = if wanted { self.list(request) } else { None };
+            let list = list.unwrap_or_default();
+            let Some(base) = list.first().and_then(|first| question.name.split(first)).map(<[u8]>::to_vec) else {
+                return next.run(request).await;
+            };
+            let first = next.run(request).await;
+            if first.rcode != rcode::NXDOMAIN || base.is_empty() {
+                return first;
+            }
+            for domain in &list[1..] {
+                let Some(name) = domain.prefixed(&base) else { continue };
+                let further = request.renamed(name.clone());
+                let mut found = next.whole(&further).await;
+                // What cannot be asked about says nothing of the names behind it.
+                if [rcode::NXDOMAIN, rcode::REFUSED].contains(&found.rcode) {
+                    continue;
+                }
+                let ttl = found.answers.iter().map(|record| record.ttl).min().unwrap_or_default();
+                let glue = Record::new(question.name.clone(), rtype::CNAME, ttl, name.wire().to_vec());
+                if !found.answers.is_empty() {
+                    found.answers.insert(0, glue);
+                }
+                found.question = question.clone();
+                return found;
+            }
+            first
+        })
+    }
+}
+
+/// The last `search` line's domains.
+fn domains(resolv_conf: &str) -> Vec<Name> {
+    let lines = resolv_conf.lines().filter_map(|line| line.trim().strip_prefix("search"));
+    let last = lines.filter(|rest| rest.starts_with(char::is_whitespace)).last().unwrap_or_default();
+    last.split_whitespace().filter_map(|domain| Name::parse(domain).ok()).filter(|domain| !domain.is_root()).collect()
+}

@@ -1,0 +1,302 @@
+//! `k8s_external ZONE...`: Services by the addresses that they have outside of the cluster (`<service>.<namespace>.<zone>`).
+//!
+//! Reads the snapshot that `kubernetes` of the same block keeps; which namespaces and Services exist is its options' business. Source:
+//! CoreDNS's `k8s_external`.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use model::facts::LoadBalancerName;
+use model::name::{NamedKind, NamedService};
+
+use crate::config::{Directive, Mistakes};
+use crate::name::{Name, labels};
+use crate::plugins::kubernetes::{Fallthrough, Kubernetes, Snapshot, endpoint_labels, reversed};
+use crate::server::chain::{Answering, Next, Plugin, Request};
+use crate::wire::message::{Message, Record};
+use crate::wire::{rcode, rtype};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    pub zones: Vec<Name>,
+    /// The label under the zone that holds the name server's and the mailbox's names, in wire form.
+    pub apex: Vec<u8>,
+    pub ttl_secs: u32,
+    /// Headless Services are shown with their endpoints.
+    pub headless: bool,
+    pub fallthrough: Fallthrough,
+}
+
+pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Options> {
+    const KNOWN: &[&str] = &["apex", "ttl", "headless", "fallthrough"];
+    let mut options = Options {
+        zones: directive.zones(mistakes),
+        apex: b"\x03dns".to_vec(),
+        ttl_secs: 5,
+        headless: false,
+        fallthrough: Fallthrough::Never,
+    };
+    for property in &directive.body {
+        match property.name.as_str() {
+            "apex" => match property.one(mistakes).map(crate::name::label) {
+                Some(Some(label)) => options.apex = label,
+                Some(None) => mistakes.add(property.line, "`apex` is one label of a name"),
+                None => {}
+            },
+            "ttl" => options.ttl_secs = crate::plugins::kubernetes::ttl(property, mistakes).unwrap_or(options.ttl_secs),
+            "headless" => options.headless = true,
+            "fallthrough" => options.fallthrough = Fallthrough::parse(property, mistakes),
+            _ => mistakes.unknown(property, "k8s_external", KNOWN),
+        }
+    }
+    if options.zones.is_empty() {
+        mistakes.add(directive.line, "`k8s_external` needs a zone");
+    }
+    Some(options)
+}
+
+/// The plugin at work.
+pub(crate) struct External {
+    options: Options,
+    kubernetes: Arc<Kubernetes>,
+}
+
+/// One address (or another server's name) with one port of a Service.
+struct Row {
+    host: Host,
+    port: Option<u16>,
+    /// Labels of the endpoint; empty for the Service's own name.
+    endpoint: Vec<u8>,
+}
+
+#[derive(Clone)]
+enum Host {
+    Ip(IpAddr),
+    Name(Name),
+}
+
+/// What a name below a zone is.
+enum Found {
+    Rows(Vec<Row>, Vec<u8>),
+    Pointers(Vec<Name>),
+    NameServer,
+    Empty,
+    Nothing,
+}
+
+// === impl External ===
+
+impl External {
+    pub(crate) fn new(options: Options, kubernetes: Arc<Kubernetes>) -> Self {
+        Self { options, kubernetes }
+    }
+
+    /// The zone of a name in the letter case of the question, and the labels in front of it.
+    fn zone_of(&self, name: &Name) -> Option<(Name, Vec<u8>)> {
+        let inside = |zone: &Name| name.split(zone).map(<[u8]>::to_vec);
+        let front = self.options.zones.iter().filter_map(inside).min_by_key(Vec::len)?;
+        Some((Name::from_wire(&name.wire()[front.len()..]), front))
+    }
+
+    fn find(&self, snapshot: &Snapshot, zone: &Name, front: &[u8], name: &Name) -> Found {
+        if zone.is_reverse() {
+            return self.reverse(snapshot, name);
+        }
+        let folded = front.to_ascii_lowercase();
+        let front: Vec<&[u8]> = labels(&folded).collect();
+        let wire = |labels: &[&[u8]]| labels.iter().flat_map(|label| [&[label.len() as u8][..], label].concat()).collect::<Vec<u8>>();
+        let apex = &self.options.apex[1..];
+        match front.as_slice() {
+            [] => Found::Empty,
+            [only] if *only == apex => Found::Empty,
+            [server, last] if *last == apex && *server == b"ns1" => Found::NameServer,
+            [.., last] if *last == apex => Found::Nothing,
+            [.., namespace] if !snapshot.has_namespace(&wire(&[namespace]), &self.kubernetes.zones.options) => Found::Nothing,
+            [_] => Found::Empty,
+            [below @ .., service, namespace] => {
+                let key = wire(&[service, namespace]);
+                let entry = snapshot.services.get(key.as_slice()).and_then(|entry| entry.service.as_ref());
+                let rows = entry.map(|service| self.rows(service, below)).unwrap_or_default();
+                if rows.is_empty() { Found::Nothing } else { Found::Rows(rows, key) }
+            }
+        }
+    }
+
+    fn rows(&self, service: &NamedService, below: &[&[u8]]) -> Vec<Row> {
+        let (endpoint, wanted) = match below {
+            [] => (None, None),
+            [endpoint] => (Some(*endpoint), None),
+            [port, protocol] => (None, Some((plain(port), plain(protocol)))),
+            _ => return Vec::new(),
+        };
+        let fits = |name: &str, protocol: model::Protocol| {
+            wanted.is_none_or(|(port, proto)| {
+                port.eq_ignore_ascii_case(name.as_bytes()) && proto.eq_ignore_ascii_case(protocol.lower().as_bytes())
+            })
+        };
+        if endpoint.is_some() || service.kind == NamedKind::Headless {
+            let named = service.endpoints.iter().map(|each| (endpoint_labels(each, &self.kubernetes.zones.options), each));
+            return named
+                .filter(|(labels, _)| self.options.headless && endpoint.is_none_or(|wanted| &labels[1..] == wanted))
+                .flat_map(|(labels, each)| {
+                    let ports: Vec<_> = each.ports.iter().filter(|port| fits(&port.name, port.protocol)).map(|port| port.port).collect();
+                    ports.into_iter().map(move |port| Row { host: Host::Ip(each.address), port: Some(port), endpoint: labels.clone() })
+                })
+                .collect();
+        }
+        let balanced = service.load_balancer.iter().filter_map(|name| match name {
+            LoadBalancerName::Ip(ip) => Some(Host::Ip(*ip)),
+            LoadBalancerName::Hostname(name) => Name::parse(name).ok().map(Host::Name),
+        });
+        let hosts = service.external_ips.iter().map(|ip| Host::Ip(*ip)).chain(balanced);
+        let with_ports = |host: Host| {
+            let ports = service.ports.iter().filter(|port| fits(&port.name, port.protocol));
+            ports.map(move |port| Row { host: host.clone(), port: Some(port.port), endpoint: Vec::new() }).collect::<Vec<_>>()
+        };
+        hosts.flat_map(with_ports).collect()
+    }
+
+    fn reverse(&self, snapshot: &Snapshot, name: &Name) -> Found {
+        let (Some(ip), Some(zone)) = (reversed(name), self.options.zones.iter().find(|zone| !zone.is_reverse())) else {
+            return Found::Nothing;
+        };
+        let options = &self.kubernetes.zones.options;
+        let exposed = |key: &[u8]| snapshot.has_namespace(&key[1 + usize::from(key[0])..], options);
+        let mut found: Vec<Name> =
+            snapshot.with_external_ip(ip).filter(|(key, _)| exposed(key)).filter_map(|(key, _)| zone.prefixed(key)).collect();
+        if found.is_empty() && self.options.headless {
+            for (key, entry) in snapshot.with_endpoint(ip).filter(|(key, _)| exposed(key)) {
+                let headless = entry.service.iter().filter(|service| service.kind == NamedKind::Headless);
+                let here = headless.flat_map(|service| service.endpoints.iter()).filter(|endpoint| endpoint.address == ip);
+                found.extend(here.filter_map(|endpoint| zone.prefixed(&[&endpoint_labels(endpoint, options)[..], key].concat())));
+            }
+        }
+        found.dedup();
+        if found.is_empty() { Found::Nothing } else { Found::Pointers(found) }
+    }
+
+    fn soa(&self, zone: &Name, snapshot: &Snapshot) -> Option<Record> {
+        let apex = zone.prefixed(&self.options.apex)?;
+        let mut data = apex.prefixed(b"\x03ns1")?.wire().to_vec();
+        data.extend(apex.prefixed(b"\x0ahostmaster")?.wire());
+        for number in [snapshot.serial, 7_200, 1_800, 86_400, self.options.ttl_secs] {
+            data.extend(number.to_be_bytes());
+        }
+        Some(Record::new(zone.clone(), rtype::SOA, self.options.ttl_secs, data))
+    }
+
+    /// Puts the records of `rows` into `answer`; gives an alias that has to be followed.
+    fn records(&self, rows: &[Row], zone: &Name, key: &[u8], answer: &mut Message) -> Option<Name> {
+        let (ttl, qtype, name) = (self.options.ttl_secs, answer.question.qtype, answer.question.name.clone());
+        let put = |section: &mut Vec<Record>, record: Record| {
+            if !section.contains(&record) {
+                section.push(record);
+            }
+        };
+        match qtype {
+            rtype::A | rtype::AAAA => {
+                for row in rows {
+                    match &row.host {
+                        Host::Ip(ip) if ip.is_ipv4() == (qtype == rtype::A) => {
+                            put(&mut answer.answers, Record::address(name.clone(), ttl, *ip));
+                        }
+                        Host::Ip(_) => {}
+                        // An alias stands alone (RFC 1034 section 3.6.2).
+                        Host::Name(target) if answer.answers.is_empty() => {
+                            put(&mut answer.answers, Record::new(name, rtype::CNAME, ttl, target.wire().to_vec()));
+                            return Some(target.clone());
+                        }
+                        Host::Name(_) => {}
+                    }
+                }
+            }
+            rtype::CNAME => {
+                if let [Row { host: Host::Name(target), .. }, ..] = rows {
+                    put(&mut answer.answers, Record::new(name, rtype::CNAME, ttl, target.wire().to_vec()));
+                }
+            }
+            rtype::SRV => {
+                let weight = (100 / rows.len().max(1)).max(1) as u16;
+                for row in rows {
+                    let Some(port) = row.port else { continue };
+                    let own = || zone.prefixed(&[&row.endpoint, key].concat());
+                    let target = match &row.host {
+                        Host::Name(target) => Some(target.clone()),
+                        Host::Ip(_) => own(),
+                    };
+                    let Some(target) = target else { continue };
+                    put(&mut answer.answers, Record::srv(name.clone(), ttl, weight, port, &target));
+                    if let Host::Ip(ip) = row.host {
+                        put(&mut answer.additionals, Record::address(target, ttl, ip));
+                    }
+                }
+            }
+            _ => {}
+        }
+        None
+    }
+
+    fn local(&self, name: &Name, qtype: u16) -> impl Iterator<Item = Record> {
+        let fits = move |ip: &&IpAddr| qtype == rtype::NS || ip.is_ipv4() == (qtype == rtype::A);
+        self.kubernetes.zones.local.iter().filter(fits).map(|ip| Record::address(name.clone(), self.options.ttl_secs, *ip))
+    }
+}
+
+impl Plugin for External {
+    fn answer<'a>(&'a self, request: &'a Request, next: Next<'a>) -> Answering<'a> {
+        Box::pin(async move {
+            let question = &request.question;
+            let Some((zone, front)) = self.zone_of(&question.name) else { return next.run(request).await };
+            let snapshot = self.kubernetes.current.load_full();
+            let found = self.find(&snapshot, &zone, &front, &question.name);
+            let falls = match &self.options.fallthrough {
+                Fallthrough::Never => false,
+                Fallthrough::Always => true,
+                Fallthrough::Zones(zones) => zones.iter().any(|zone| question.name.is_under(zone)),
+            };
+            if matches!(found, Found::Nothing) && falls {
+                return next.run(request).await;
+            }
+            let mut answer = Message::answer(question.clone(), rcode::NOERROR);
+            match &found {
+                Found::Rows(rows, key) => {
+                    if let Some(target) = self.records(rows, &zone, key, &mut answer) {
+                        let end = next.whole(&request.renamed(target)).await;
+                        // Where nobody can be asked the client has the alias to go on with.
+                        if end.rcode != rcode::REFUSED {
+                            answer.rcode = end.rcode;
+                            answer.answers.extend(end.answers);
+                        }
+                    }
+                }
+                Found::Pointers(targets) if question.qtype == rtype::PTR => {
+                    let pointer =
+                        |target: &Name| Record::new(question.name.clone(), rtype::PTR, self.options.ttl_secs, target.wire().into());
+                    answer.answers.extend(targets.iter().map(pointer));
+                }
+                Found::NameServer if [rtype::A, rtype::AAAA].contains(&question.qtype) => {
+                    answer.answers.extend(self.local(&question.name, question.qtype));
+                }
+                Found::Empty if front.is_empty() && question.qtype == rtype::SOA => answer.answers.extend(self.soa(&zone, &snapshot)),
+                Found::Empty if front.is_empty() && question.qtype == rtype::NS => {
+                    let server = zone.prefixed(&[b"\x03ns1", &self.options.apex[..]].concat());
+                    if let Some(server) = server {
+                        answer.additionals.extend(self.local(&server, rtype::NS));
+                        answer.answers.push(Record::new(zone.clone(), rtype::NS, self.options.ttl_secs, server.wire().into()));
+                    }
+                }
+                Found::Nothing => answer.rcode = if snapshot.synced { rcode::NXDOMAIN } else { rcode::SERVFAIL },
+                _ => {}
+            }
+            if answer.answers.is_empty() {
+                answer.authorities.extend(self.soa(&zone, &snapshot));
+            }
+            answer
+        })
+    }
+}
+
+/// A label without the underscore that names of ports and protocols carry.
+fn plain(label: &[u8]) -> &[u8] {
+    label.strip_prefix(b"_").unwrap_or(label)
+}

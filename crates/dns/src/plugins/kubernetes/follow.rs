@@ -1,0 +1,129 @@
+//! Following the NameView: each new view becomes the next snapshot.
+//!
+//! Owns the one order that is promised (architecture.md): where a proxy runs in the same process, a new ClusterIP Service has no name
+//! before the proxy applied its revision, or 100 ms passed. All other changes are seen at once.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::{NameView, Revision, ServiceName};
+use runtime::Pending;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::snapshot::Snapshot;
+use super::{Current, Options};
+
+/// How long a new name waits for the proxy.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+pub(crate) struct Follower {
+    pub(crate) options: Options,
+    pub(crate) current: Current,
+    pub(crate) names: watch::Receiver<Arc<NameView>>,
+    pub(crate) applied: Option<watch::Receiver<Revision>>,
+    /// Dropped with the first snapshot.
+    pub(crate) ready: Option<Pending>,
+}
+
+/// A Service whose name waits.
+struct Held {
+    name: ServiceName,
+    revision: Revision,
+    until: Instant,
+}
+
+impl Follower {
+    /// Runs until the views end.
+    pub(crate) async fn run(mut self) {
+        let mut held: Vec<Held> = Vec::new();
+        // Before the first view the channel holds one of revision 0, which says nothing.
+        loop {
+            let view = self.names.borrow_and_update().clone();
+            if view.revision > Revision(0) {
+                if self.ready.is_some() {
+                    self.wait_for(view.revision).await;
+                }
+                self.take_up(&view, &mut held);
+                self.ready = None;
+            }
+            if !self.wait(&mut held).await {
+                return;
+            }
+        }
+    }
+
+    /// Waits for the next view while held names are let go; `false` once there will be none.
+    async fn wait(&mut self, held: &mut Vec<Held>) -> bool {
+        loop {
+            let due = held.iter().map(|held| held.until).min();
+            tokio::select! {
+                changed = self.names.changed() => return changed.is_ok(),
+                () = changes(&mut self.applied), if due.is_some() => {}
+                () = sleep_until(due), if due.is_some() => {}
+            }
+            self.let_go(held);
+        }
+    }
+
+    fn take_up(&self, view: &Arc<NameView>, held: &mut Vec<Held>) {
+        let mut next = Snapshot::clone(&self.current.load());
+        let changes = next.changes(view);
+        if next.synced && self.applied_up_to().is_some_and(|applied| applied < view.revision) {
+            let until = Instant::now() + PATIENCE;
+            for name in next.new_virtual(view, &changes) {
+                if !held.iter().any(|held| held.name == *name) {
+                    held.push(Held { name: name.clone(), revision: view.revision, until });
+                }
+            }
+        }
+        let waiting: HashSet<ServiceName> = held.iter().map(|held| held.name.clone()).collect();
+        next.patch(view, &changes, &waiting, &self.options);
+        tracing::debug!(revision = %view.revision, held = held.len(), "took up names");
+        self.current.store(Arc::new(next));
+        self.let_go(held);
+    }
+
+    fn let_go(&self, held: &mut Vec<Held>) {
+        let (now, applied) = (Instant::now(), self.applied_up_to());
+        let free: Vec<Held> =
+            held.extract_if(.., |held| held.until <= now || applied.is_none_or(|applied| applied >= held.revision)).collect();
+        if free.is_empty() {
+            return;
+        }
+        let mut next = Snapshot::clone(&self.current.load());
+        for held in free {
+            next.release(&held.name, &self.options);
+        }
+        self.current.store(Arc::new(next));
+    }
+
+    /// The start's own wait: its names are all new, and denying them meanwhile would be a lie, so nothing is published.
+    async fn wait_for(&mut self, revision: Revision) {
+        if let Some(applied) = &mut self.applied {
+            let _ = tokio::time::timeout(PATIENCE, applied.wait_for(|applied| *applied >= revision)).await;
+        }
+    }
+
+    fn applied_up_to(&self) -> Option<Revision> {
+        self.applied.as_ref().map(|applied| *applied.borrow())
+    }
+}
+
+/// Waits for a change; for ever where there is nothing (any more) to change.
+async fn changes(applied: &mut Option<watch::Receiver<Revision>>) {
+    let changed = match applied {
+        Some(receiver) => receiver.changed().await.is_ok(),
+        None => false,
+    };
+    if !changed {
+        std::future::pending().await
+    }
+}
+
+async fn sleep_until(due: Option<Instant>) {
+    if let Some(due) = due {
+        tokio::time::sleep_until(due).await;
+    }
+}

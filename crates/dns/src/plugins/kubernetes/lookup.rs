@@ -1,0 +1,451 @@
+//! One question about the cluster's zones, answered from a snapshot into a buffer: no allocation, no wait.
+//!
+//! Owns what each name means and how NXDOMAIN and NODATA part (RFC 2308, RFC 8020). Called by the UDP threads and by the slow path
+//! alike, so both agree. Source: the Kubernetes DNS specification 1.1.0 and, beyond it, CoreDNS's `kubernetes` plugin.
+
+use std::net::IpAddr;
+
+use model::name::NamedKind;
+
+use super::entry::{Entry, Kind, Sets, Srv, Target, endpoint_labels};
+use super::snapshot::Snapshot;
+use super::{Pods, Zone, Zones};
+use crate::name::Name;
+use crate::wire::{HEADER, Query, Reply, Section, flag, rcode, rtype};
+
+const QUESTION: u16 = 0xc000 | HEADER as u16;
+/// CoreDNS's TTL of `dns-version`.
+const VERSION_TTL: u32 = 28_800;
+/// CoreDNS's upper bound for how long a denial is kept.
+const MAX_SOA_TTL: u32 = 300;
+
+pub(crate) enum Outcome {
+    /// A whole reply of so many octets with this return code.
+    Written(usize, u8),
+    /// Not ours to answer: the next plugin's.
+    Next,
+    /// An alias whose target has to be looked up before the answer is whole.
+    Alias(Name),
+}
+
+/// What a name turned out to be.
+enum Found<'a> {
+    /// It exists, with these records (perhaps none) of this entry.
+    Sets(&'a Sets, &'a Entry, &'a [u8]),
+    /// As above, made for this question.
+    Made(Sets, &'a Entry, &'a [u8]),
+    Alias(&'a Name),
+    /// A pod's address.
+    Address(IpAddr),
+    /// It exists without records.
+    Empty,
+    Apex,
+    NameServer,
+    Version,
+    Reverse(IpAddr),
+    Nothing,
+}
+
+/// One question being answered.
+struct Asking<'q, 'b> {
+    zones: &'q Zones,
+    snapshot: &'q Snapshot,
+    query: &'q Query<'q>,
+    /// Labels in front of the zone.
+    above: usize,
+    reply: Reply<'b>,
+    /// Which address of a set comes first.
+    turn: u32,
+    limited: bool,
+}
+
+impl Zones {
+    /// Answers `query` with at most `limit` octets. `turn` moves the first address on from one call to the next.
+    pub(crate) fn answer(&self, snapshot: &Snapshot, query: &Query<'_>, buffer: &mut [u8], limit: usize, turn: u32) -> Outcome {
+        let Some((zone, above)) = self.zone_of(query) else { return Outcome::Next };
+        let found = self.find(zone, snapshot, query, above);
+        if let Found::Nothing = found
+            && zone.falls_through(query)
+        {
+            return Outcome::Next;
+        }
+        let reply = Reply::new(buffer, query, limit);
+        let mut asking = Asking { zones: self, snapshot, query, above, reply, turn, limited: false };
+        let code = match &found {
+            Found::Alias(target) => match query.qtype {
+                rtype::CNAME => asking.alias(target),
+                rtype::A | rtype::AAAA => return Outcome::Alias((*target).clone()),
+                _ => rcode::NOERROR,
+            },
+            Found::Nothing if !snapshot.synced => rcode::SERVFAIL,
+            Found::Nothing => rcode::NXDOMAIN,
+            _ => {
+                asking.records(&found);
+                rcode::NOERROR
+            }
+        };
+        let empty = asking.reply.answers() == 0 && !asking.limited;
+        if empty {
+            // What lets a denial be remembered (RFC 2308).
+            asking.soa(Section::Authority);
+        }
+        let code = if empty && !snapshot.synced && code == rcode::NOERROR { rcode::SERVFAIL } else { code };
+        Outcome::Written(asking.reply.finish(query, code, flag::AA), code)
+    }
+
+    /// Answers that the name exists and has no such records; `None` outside of the zones.
+    pub(crate) fn nodata(&self, snapshot: &Snapshot, query: &Query<'_>, buffer: &mut [u8]) -> Option<usize> {
+        let (_, above) = self.zone_of(query)?;
+        let limit = buffer.len();
+        let reply = Reply::new(buffer, query, limit);
+        let mut asking = Asking { zones: self, snapshot, query, above, reply, turn: 0, limited: false };
+        asking.soa(Section::Authority);
+        Some(asking.reply.finish(query, rcode::NOERROR, flag::AA))
+    }
+
+    fn find<'a>(&'a self, zone: &'a Zone, snapshot: &'a Snapshot, query: &'a Query<'_>, above: usize) -> Found<'a> {
+        let name = &query.name;
+        if above == 0 {
+            return Found::Apex;
+        }
+        if zone.reverse {
+            return match reverse(name.wire()) {
+                Some(Reversed::Whole(ip)) => match has_pointer(self, snapshot, ip) {
+                    true => Found::Reverse(ip),
+                    false => Found::Nothing,
+                },
+                // A part of an address is a node on the way to others.
+                Some(Reversed::Part) if !zone.falls_through(query) => Found::Empty,
+                _ => Found::Nothing,
+            };
+        }
+        match (name.label(above - 1), above) {
+            (b"svc" | b"pod", 1) | (b"dns", 1) => Found::Empty,
+            (b"dns", 2) if name.label(0) == b"ns" => Found::NameServer,
+            (b"dns-version", 1) => Found::Version,
+            (b"svc", _) => self.find_service(zone, snapshot, query, above),
+            (b"pod", _) => self.find_pod(snapshot, query, above),
+            _ => Found::Nothing,
+        }
+    }
+
+    fn find_service<'a>(&'a self, zone: &Zone, snapshot: &'a Snapshot, query: &'a Query<'_>, above: usize) -> Found<'a> {
+        let name = &query.name;
+        if !snapshot.has_namespace(name.between(above - 2, above - 1), &self.options) {
+            return Found::Nothing;
+        }
+        if above == 2 {
+            return Found::Empty;
+        }
+        let key = name.between(above - 3, above - 1);
+        let table = if zone.multicluster { &snapshot.imports } else { &snapshot.services };
+        let Some(entry) = table.get(key) else { return Found::Nothing };
+        match (&entry.kind, above) {
+            (Kind::Nameless, _) => return Found::Nothing,
+            (Kind::Alias(target), 3) => return Found::Alias(target),
+            (Kind::Alias(_), _) => return Found::Nothing,
+            (Kind::Addresses, 3) => return Found::Sets(&entry.own, entry, key),
+            (Kind::Addresses, _) => {}
+        }
+        let labels = name.between(0, above - 3);
+        if let Some(below) = entry.below(labels) {
+            return Found::Sets(&below.sets, entry, key);
+        }
+        if above == 5 && !zone.multicluster {
+            // `http.tcp` is taken for `_http._tcp`, as CoreDNS takes it.
+            let mut underscored = [0; 2 * 64 + 2];
+            let below = underscore(name.label(0), name.label(1), &mut underscored).and_then(|labels| entry.below(labels));
+            if let Some(below) = below {
+                return Found::Sets(&below.sets, entry, key);
+            }
+        }
+        if self.options.zonal && !zone.multicluster {
+            return self.find_zonal(query, above, entry, key);
+        }
+        Found::Nothing
+    }
+
+    /// `<zone of the cluster>.pin|prefer._zone.<headless service>`.
+    fn find_zonal<'a>(&self, query: &Query<'_>, above: usize, entry: &'a Entry, key: &'a [u8]) -> Found<'a> {
+        let name = &query.name;
+        let headless = entry.service.as_ref().is_some_and(|service| service.kind == NamedKind::Headless);
+        if !headless || name.label(above - 4) != b"_zone" {
+            return Found::Nothing;
+        }
+        if above == 4 {
+            return Found::Empty;
+        }
+        let prefer = match name.label(above - 5) {
+            b"pin" => false,
+            b"prefer" => true,
+            _ => return Found::Nothing,
+        };
+        if above == 5 {
+            return Found::Empty;
+        }
+        let labels: Vec<_> = (0..above - 5).map(|at| String::from_utf8_lossy(name.label(at))).collect();
+        Found::Made(entry.of_zone(&labels.join("."), prefer, &self.options), entry, key)
+    }
+
+    /// `a-b-c-d.<namespace>.pod`.
+    fn find_pod<'a>(&self, snapshot: &Snapshot, query: &Query<'_>, above: usize) -> Found<'a> {
+        let name = &query.name;
+        let namespace = name.between(above - 2, above - 1);
+        if self.options.pods == Pods::Disabled || !snapshot.has_namespace(namespace, &self.options) {
+            return Found::Nothing;
+        }
+        match above {
+            2 => Found::Empty,
+            3 => match undashed(name.label(0)) {
+                Some(ip) if self.options.pods == Pods::Insecure || snapshot.has_pod(ip, namespace) => Found::Address(ip),
+                _ => Found::Nothing,
+            },
+            _ => Found::Nothing,
+        }
+    }
+}
+
+// === impl Asking ===
+
+impl Asking<'_, '_> {
+    fn records(&mut self, found: &Found<'_>) {
+        let ttl = self.zones.options.ttl_secs;
+        match (found, self.query.qtype) {
+            (Found::Sets(sets, ..), rtype::A) => self.addresses(sets.v4().map(IpAddr::V4), sets.v4().len()),
+            (Found::Sets(sets, ..), rtype::AAAA) => self.addresses(sets.v6().map(IpAddr::V6), sets.v6().len()),
+            (Found::Sets(sets, entry, key), rtype::SRV) => self.services(sets, entry, key),
+            (Found::Made(sets, ..), rtype::A) => self.addresses(sets.v4().map(IpAddr::V4), sets.v4().len()),
+            (Found::Made(sets, ..), rtype::AAAA) => self.addresses(sets.v6().map(IpAddr::V6), sets.v6().len()),
+            (Found::Made(sets, entry, key), rtype::SRV) => self.services(sets, entry, key),
+            (Found::Address(ip), rtype::A) if ip.is_ipv4() => self.addresses(std::iter::once(*ip), 1),
+            (Found::Address(ip), rtype::AAAA) if ip.is_ipv6() => self.addresses(std::iter::once(*ip), 1),
+            (Found::Version, rtype::TXT) => self.answer(rtype::TXT, VERSION_TTL, &[b"\x051.1.0"]),
+            (Found::Apex, rtype::SOA) => self.soa(Section::Answer),
+            (Found::Apex, rtype::NS) => self.name_servers(ttl),
+            (Found::NameServer, qtype @ (rtype::A | rtype::AAAA)) => {
+                let all = name_servers(self.zones, self.snapshot).into_iter().flat_map(|(_, addresses)| addresses);
+                let fitting: Vec<IpAddr> = all.filter(|ip| ip.is_ipv4() == (qtype == rtype::A)).collect();
+                self.addresses(fitting.iter().copied(), fitting.len());
+            }
+            (Found::Reverse(ip), rtype::PTR) => self.pointers(*ip, ttl),
+            _ => {}
+        }
+    }
+
+    fn alias(&mut self, target: &Name) -> u8 {
+        self.answer(rtype::CNAME, self.zones.options.ttl_secs, &[target.wire()]);
+        rcode::NOERROR
+    }
+
+    /// One answer, owned by the name asked for.
+    fn answer(&mut self, kind: u16, ttl: u32, data: &[&[u8]]) {
+        if !self.reply.record(Section::Answer, QUESTION, kind, ttl, data) {
+            self.limited = true;
+            self.reply.truncate();
+        }
+    }
+
+    /// Address records from the one whose turn it is on. If not all fit, those that do are sent and TC tells of the rest.
+    fn addresses(&mut self, addresses: impl Iterator<Item = IpAddr> + Clone, n: usize) {
+        // An address record of the name asked for: pointer, type, class, TTL, length, address.
+        let record = 12 + if self.query.qtype == rtype::A { 4 } else { 16 };
+        let all_fit = self.reply.len() + n * record <= self.reply.limit();
+        let first = if n > 1 && (self.zones.rotate || !all_fit) { self.turn as usize % n } else { 0 };
+        for address in addresses.clone().skip(first).chain(addresses.take(first)) {
+            if !self.reply.address(Section::Answer, QUESTION, self.zones.options.ttl_secs, address) {
+                self.limited = true;
+                self.reply.truncate();
+                return;
+            }
+        }
+    }
+
+    /// SRV records, and the addresses of their targets as far as they fit. Targets are written out (RFC 2782), in the letter case of
+    /// the objects and, for the zone, of the question.
+    fn services(&mut self, sets: &Sets, entry: &Entry, key: &[u8]) {
+        let ttl = self.zones.options.ttl_secs;
+        let zone = &self.query.name_as_sent()[self.query.name.start(self.above)..];
+        let labels = |srv: &Srv| match srv.target {
+            Target::Own => &[][..],
+            Target::Below(at) => &*entry.below[at as usize].labels,
+        };
+        let first = self.reply.len();
+        for srv in sets.srv() {
+            let fixed = [[0, 0], srv.weight.to_be_bytes(), srv.port.to_be_bytes()];
+            self.answer(rtype::SRV, ttl, &[fixed.as_flattened(), labels(&srv), key, b"\x03svc", zone]);
+            if self.limited {
+                return;
+            }
+        }
+        let mut record = first;
+        let mut last = None;
+        for srv in sets.srv() {
+            let target = record + 12 + 6;
+            record = target + labels(&srv).len() + key.len() + 4 + zone.len();
+            if last.replace(srv.target) == Some(srv.target) {
+                continue;
+            }
+            let of_target = match srv.target {
+                Target::Own => &entry.own,
+                Target::Below(at) => &entry.below[at as usize].sets,
+            };
+            let Some(owner) = Reply::pointer(target) else { return };
+            for address in of_target.addresses() {
+                if !self.reply.address(Section::Additional, owner, ttl, address) {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn name_servers(&mut self, ttl: u32) {
+        let zone = Reply::pointer(HEADER + self.query.name.start(self.above)).unwrap_or(QUESTION).to_be_bytes();
+        let servers = name_servers(self.zones, self.snapshot);
+        let mut owners = Vec::new();
+        for (labels, _) in &servers {
+            owners.push(self.reply.len() + 12);
+            self.answer(rtype::NS, ttl, &[labels, &zone]);
+            if self.limited {
+                return;
+            }
+        }
+        for (owner, (_, addresses)) in owners.into_iter().zip(&servers) {
+            let Some(owner) = Reply::pointer(owner) else { return };
+            for address in addresses {
+                if !self.reply.address(Section::Additional, owner, ttl, *address) {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// PTR records: the Service whose ClusterIP it is, else every Service with a ready endpoint there.
+    fn pointers(&mut self, ip: IpAddr, ttl: u32) {
+        let (zones, snapshot) = (self.zones, self.snapshot);
+        let exposed = |key: &[u8]| exposed(zones, snapshot, key);
+        let primary = zones.primary.wire();
+        if let Some((key, _)) = snapshot.with_virtual_ip(ip).find(|(key, _)| exposed(key)) {
+            return self.answer(rtype::PTR, ttl, &[key, b"\x03svc", primary]);
+        }
+        for (key, entry) in snapshot.with_endpoint(ip).filter(|(key, _)| exposed(key)) {
+            let mut seen: Vec<Vec<u8>> = Vec::new();
+            let endpoints = entry.service.iter().flat_map(|service| service.endpoints.iter());
+            for endpoint in endpoints.filter(|endpoint| endpoint.address == ip) {
+                let labels = endpoint_labels(endpoint, &zones.options);
+                if !seen.contains(&labels) {
+                    self.answer(rtype::PTR, ttl, &[&labels, key, b"\x03svc", primary]);
+                    seen.push(labels);
+                }
+            }
+        }
+    }
+
+    fn soa(&mut self, section: Section) {
+        let zone = Reply::pointer(HEADER + self.query.name.start(self.above)).unwrap_or(QUESTION);
+        let ttl = self.zones.options.ttl_secs;
+        let pointer = zone.to_be_bytes();
+        // Refresh, retry and expiry: CoreDNS's.
+        let numbers = [self.snapshot.serial, 7_200, 1_800, 86_400, ttl].map(u32::to_be_bytes);
+        let data: [&[u8]; 5] = [b"\x02ns\x03dns", &pointer, b"\x0ahostmaster", &pointer, numbers.as_flattened()];
+        self.reply.record(section, zone, rtype::SOA, ttl.min(MAX_SOA_TTL), &data);
+    }
+}
+
+/// The name servers of a zone: Services that have one of this server's own addresses as an endpoint, else `ns.dns`. Labels in front
+/// of the zone, and addresses.
+pub(crate) fn name_servers(zones: &Zones, snapshot: &Snapshot) -> Vec<(Vec<u8>, Vec<IpAddr>)> {
+    let mut servers: Vec<(Vec<u8>, Vec<IpAddr>)> = Vec::new();
+    for ip in zones.local.iter() {
+        for (key, entry) in snapshot.with_endpoint(*ip) {
+            let Some(service) = &entry.service else { continue };
+            let (labels, addresses) = match &service.kind {
+                NamedKind::ClusterIp(ips) => ([key, &b"\x03svc"[..]].concat(), ips.clone()),
+                _ => {
+                    let endpoint = service.endpoints.iter().find(|endpoint| endpoint.address == *ip);
+                    let Some(endpoint) = endpoint else { continue };
+                    ([&endpoint_labels(endpoint, &zones.options), &**key, b"\x03svc"].concat(), vec![*ip])
+                }
+            };
+            match servers.iter_mut().find(|(known, _)| *known == labels) {
+                Some((_, known)) => known.extend(addresses.into_iter().filter(|ip| !known.contains(ip)).collect::<Vec<_>>()),
+                None => servers.push((labels, addresses)),
+            }
+        }
+    }
+    if servers.is_empty() && !zones.local.is_empty() {
+        servers.push((b"\x02ns\x03dns".to_vec(), zones.local.to_vec()));
+    }
+    servers
+}
+
+fn exposed(zones: &Zones, snapshot: &Snapshot, key: &[u8]) -> bool {
+    let service = 1 + usize::from(key[0]);
+    snapshot.has_namespace(&key[service..], &zones.options)
+}
+
+fn has_pointer(zones: &Zones, snapshot: &Snapshot, ip: IpAddr) -> bool {
+    snapshot.with_virtual_ip(ip).any(|(key, _)| exposed(zones, snapshot, key))
+        || !zones.options.no_endpoints && snapshot.with_endpoint(ip).any(|(key, _)| exposed(zones, snapshot, key))
+}
+
+/// The address that a name of a reverse zone stands for.
+pub(crate) fn reversed(name: &Name) -> Option<IpAddr> {
+    match name.is_reverse().then(|| reverse(name.folded().wire()))?? {
+        Reversed::Whole(ip) => Some(ip),
+        Reversed::Part => None,
+    }
+}
+
+enum Reversed {
+    Whole(IpAddr),
+    Part,
+}
+
+/// Reads a name below in-addr.arpa or ip6.arpa (lower case). `None` where its labels are no part of an address.
+fn reverse(wire: &[u8]) -> Option<Reversed> {
+    let labels = |n| crate::name::labels(wire).take(n);
+    let n = crate::name::labels(wire).count().checked_sub(2)?;
+    let part = |whole| if n < whole { Some(Reversed::Part) } else { None };
+    if wire.ends_with(b"\x07in-addr\x04arpa\0") {
+        let mut octets = [0; 4];
+        for (label, octet) in labels(n).zip(octets.iter_mut().rev()) {
+            let plain = label.iter().all(u8::is_ascii_digit) && (label.len() == 1 || label[0] != b'0');
+            *octet = std::str::from_utf8(label).ok()?.parse().ok().filter(|_| plain)?;
+        }
+        return if n == 4 { Some(Reversed::Whole(IpAddr::from(octets))) } else { part(4) };
+    }
+    let mut octets = [0; 16];
+    for (at, label) in labels(n.min(33)).enumerate() {
+        let &[digit] = label else { return None };
+        let nibble = char::from(digit).to_digit(16)? as u8;
+        *octets.get_mut(15usize.checked_sub(at / 2)?)? |= nibble << (4 * (at % 2));
+    }
+    if n == 32 { Some(Reversed::Whole(IpAddr::from(octets))) } else { part(32) }
+}
+
+/// `10-1-2-3` -> 10.1.2.3, `fd00--1` -> fd00::1.
+fn undashed(label: &[u8]) -> Option<IpAddr> {
+    let mut text = [0; 64];
+    let text = text.get_mut(..label.len())?;
+    let dashes = label.iter().filter(|byte| **byte == b'-').count();
+    let separator = if dashes == 3 && !label.windows(2).any(|pair| pair == b"--") { b'.' } else { b':' };
+    for (to, from) in text.iter_mut().zip(label) {
+        *to = if *from == b'-' { separator } else { *from };
+    }
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// Two labels with an underscore in front of each, in wire form.
+fn underscore<'b>(first: &[u8], second: &[u8], out: &'b mut [u8; 2 * 64 + 2]) -> Option<&'b [u8]> {
+    let mut at = 0;
+    for label in [first, second] {
+        if label.len() > 62 || label.first() == Some(&b'_') {
+            return None;
+        }
+        out[at] = label.len() as u8 + 1;
+        out[at + 1] = b'_';
+        out[at + 2..at + 2 + label.len()].copy_from_slice(label);
+        at += 2 + label.len();
+    }
+    Some(&out[..at])
+}

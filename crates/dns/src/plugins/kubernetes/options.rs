@@ -1,0 +1,228 @@
+//! What the directive says.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Selector;
+use crate::config::{Directive, Mistakes};
+use crate::name::Name;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    pub zones: Vec<Name>,
+    pub pods: Pods,
+    /// An endpoint without a hostname is named after its pod.
+    pub endpoint_pod_names: bool,
+    /// Only these namespaces exist; empty: all.
+    pub namespaces: Vec<String>,
+    pub namespace_labels: Option<Selector>,
+    pub labels: Option<Selector>,
+    pub ttl_secs: u32,
+    /// Headless Services and endpoints have no names.
+    pub no_endpoints: bool,
+    pub fallthrough: Fallthrough,
+    /// A ClusterIP Service without ready endpoints has no name.
+    pub ignore_empty_service: bool,
+    /// Those of `zones` that show ServiceImports.
+    pub multicluster: Vec<Name>,
+    pub zonal: bool,
+    /// How long the start waits for the objects before it serves without them.
+    pub startup_timeout: Duration,
+    pub kubeconfig: Option<Kubeconfig>,
+    pub endpoint: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pods {
+    Disabled,
+    Insecure,
+    Verified,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kubeconfig {
+    pub path: PathBuf,
+    pub context: Option<String>,
+}
+
+/// For which names a denial goes to the next plugin instead of to the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fallthrough {
+    Never,
+    Always,
+    Zones(Vec<Name>),
+}
+
+// === impl Fallthrough ===
+
+impl Fallthrough {
+    pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Self {
+        match directive.zones(mistakes) {
+            none if none.is_empty() => Self::Always,
+            zones => Self::Zones(zones),
+        }
+    }
+}
+
+/// `ttl SECONDS`, 0 to 3600.
+pub(crate) fn ttl(directive: &Directive, mistakes: &mut Mistakes) -> Option<u32> {
+    let ttl = directive.parsed("a number of seconds", mistakes)?;
+    if ttl > 3_600 {
+        mistakes.add(directive.line, format!("`ttl {ttl}`: 3600 at the most"));
+        return None;
+    }
+    Some(ttl)
+}
+
+pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Options> {
+    let mut options = Options {
+        zones: directive.zones(mistakes),
+        pods: Pods::Disabled,
+        endpoint_pod_names: false,
+        namespaces: Vec::new(),
+        namespace_labels: None,
+        labels: None,
+        // 5 s: CoreDNS's default TTL, so swapping servers changes nothing.
+        ttl_secs: 5,
+        no_endpoints: false,
+        fallthrough: Fallthrough::Never,
+        ignore_empty_service: false,
+        multicluster: Vec::new(),
+        zonal: false,
+        startup_timeout: Duration::from_secs(5),
+        kubeconfig: None,
+        endpoint: None,
+    };
+    for property in &directive.body {
+        property_of(&mut options, property, mistakes);
+    }
+    check(&options, directive.line, mistakes);
+    Some(options)
+}
+
+fn property_of(options: &mut Options, property: &Directive, mistakes: &mut Mistakes) {
+    const KNOWN: &[&str] = &[
+        "pods",
+        "endpoint_pod_names",
+        "namespaces",
+        "namespace_labels",
+        "labels",
+        "ttl",
+        "noendpoints",
+        "fallthrough",
+        "ignore",
+        "multicluster",
+        "zonal",
+        "startup_timeout",
+        "kubeconfig",
+        "endpoint",
+        "tls",
+        "apiserver_qps",
+        "apiserver_burst",
+        "apiserver_max_inflight",
+        "resyncperiod",
+        "upstream",
+    ];
+    property.plain(mistakes);
+    match property.name.as_str() {
+        "pods" => match property.one(mistakes) {
+            Some("disabled") => options.pods = Pods::Disabled,
+            Some("insecure") => options.pods = Pods::Insecure,
+            Some("verified") => options.pods = Pods::Verified,
+            Some(other) => mistakes.add(property.line, format!("`pods {other}`: not disabled, insecure or verified")),
+            None => {}
+        },
+        "endpoint_pod_names" => {
+            property.bare(mistakes);
+            options.endpoint_pod_names = true;
+        }
+        "namespaces" => {
+            if property.args.is_empty() {
+                mistakes.add(property.line, "`namespaces` names none");
+            }
+            options.namespaces.extend(property.args.iter().map(|name| name.to_ascii_lowercase()));
+        }
+        "namespace_labels" => options.namespace_labels = selector(property, mistakes),
+        "labels" => options.labels = selector(property, mistakes),
+        "ttl" => options.ttl_secs = ttl(property, mistakes).unwrap_or(options.ttl_secs),
+        "noendpoints" => {
+            property.bare(mistakes);
+            options.no_endpoints = true;
+        }
+        "fallthrough" => options.fallthrough = Fallthrough::parse(property, mistakes),
+        "ignore" => match property.one(mistakes) {
+            Some("empty_service") => options.ignore_empty_service = true,
+            Some(other) => mistakes.add(property.line, format!("`ignore {other}`: only empty_service can be ignored")),
+            None => {}
+        },
+        "multicluster" => {
+            if property.args.is_empty() {
+                mistakes.add(property.line, "`multicluster` names no zone");
+            }
+            options.multicluster.extend(property.zones(mistakes));
+        }
+        "zonal" => {
+            property.bare(mistakes);
+            options.zonal = true;
+        }
+        "startup_timeout" => options.startup_timeout = property.duration(mistakes).unwrap_or(options.startup_timeout),
+        "kubeconfig" => match property.args.as_slice() {
+            [path] => options.kubeconfig = Some(Kubeconfig { path: path.into(), context: None }),
+            [path, context] => options.kubeconfig = Some(Kubeconfig { path: path.into(), context: Some(context.clone()) }),
+            _ => mistakes.add(property.line, "`kubeconfig` takes a path and a context"),
+        },
+        "endpoint" => options.endpoint = property.one(mistakes).map(str::to_owned),
+        // Known to CoreDNS: how its own API client behaves. Ours has limits of its own.
+        "tls" | "apiserver_qps" | "apiserver_burst" | "apiserver_max_inflight" => {
+            if property.args.is_empty() {
+                mistakes.add(property.line, format!("`{}` lacks its value", property.name));
+            }
+        }
+        // Retired by CoreDNS; it takes and ignores them.
+        "resyncperiod" | "upstream" => {}
+        _ => mistakes.unknown(property, "kubernetes", KNOWN),
+    }
+}
+
+fn selector(property: &Directive, mistakes: &mut Mistakes) -> Option<Selector> {
+    // White space inside `a in (b, c)` has cut it into words.
+    let text = property.args.join(" ");
+    match Selector::parse(&text) {
+        Ok(selector) => Some(selector),
+        Err(error) => {
+            mistakes.add(property.line, format!("`{}`: {error}", property.name));
+            None
+        }
+    }
+}
+
+/// What the options must not say together.
+fn check(options: &Options, line: usize, mistakes: &mut Mistakes) {
+    if !options.namespaces.is_empty() && options.namespace_labels.is_some() {
+        mistakes.add(line, "`namespaces` and `namespace_labels` exclude each other");
+    }
+    if options.zonal && options.no_endpoints {
+        mistakes.add(line, "`zonal` needs the endpoints that `noendpoints` leaves out");
+    }
+    if !options.zones.is_empty() && options.zones.iter().all(Name::is_reverse) {
+        mistakes.add(line, "`kubernetes` needs a zone that is not a reverse one: PTR records point into it");
+    }
+    if let Some(zone) = options.multicluster.iter().find(|zone| !options.zones.contains(zone)) {
+        mistakes.add(line, format!("`multicluster {zone}` is not among the zones of `kubernetes`"));
+    }
+}
+
+/// The zones of a directive that names none are its block's.
+impl Options {
+    pub(crate) fn or_zones_of(mut self, block: &[Name]) -> Self {
+        if self.zones.is_empty() {
+            self.zones = block.to_vec();
+        }
+        self
+    }
+
+    /// Zones as the Corefile would write them.
+    pub fn zone_texts(&self) -> Vec<String> {
+        self.zones.iter().map(Name::to_string).collect()
+    }
+}

@@ -1,0 +1,307 @@
+//! What the zone holds at one moment: immutable, shared by all threads, made from the last one by what changed.
+//!
+//! Owns which objects have names under the options of the directive. Must not know messages.
+
+use std::collections::HashSet;
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use model::facts::LoadBalancerName;
+use model::name::{NamedImport, NamedKind, NamedService};
+use model::{Changed, NameView, ServiceName, Text, View};
+
+use super::shards::Shards;
+use super::{Entry, Options, Pods};
+use crate::name::label;
+
+/// `<service>.<namespace>` in wire form and lower case: two labels, as they stand in a question.
+pub(crate) type Key = Arc<[u8]>;
+
+#[derive(Clone)]
+pub(crate) struct Snapshot {
+    /// The facts are all there; before that nothing may be denied.
+    pub(crate) synced: bool,
+    /// Of the SOA: Unix time of the last change that a query could see.
+    pub(crate) serial: u32,
+    pub(crate) services: Shards<Key, Arc<Entry>>,
+    pub(crate) imports: Shards<Key, Arc<Entry>>,
+    by_virtual_ip: Shards<IpAddr, Owners>,
+    by_endpoint: Shards<IpAddr, Owners>,
+    by_external_ip: Shards<IpAddr, Owners>,
+    /// By the namespace's label.
+    namespaces: Shards<Key, Namespace>,
+    /// The namespaces' labels by address, for `pods verified`.
+    pods: Shards<IpAddr, Owners>,
+    /// What was last taken up.
+    view: Arc<NameView>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Namespace {
+    n_services: u32,
+    /// Whether the object is there, and exposed.
+    object: Option<bool>,
+}
+
+/// Who has an address: one, but for few.
+#[derive(Clone, Debug)]
+enum Owners {
+    One(Key),
+    Many(Box<[Key]>),
+}
+
+/// What changed between two views, or everything.
+pub(crate) struct Changes {
+    services: Vec<ServiceName>,
+    imports: Vec<ServiceName>,
+    namespaces: Vec<Text>,
+    pods: Vec<model::facts::PodName>,
+}
+
+// === impl Snapshot ===
+
+impl Snapshot {
+    /// Nothing is known yet.
+    pub(crate) fn unsynced() -> Self {
+        Self {
+            synced: false,
+            serial: now(),
+            services: Shards::new(),
+            imports: Shards::new(),
+            by_virtual_ip: Shards::new(),
+            by_endpoint: Shards::new(),
+            by_external_ip: Shards::new(),
+            namespaces: Shards::new(),
+            pods: Shards::new(),
+            view: Arc::default(),
+        }
+    }
+
+    pub(crate) fn changes(&self, view: &NameView) -> Changes {
+        fn since<K: Hash + Eq + Clone, V>(new: &View<K, V>, old: &View<K, V>, fresh: bool) -> Vec<K> {
+            match new.since(old.revision()) {
+                Changed::Keys(keys) if !fresh => keys,
+                // Also what is gone: keys that only the old view has.
+                _ => new.iter().chain(old.iter()).map(|(key, _)| key.clone()).collect::<HashSet<_>>().into_iter().collect(),
+            }
+        }
+        let fresh = !self.synced;
+        Changes {
+            services: since(&view.services, &self.view.services, fresh),
+            imports: since(&view.imports, &self.view.imports, fresh),
+            namespaces: since(&view.namespaces, &self.view.namespaces, fresh),
+            pods: since(&view.pods, &self.view.pods, fresh),
+        }
+    }
+
+    /// Takes up `changes` from `view`, except for Services that `held` names.
+    pub(crate) fn patch(&mut self, view: &Arc<NameView>, changes: &Changes, held: &HashSet<ServiceName>, options: &Options) {
+        for name in &changes.namespaces {
+            let exposed = view.namespaces.get(name).map(|namespace| match &options.namespace_labels {
+                Some(selector) => selector.matches(&namespace.labels),
+                None => true,
+            });
+            self.update_namespace(name, |namespace| namespace.object = exposed);
+        }
+        for name in changes.services.iter().filter(|name| !held.contains(name)) {
+            self.put_service(name, view.services.get(name), options);
+        }
+        for name in &changes.imports {
+            let new = view.imports.get(name);
+            let entry = new.map(|import: &Arc<NamedImport>| Arc::new(Entry::of_import(import, options)));
+            let Some(key) = key(name) else { continue };
+            let had = self.imports.get(&*key).is_some();
+            self.count(&name.namespace, had, entry.is_some());
+            match entry {
+                Some(entry) => self.imports.insert(key, entry),
+                None => self.imports.remove(&*key),
+            }
+        }
+        if options.pods == Pods::Verified {
+            for name in &changes.pods {
+                let Some(namespace) = label(&name.namespace).map(Key::from) else { continue };
+                // Two pods may have had one address in turn: the new list is written after the old one is gone.
+                let ips = |view: &NameView| view.pods.get(name).map(|pod| pod.ips.clone()).unwrap_or_default();
+                let (old, new) = (ips(&self.view), ips(view));
+                for ip in old.iter().filter(|ip| !new.contains(ip)) {
+                    disown(&mut self.pods, *ip, &namespace);
+                }
+                for ip in new {
+                    own(&mut self.pods, ip, &namespace);
+                }
+            }
+        }
+        self.synced = true;
+        self.serial = now();
+        self.view = view.clone();
+    }
+
+    /// Writes one held back Service.
+    pub(crate) fn release(&mut self, name: &ServiceName, options: &Options) {
+        let service = self.view.services.get(name).cloned();
+        self.put_service(name, service.as_ref(), options);
+        self.serial = now();
+    }
+
+    fn put_service(&mut self, name: &ServiceName, new: Option<&Arc<NamedService>>, options: &Options) {
+        // A name that is no label cannot be asked for.
+        let Some(key) = key(name) else { return };
+        let new = new.filter(|service| options.labels.as_ref().is_none_or(|selector| selector.matches(&service.labels)));
+        let old = self.services.get(&*key).cloned();
+        let old_service = old.as_ref().and_then(|entry| entry.service.as_ref());
+        self.count(&name.namespace, old.is_some(), new.is_some());
+        for (tables, addresses) in [
+            (&mut self.by_virtual_ip, virtual_ips as fn(&NamedService) -> Vec<IpAddr>),
+            (&mut self.by_endpoint, endpoint_ips),
+            (&mut self.by_external_ip, external_ips),
+        ] {
+            let before = old_service.map(|service| addresses(service)).unwrap_or_default();
+            let after = new.map(|service| addresses(service)).unwrap_or_default();
+            let kept: HashSet<IpAddr> = after.iter().copied().collect();
+            for ip in before.iter().filter(|ip| !kept.contains(ip)) {
+                disown(tables, *ip, &key);
+            }
+            let known: HashSet<IpAddr> = before.into_iter().collect();
+            for ip in after.into_iter().filter(|ip| !known.contains(ip)) {
+                own(tables, ip, &key);
+            }
+        }
+        match new {
+            Some(service) => self.services.insert(key, Arc::new(Entry::of_service(service, options))),
+            None => self.services.remove(&*key),
+        }
+    }
+
+    fn count(&mut self, namespace: &Text, had: bool, has: bool) {
+        if had != has {
+            self.update_namespace(namespace, |namespace| {
+                namespace.n_services = if has { namespace.n_services + 1 } else { namespace.n_services.saturating_sub(1) };
+            });
+        }
+    }
+
+    fn update_namespace(&mut self, name: &str, update: impl FnOnce(&mut Namespace)) {
+        let Some(key) = label(name) else { return };
+        let mut namespace = self.namespaces.get(key.as_slice()).copied().unwrap_or_default();
+        update(&mut namespace);
+        match namespace {
+            Namespace { n_services: 0, object: None } => self.namespaces.remove(key.as_slice()),
+            namespace => self.namespaces.insert(key.into(), namespace),
+        }
+    }
+
+    /// Whether a namespace (its label in wire form) exists under the zone. One that only its Services tell of exists as well: its
+    /// own object may come later, or never (files).
+    pub(crate) fn has_namespace(&self, label: &[u8], options: &Options) -> bool {
+        let listed = options.namespaces.is_empty() || options.namespaces.iter().any(|name| name.as_bytes() == &label[1..]);
+        listed
+            && self.namespaces.get(label).is_some_and(|namespace| match namespace.object {
+                Some(exposed) => exposed,
+                None => options.namespace_labels.is_none() && namespace.n_services > 0,
+            })
+    }
+
+    /// Whether a pod that has not ended has `ip` in the namespace.
+    pub(crate) fn has_pod(&self, ip: IpAddr, namespace: &[u8]) -> bool {
+        self.pods.get(&ip).is_some_and(|owners| owners.iter().any(|owner| **owner == *namespace))
+    }
+
+    /// The namespace of the pod that has `ip`, if it is known and only one.
+    pub(crate) fn namespace_of_pod(&self, ip: IpAddr) -> Option<&Key> {
+        match self.pods.get(&ip)? {
+            Owners::One(namespace) => Some(namespace),
+            Owners::Many(_) => None,
+        }
+    }
+
+    pub(crate) fn with_virtual_ip(&self, ip: IpAddr) -> impl Iterator<Item = (&Key, &Arc<Entry>)> {
+        self.owners(&self.by_virtual_ip, ip)
+    }
+
+    pub(crate) fn with_endpoint(&self, ip: IpAddr) -> impl Iterator<Item = (&Key, &Arc<Entry>)> {
+        self.owners(&self.by_endpoint, ip)
+    }
+
+    pub(crate) fn with_external_ip(&self, ip: IpAddr) -> impl Iterator<Item = (&Key, &Arc<Entry>)> {
+        self.owners(&self.by_external_ip, ip)
+    }
+
+    fn owners<'a>(&'a self, table: &'a Shards<IpAddr, Owners>, ip: IpAddr) -> impl Iterator<Item = (&'a Key, &'a Arc<Entry>)> {
+        table.get(&ip).into_iter().flat_map(Owners::iter).filter_map(|key| Some((key, self.services.get(&**key)?)))
+    }
+
+    /// The ClusterIP Services among `changes` that have no address in this snapshot yet.
+    pub(crate) fn new_virtual<'a>(&self, view: &NameView, changes: &'a Changes) -> impl Iterator<Item = &'a ServiceName> {
+        changes.services.iter().filter(move |name| {
+            let virtual_ip = |service: &NamedService| matches!(service.kind, NamedKind::ClusterIp(_));
+            let was = key(name).and_then(|key| self.services.get(&*key)).and_then(|entry| entry.service.as_ref());
+            view.services.get(name).is_some_and(|service| virtual_ip(service)) && !was.is_some_and(|service| virtual_ip(service))
+        })
+    }
+}
+
+// === impl Owners ===
+
+impl Owners {
+    fn iter(&self) -> std::slice::Iter<'_, Key> {
+        match self {
+            Owners::One(key) => std::slice::from_ref(key).iter(),
+            Owners::Many(keys) => keys.iter(),
+        }
+    }
+}
+
+fn own(table: &mut Shards<IpAddr, Owners>, ip: IpAddr, key: &Key) {
+    let owners = match table.get(&ip) {
+        None => Owners::One(key.clone()),
+        Some(owners) if owners.iter().any(|owner| owner == key) => return,
+        // Sorted, so that equal facts give equal answers.
+        Some(owners) => {
+            let mut keys: Vec<Key> = owners.iter().chain([key]).cloned().collect();
+            keys.sort();
+            Owners::Many(keys.into())
+        }
+    };
+    table.insert(ip, owners);
+}
+
+fn disown(table: &mut Shards<IpAddr, Owners>, ip: IpAddr, key: &Key) {
+    let Some(owners) = table.get(&ip) else { return };
+    let mut left: Vec<Key> = owners.iter().filter(|owner| *owner != key).cloned().collect();
+    match left.len() {
+        0 => table.remove(&ip),
+        1 => table.insert(ip, Owners::One(left.remove(0))),
+        _ => table.insert(ip, Owners::Many(left.into())),
+    }
+}
+
+pub(crate) fn key(name: &ServiceName) -> Option<Key> {
+    Some([label(&name.name)?, label(&name.namespace)?].concat().into())
+}
+
+fn virtual_ips(service: &NamedService) -> Vec<IpAddr> {
+    match &service.kind {
+        NamedKind::ClusterIp(ips) => ips.clone(),
+        _ => Vec::new(),
+    }
+}
+
+fn endpoint_ips(service: &NamedService) -> Vec<IpAddr> {
+    let mut ips: Vec<_> = service.endpoints.iter().map(|endpoint| endpoint.address).collect();
+    ips.dedup();
+    ips
+}
+
+fn external_ips(service: &NamedService) -> Vec<IpAddr> {
+    let balanced = service.load_balancer.iter().filter_map(|name| match name {
+        LoadBalancerName::Ip(ip) => Some(*ip),
+        LoadBalancerName::Hostname(_) => None,
+    });
+    service.external_ips.iter().copied().chain(balanced).collect()
+}
+
+fn now() -> u32 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as u32)
+}

@@ -1,0 +1,115 @@
+//! The server: which block a question belongs to, the rules that hold before any plugin, and the two paths of an answer.
+//!
+//! Owns listeners ([`udp`], [`tcp`]), the order of a block's plugins ([`chain`]) and what an answer must look like on the wire. The fast
+//! path answers in place what one look-up can answer; everything else is a task ([`slow`]). Which questions may take the fast path is
+//! decided when the Corefile is loaded. Must not know what plugins are for.
+
+pub(crate) mod build;
+pub(crate) mod chain;
+pub(crate) mod metrics;
+pub(crate) mod slow;
+pub(crate) mod status;
+pub(crate) mod tcp;
+pub(crate) mod udp;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::name::Name;
+use crate::plugins::cache::Cache;
+use crate::plugins::kubernetes::{Kubernetes, Outcome};
+use crate::plugins::transfer::Transfer;
+use crate::server::chain::Plugin;
+use crate::wire::{self, CLASS_IN, Query, Refused, Reply, rcode, rtype};
+
+/// What one port serves; swapped as a whole when the Corefile changes, under the listeners' feet.
+pub(crate) type Routes = Arc<ArcSwap<Vec<Route>>>;
+
+/// One zone of a server block.
+#[derive(Clone)]
+pub(crate) struct Route {
+    /// In lower case.
+    pub(crate) zone: Name,
+    pub(crate) n_labels: usize,
+    /// The zone and the listener as CoreDNS's metrics name them.
+    pub(crate) label: Arc<str>,
+    pub(crate) server: Arc<str>,
+    pub(crate) block: Arc<Block>,
+}
+
+/// One server block at work.
+pub(crate) struct Block {
+    /// In the order in which a query meets them.
+    pub(crate) plugins: Vec<Box<dyn Plugin>>,
+    pub(crate) fast: Option<Fast>,
+    /// Who may have its zones whole.
+    pub(crate) transfer: Option<Transfer>,
+}
+
+/// What may answer without a task: present where no plugin in front of these touches their names.
+pub(crate) struct Fast {
+    pub(crate) kubernetes: Option<Arc<Kubernetes>>,
+    pub(crate) cache: Option<Arc<Cache>>,
+}
+
+/// What was made of a packet at once.
+pub(crate) enum AtOnce {
+    /// A whole reply of so many octets.
+    Reply { length: usize, code: u8 },
+    /// To be answered by a task.
+    Later,
+    /// Not to be answered.
+    Silence,
+}
+
+/// Whether a question asks for a whole zone.
+pub(crate) fn is_transfer(qtype: u16) -> bool {
+    [rtype::AXFR, rtype::IXFR].contains(&qtype)
+}
+
+/// The most specific route of a name.
+pub(crate) fn route_of<'r>(routes: &'r [Route], name: &wire::Folded) -> Option<(usize, &'r Route)> {
+    let holds = |route: &&Route| name.above(route.zone.wire(), route.n_labels).is_some();
+    // Few zones: a server has a handful of blocks. They stand longest first.
+    routes.iter().enumerate().find(|(_, route)| holds(route))
+}
+
+/// Answers a packet in place if that can be done without waiting. Gives the route's place with it, for the counters.
+pub(crate) fn at_once(
+    routes: &[Route],
+    packet: &[u8],
+    out: &mut [u8],
+    limit: impl Fn(&Query<'_>) -> usize,
+    turn: u32,
+) -> (AtOnce, Option<usize>) {
+    let query = match Query::parse(packet) {
+        Ok(query) => query,
+        Err(Refused::Silently) => return (AtOnce::Silence, None),
+        Err(Refused::With(code)) => return (AtOnce::Reply { length: wire::refusal(packet, code, out), code }, None),
+    };
+    let limit = limit(&query);
+    let mut refuse = |code| {
+        let length = Reply::new(out, &query, limit).finish(&query, code, 0);
+        (AtOnce::Reply { length, code }, None)
+    };
+    if query.edns.is_some_and(|edns| edns.version != 0) {
+        return refuse(rcode::BADVERS);
+    }
+    if query.qclass != CLASS_IN {
+        return refuse(rcode::REFUSED);
+    }
+    let Some((at, route)) = route_of(routes, &query.name) else { return refuse(rcode::REFUSED) };
+    let Some(fast) = route.block.fast.as_ref().filter(|_| !is_transfer(query.qtype)) else { return (AtOnce::Later, Some(at)) };
+    if let Some(kubernetes) = &fast.kubernetes {
+        match kubernetes.answer(&query, out, limit, turn) {
+            Outcome::Written(length, code) => return (AtOnce::Reply { length, code }, Some(at)),
+            Outcome::Alias(_) => return (AtOnce::Later, Some(at)),
+            Outcome::Next => {}
+        }
+    }
+    if let Some((length, code)) = fast.cache.as_ref().and_then(|cache| cache.hit(&query, out, limit)) {
+        return (AtOnce::Reply { length, code }, Some(at));
+    }
+    (AtOnce::Later, Some(at))
+}

@@ -1,0 +1,201 @@
+//! From a Corefile to what serves it: plugins made, routes sorted, addresses chosen.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use super::chain::Plugin;
+use super::metrics::Metrics;
+use super::{Block, Fast, Route};
+use crate::config::{Corefile, ServerBlock};
+use crate::name::Name;
+use crate::plugins::Spec;
+use crate::plugins::autopath::Autopath;
+use crate::plugins::cache::{Cache, Store};
+use crate::plugins::forward::Forward;
+use crate::plugins::k8s_external::External;
+use crate::plugins::kubernetes::{Current, Kubernetes, Options, Snapshot};
+use crate::plugins::transfer::Transfer;
+
+/// What the plugins of all blocks share.
+pub(crate) struct Parts {
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) store: Arc<Store>,
+    /// Where this server is found, loopback left out.
+    pub(crate) local: Arc<[IpAddr]>,
+    pub(crate) listen: Vec<SocketAddr>,
+}
+
+/// A snapshot to be kept up to date.
+pub(crate) struct Followed {
+    pub(crate) options: Options,
+    pub(crate) current: Current,
+}
+
+/// The addresses of each block: `listen` in place of what the Corefile says, if there is any.
+pub(crate) fn addresses(corefile: &Corefile, listen: &[SocketAddr]) -> BTreeMap<SocketAddr, Vec<usize>> {
+    let mut out: BTreeMap<SocketAddr, Vec<usize>> = BTreeMap::new();
+    for (at, block) in corefile.blocks.iter().enumerate() {
+        let bound: Vec<IpAddr> = block
+            .plugins
+            .iter()
+            .filter_map(|plugin| match plugin {
+                Spec::Bind(bind) => Some(bind.addresses.clone()),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        let everywhere = [IpAddr::from(Ipv4Addr::UNSPECIFIED), IpAddr::from(Ipv6Addr::UNSPECIFIED)];
+        let ips = if bound.is_empty() { everywhere.to_vec() } else { bound };
+        let ports = block.keys.iter().map(|key| key.port);
+        let own: Vec<SocketAddr> = ports.flat_map(|port| ips.iter().map(move |ip| SocketAddr::new(*ip, port))).collect();
+        for address in if listen.is_empty() { own } else { listen.to_vec() } {
+            let blocks = out.entry(address).or_default();
+            if !blocks.contains(&at) {
+                blocks.push(at);
+            }
+        }
+    }
+    out
+}
+
+/// Makes the plugins of every block, and the snapshots that they read.
+pub(crate) fn blocks(corefile: &Corefile, parts: &Parts) -> (Vec<Arc<Block>>, Vec<Followed>) {
+    let mut followed = Vec::new();
+    let blocks = corefile.blocks.iter().zip(0..).map(|(block, n)| Arc::new(build(block, n, parts, &mut followed))).collect();
+    (blocks, followed)
+}
+
+fn build(block: &ServerBlock, n: u32, parts: &Parts, followed: &mut Vec<Followed>) -> Block {
+    let zones: Vec<Name> = block.keys.iter().map(|key| key.zone.clone()).collect();
+    let rotate = block.plugins.iter().any(|plugin| matches!(plugin, Spec::Loadbalance(_)));
+    // The first zone's snapshot is made before the plugins in front of it, which read it as well.
+    let kubernetes = block.plugins.iter().find_map(|plugin| match plugin {
+        Spec::Kubernetes(options) => {
+            let options = options.clone().or_zones_of(&zones);
+            let current = Current::new(arc_swap::ArcSwap::from_pointee(Snapshot::unsynced()));
+            followed.push(Followed { options: options.clone(), current: current.clone() });
+            Some(Arc::new(Kubernetes::new(options, current, parts.local.clone(), rotate)))
+        }
+        _ => None,
+    });
+    let mut plugins: Vec<Box<dyn Plugin>> = Vec::new();
+    let (mut cache, mut transfer) = (None, None);
+    let mut plain = true;
+    for plugin in &block.plugins {
+        match plugin {
+            Spec::Autopath(options) => {
+                // It answers names of the cluster's zones in its own way.
+                plain = false;
+                if let Some(kubernetes) = &kubernetes {
+                    plugins.push(Box::new(Autopath::new(options.clone(), &zones, kubernetes.clone())));
+                }
+            }
+            Spec::Transfer(options) => {
+                transfer = kubernetes.as_ref().map(|kubernetes| Transfer::new(options.clone(), kubernetes.clone()));
+            }
+            Spec::K8sExternal(options) => {
+                if let Some(kubernetes) = &kubernetes {
+                    let overlap = |zone: &Name| kubernetes.zones.options.zones.iter().any(|own| own.is_under(zone) || zone.is_under(own));
+                    plain &= !options.zones.iter().any(overlap);
+                    plugins.push(Box::new(External::new(options.clone(), kubernetes.clone())));
+                }
+            }
+            Spec::Kubernetes(_) => {
+                if let Some(kubernetes) = &kubernetes {
+                    plugins.push(Box::new(Shared(kubernetes.clone())));
+                }
+            }
+            Spec::Cache(options) => {
+                let server = server_label(block.keys.first().map_or(53, |key| key.port));
+                let made = Arc::new(Cache::new(options.clone(), parts.store.clone(), n, &server, parts.metrics.clone()));
+                plugins.push(Box::new(Shared(made.clone())));
+                cache = Some(made);
+            }
+            Spec::Forward(options) => plugins.push(Box::new(Forward::new(options.clone(), &parts.listen, parts.metrics.clone()))),
+            // These say how the server is run; no question passes through them.
+            Spec::Bind(_) | Spec::Reload(_) | Spec::Ready(_) | Spec::Health(_) | Spec::Prometheus(_) => {}
+            Spec::Errors(_) | Spec::Loadbalance(_) | Spec::Loop(_) => {}
+        }
+    }
+    Block { plugins, fast: plain.then_some(Fast { kubernetes, cache }), transfer }
+}
+
+/// A plugin that the fast path knows as well.
+struct Shared<P>(Arc<P>);
+
+impl<P: Plugin> Plugin for Shared<P> {
+    fn answer<'a>(&'a self, request: &'a super::chain::Request, next: super::chain::Next<'a>) -> super::chain::Answering<'a> {
+        self.0.answer(request, next)
+    }
+}
+
+/// The routes of one address, the longest zones first.
+pub(crate) fn routes(corefile: &Corefile, blocks: &[Arc<Block>], on: &[usize], address: SocketAddr, overridden: bool) -> Vec<Route> {
+    let mut routes: Vec<Route> = Vec::new();
+    for &at in on {
+        for key in corefile.blocks[at].keys.iter().filter(|key| overridden || key.port == address.port()) {
+            if routes.iter().any(|known| known.zone == key.zone) {
+                continue;
+            }
+            routes.push(Route {
+                n_labels: key.zone.n_labels(),
+                label: key.zone.to_string().into(),
+                server: server_label(key.port).into(),
+                zone: key.zone.clone(),
+                block: blocks[at].clone(),
+            });
+        }
+    }
+    routes.sort_by_key(|route| std::cmp::Reverse(route.n_labels));
+    routes
+}
+
+fn server_label(port: u16) -> String {
+    format!("dns://:{port}")
+}
+
+/// Where this server can be reached: its listeners' addresses, or all of the machine's where one stands for all. Loopback and
+/// link-local addresses are nobody else's way here.
+pub(crate) fn local_addresses(listen: impl Iterator<Item = SocketAddr>) -> Arc<[IpAddr]> {
+    let mut all = Vec::new();
+    for address in listen {
+        match address.ip() {
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED) => all.extend(v4_of(&read("/proc/net/fib_trie"))),
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED) => all.extend(v6_of(&read("/proc/net/if_inet6"))),
+            ip => all.push(ip),
+        }
+    }
+    all.retain(|ip| match ip {
+        IpAddr::V4(v4) => !v4.is_loopback(),
+        IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unicast_link_local(),
+    });
+    all.sort();
+    all.dedup();
+    all.into()
+}
+
+fn read(path: &str) -> String {
+    // Without /proc the zones' name servers are unknown, and nothing else.
+    std::fs::read_to_string(path).unwrap_or_default()
+}
+
+/// `|-- 10.0.0.2` before a line `/32 host LOCAL`.
+fn v4_of(trie: &str) -> Vec<IpAddr> {
+    let mut last: Option<IpAddr> = None;
+    let mut found = Vec::new();
+    for line in trie.lines().map(str::trim) {
+        if let Some(address) = line.strip_prefix("|-- ") {
+            last = address.parse().ok();
+        } else if line == "/32 host LOCAL" {
+            found.extend(last);
+        }
+    }
+    found
+}
+
+/// 32 hexadecimal digits at the start of each line.
+fn v6_of(table: &str) -> Vec<IpAddr> {
+    let digits = table.lines().filter_map(|line| line.split_whitespace().next());
+    digits.filter_map(|digits| u128::from_str_radix(digits, 16).ok()).map(|bits| IpAddr::from(Ipv6Addr::from(bits))).collect()
+}

@@ -1,0 +1,107 @@
+//! The plugins of one block, one behind the other: each answers, or asks the next.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+
+use super::{Route, route_of};
+use crate::name::Name;
+use crate::wire::message::{Message, Question};
+use crate::wire::{Folded, MAX_TCP, Query, flag, rcode};
+
+/// One plugin that questions pass through.
+pub(crate) trait Plugin: Send + Sync {
+    /// Answers, by itself or with what `next` answers. Failure is an answer too: SERVFAIL.
+    fn answer<'a>(&'a self, request: &'a Request, next: Next<'a>) -> Answering<'a>;
+}
+
+pub(crate) type Answering<'a> = Pin<Box<dyn Future<Output = Message> + Send + 'a>>;
+
+/// A question on its way through the plugins, free of the bytes that it came in.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) question: Question,
+    pub(crate) client: SocketAddr,
+    pub(crate) tcp: bool,
+    /// RD and CD as the client set them.
+    pub(crate) flags: u16,
+    pub(crate) dnssec_ok: bool,
+    /// How many times a plugin asked anew on the way here.
+    pub(crate) depth: u8,
+    /// The serial in the authority section of an IXFR question.
+    pub(crate) serial: Option<u32>,
+}
+
+/// The plugins behind the current one.
+#[derive(Clone, Copy)]
+pub(crate) struct Next<'a> {
+    rest: &'a [Box<dyn Plugin>],
+    routes: &'a [Route],
+}
+
+/// More than one chain of aliases inside another is a loop.
+const MAX_DEPTH: u8 = 4;
+
+// === impl Request ===
+
+impl Request {
+    pub(crate) fn new(query: &Query<'_>, client: SocketAddr, tcp: bool) -> Self {
+        let name = Name::from_wire(query.name_as_sent());
+        let authority = Message::parse(query.bytes).and_then(|message| message.authorities.into_iter().next());
+        Self {
+            question: Question { name, qtype: query.qtype, qclass: query.qclass },
+            client,
+            tcp,
+            flags: query.flags() & (flag::RD | flag::CD),
+            dnssec_ok: query.edns.is_some_and(|edns| edns.dnssec_ok),
+            depth: 0,
+            serial: authority.and_then(|soa| soa.serial()),
+        }
+    }
+
+    /// The same question about another name.
+    pub(crate) fn renamed(&self, name: Name) -> Self {
+        Self { question: Question { name, ..self.question }, depth: self.depth + 1, serial: None, ..self.clone() }
+    }
+
+    /// What `write` writes to a buffer as the answer to this question, read back.
+    pub(crate) fn written(&self, write: impl FnOnce(&Query<'_>, &mut [u8]) -> Option<usize>) -> Option<Message> {
+        let bytes = Message { flags: self.flags, ..Message::answer(self.question.clone(), rcode::NOERROR) }.encode(MAX_TCP, None);
+        let query = Query::parse(&bytes).ok()?;
+        let mut buffer = vec![0; MAX_TCP];
+        let length = write(&query, &mut buffer)?;
+        Message::parse(&buffer[..length])
+    }
+
+    pub(crate) fn failed(&self, code: u8) -> Message {
+        Message { flags: flag::QR, ..Message::answer(self.question.clone(), code) }
+    }
+}
+
+// === impl Next ===
+
+impl<'a> Next<'a> {
+    /// The whole server: the block of the question's name, from its first plugin on.
+    pub(crate) fn start(routes: &'a [Route]) -> Self {
+        Self { rest: &[], routes }
+    }
+
+    /// Asks the next plugin. Where there is none, nobody knows the answer: SERVFAIL, as CoreDNS.
+    pub(crate) fn run(self, request: &'a Request) -> Answering<'a> {
+        match self.rest.split_first() {
+            Some((plugin, rest)) => plugin.answer(request, Next { rest, ..self }),
+            None => Box::pin(async move { request.failed(rcode::SERVFAIL) }),
+        }
+    }
+
+    /// Asks the whole server about another name.
+    pub(crate) fn whole(self, request: &'a Request) -> Answering<'a> {
+        if request.depth > MAX_DEPTH {
+            return Box::pin(async move { request.failed(rcode::SERVFAIL) });
+        }
+        match route_of(self.routes, &Folded::of(&request.question.name)) {
+            Some((_, route)) => Next { rest: &route.block.plugins, routes: self.routes }.run(request),
+            None => Box::pin(async move { request.failed(rcode::REFUSED) }),
+        }
+    }
+}

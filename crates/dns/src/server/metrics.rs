@@ -1,0 +1,183 @@
+//! What is counted, under CoreDNS's names (dashboards and alerts depend on them).
+//!
+//! The UDP loops count into a [`Tally`] of their own and hand it over once for each batch, so that threads do not share a cache line
+//! for each query.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use runtime::Registry;
+use runtime::metrics::{Histogram, IntCounter, IntCounterVec, IntGaugeVec, exponential_buckets};
+
+use super::Route;
+use crate::wire::{HEADER, rcode_name, skip_name, type_name, u16_at};
+
+pub(crate) struct Metrics {
+    requests: IntCounterVec,
+    responses: IntCounterVec,
+    duration: Histogram,
+    request_size: Histogram,
+    response_size: Histogram,
+    dropped: IntCounter,
+    lost: IntCounter,
+    pub(crate) cache_hits: IntCounterVec,
+    pub(crate) cache_misses: IntCounter,
+    pub(crate) cache_entries: IntGaugeVec,
+    pub(crate) cache_evictions: IntCounter,
+    pub(crate) served_stale: IntCounter,
+    pub(crate) forward_rejects: IntCounter,
+    pub(crate) healthcheck_failures: IntCounterVec,
+    pub(crate) proxy_duration: runtime::metrics::HistogramVec,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Transport {
+    pub(crate) tcp: bool,
+    pub(crate) v6: bool,
+}
+
+/// Counts of one batch.
+#[derive(Default)]
+pub(crate) struct Tally {
+    rows: Vec<(Row, u32)>,
+    sizes: Vec<(u16, u16)>,
+    /// Questions that the slow path had no room for.
+    pub(crate) dropped: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Row {
+    route: Option<usize>,
+    transport: Transport,
+    qtype: u16,
+    code: u8,
+}
+
+// === impl Metrics ===
+
+impl Metrics {
+    pub(crate) fn new(registry: &Registry) -> Arc<Self> {
+        let sizes = || vec![0.0, 100.0, 200.0, 300.0, 400.0, 511.0, 1023.0, 2047.0, 4095.0, 8291.0, 16e3, 32e3, 48e3, 64e3];
+        // 250 us to 8 s: CoreDNS's buckets.
+        let times = || exponential_buckets(0.000_25, 2.0, 16);
+        let metrics = Self {
+            requests: registry.counter_vec(
+                "coredns_dns_requests_total",
+                "Counter of DNS requests made per zone, protocol and family.",
+                &["server", "zone", "view", "proto", "family", "type"],
+            ),
+            responses: registry.counter_vec(
+                "coredns_dns_responses_total",
+                "Counter of response status codes.",
+                &["server", "zone", "view", "rcode", "plugin"],
+            ),
+            duration: registry.histogram("coredns_dns_request_duration_seconds", "Histogram of the time each request took.", times()),
+            request_size: registry.histogram("coredns_dns_request_size_bytes", "Size of the requests in bytes.", sizes()),
+            response_size: registry.histogram("coredns_dns_response_size_bytes", "Size of the responses in bytes.", sizes()),
+            dropped: registry.counter("rutter_dns_dropped_total", "Questions dropped because the slow path had no room for them."),
+            lost: registry.counter("rutter_dns_unsent_total", "Replies that the kernel did not take."),
+            cache_hits: registry.counter_vec("coredns_cache_hits_total", "The count of cache hits.", &["server", "type", "zones", "view"]),
+            cache_misses: registry.counter("coredns_cache_misses_total", "The count of cache misses."),
+            cache_entries: registry.gauge_vec(
+                "coredns_cache_entries",
+                "The number of elements in the cache.",
+                &["server", "type", "zones", "view"],
+            ),
+            cache_evictions: registry.counter("coredns_cache_evictions_total", "The count of cache evictions."),
+            served_stale: registry.counter("coredns_cache_served_stale_total", "The number of requests served from stale cache entries."),
+            forward_rejects: registry.counter(
+                "coredns_forward_max_concurrent_rejects_total",
+                "Counter of the number of queries rejected because the concurrent queries were at maximum.",
+            ),
+            healthcheck_failures: registry.counter_vec(
+                "coredns_proxy_healthcheck_failures_total",
+                "Counter of the number of failed healthchecks.",
+                &["proxy_name", "to"],
+            ),
+            proxy_duration: registry.histogram_vec(
+                "coredns_proxy_request_duration_seconds",
+                "Histogram of the time each request took.",
+                times(),
+                &["proxy_name", "to", "rcode"],
+            ),
+        };
+        let build = registry.gauge_vec("coredns_build_info", "What is running.", &["version", "revision", "goversion"]);
+        build.with_label_values(&[env!("CARGO_PKG_VERSION"), "rutter", ""]).set(1);
+        Arc::new(metrics)
+    }
+
+    /// Counts a batch and empties the tally.
+    pub(crate) fn take(&self, routes: &[Route], tally: &mut Tally, lost: usize, took: Duration) {
+        for (row, n) in tally.rows.drain(..) {
+            self.count(routes, row, n);
+        }
+        if !tally.sizes.is_empty() {
+            let (duration, asked, answered) = (self.duration.local(), self.request_size.local(), self.response_size.local());
+            for (request, response) in tally.sizes.drain(..) {
+                // The time of a batch is that of each of its questions: they were answered together.
+                duration.observe(took.as_secs_f64());
+                asked.observe(f64::from(request));
+                answered.observe(f64::from(response));
+            }
+        }
+        self.dropped.inc_by(u64::from(std::mem::take(&mut tally.dropped)));
+        self.lost(lost);
+    }
+
+    /// Counts one question that was answered apart.
+    #[allow(clippy::too_many_arguments, reason = "one for each label")]
+    pub(crate) fn one(
+        &self,
+        routes: &[Route],
+        route: Option<usize>,
+        transport: Transport,
+        qtype: u16,
+        code: u8,
+        (asked, answered): (usize, usize),
+        took: Duration,
+    ) {
+        self.count(routes, Row { route, transport, qtype, code }, 1);
+        self.duration.observe(took.as_secs_f64());
+        self.request_size.observe(asked as f64);
+        self.response_size.observe(answered as f64);
+    }
+
+    pub(crate) fn lost(&self, n: usize) {
+        if n > 0 {
+            self.lost.inc_by(n as u64);
+        }
+    }
+
+    fn count(&self, routes: &[Route], row: Row, n: u32) {
+        // CoreDNS's words for what no block took.
+        let (server, zone) = match row.route.and_then(|at| routes.get(at)) {
+            Some(route) => (&*route.server, &*route.label),
+            None => ("dns://", "dropped"),
+        };
+        let proto = if row.transport.tcp { "tcp" } else { "udp" };
+        let family = if row.transport.v6 { "2" } else { "1" };
+        let labels = [server, zone, "", proto, family, type_name(row.qtype)];
+        self.requests.with_label_values(&labels).inc_by(u64::from(n));
+        self.responses.with_label_values(&[server, zone, "", rcode_name(row.code), ""]).inc_by(u64::from(n));
+    }
+}
+
+// === impl Tally ===
+
+impl Tally {
+    pub(crate) fn add(&mut self, route: Option<usize>, transport: Transport, qtype: u16, code: u8, asked: usize, answered: usize) {
+        let row = Row { route, transport, qtype, code };
+        // A batch holds few kinds of questions.
+        match self.rows.iter_mut().find(|(known, _)| *known == row) {
+            Some((_, n)) => *n += 1,
+            None => self.rows.push((row, 1)),
+        }
+        self.sizes.push((asked as u16, answered as u16));
+    }
+}
+
+/// The type that a packet asks for; 0 where it cannot be read.
+pub(crate) fn qtype(packet: &[u8]) -> u16 {
+    let at = if packet.len() > HEADER { skip_name(packet, HEADER) } else { None };
+    at.filter(|at| at + 2 <= packet.len()).map_or(0, |at| u16_at(packet, at))
+}

@@ -1,0 +1,80 @@
+//! The UDP loops: one thread and one socket for each core, a batch at a time.
+//!
+//! A loop never waits but for datagrams: what it cannot answer in place goes to the slow path, or is dropped when that is full.
+
+use std::io;
+use std::net::UdpSocket;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use kernel::udp::{Inbox, Outbox};
+use tokio::sync::mpsc;
+use tracing::warn;
+
+use super::metrics::{Metrics, Tally, Transport, qtype};
+use super::slow::Job;
+use super::{AtOnce, Routes, at_once};
+use crate::wire::MAX_UDP;
+
+/// Datagrams taken with one system call: more gains nothing (dns.md, section C).
+const BATCH: usize = 32;
+/// Larger queries than this are no queries.
+const MAX_QUERY: usize = 4_096;
+/// A burst of thousands waits here instead of being lost: about 1 kB of it for each small query.
+pub(crate) const RECEIVE_BUFFER: usize = 8 << 20;
+
+pub(crate) struct Loop {
+    pub(crate) socket: Arc<UdpSocket>,
+    pub(crate) routes: Routes,
+    pub(crate) later: mpsc::Sender<Job>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) stopped: Arc<AtomicBool>,
+}
+
+impl Loop {
+    /// Serves until the socket is woken after `stopped` was set.
+    pub(crate) fn run(self) {
+        let mut inbox = Inbox::new(BATCH, MAX_QUERY);
+        let mut outbox = Outbox::new(BATCH, MAX_UDP);
+        let mut tally = Tally::default();
+        let mut turn = 0u32;
+        loop {
+            match inbox.receive(&self.socket) {
+                Ok(0) if self.stopped.load(Ordering::Acquire) => return,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    // Out of memory, mostly: trying again at once would only burn the core.
+                    warn!(%error, "could not receive");
+                    std::thread::sleep(Duration::from_millis(10));
+                    continue;
+                }
+            }
+            let started = Instant::now();
+            let routes = self.routes.load();
+            for (packet, peer) in inbox.iter() {
+                let Some(slot) = outbox.slot() else { break };
+                turn = turn.wrapping_add(1);
+                let (outcome, route) = at_once(&routes, packet, slot, |query| query.udp_limit(), turn);
+                match outcome {
+                    AtOnce::Reply { length, code } => {
+                        let v6 = peer.address().is_some_and(|address| address.is_ipv6());
+                        let (asked, answered) = (packet.len(), length);
+                        tally.add(route, Transport { tcp: false, v6 }, qtype(packet), code, asked, answered);
+                        outbox.push(length, &peer);
+                    }
+                    AtOnce::Later => {
+                        let job = Job { packet: packet.into(), peer, socket: self.socket.clone(), routes: self.routes.clone() };
+                        if self.later.try_send(job).is_err() {
+                            tally.dropped += 1;
+                        }
+                    }
+                    AtOnce::Silence => {}
+                }
+            }
+            let lost = outbox.send(&self.socket);
+            self.metrics.take(&routes, &mut tally, lost, started.elapsed());
+        }
+    }
+}
