@@ -139,9 +139,8 @@ impl Inbox {
         let slots = self.headers.len() as libc::c_uint;
         // SAFETY: every header points into this inbox's own arrays, each pointer with the length of what it points at, and
         // they are borrowed mutably for the whole call. MSG_WAITFORONE lets only the first receive block.
-        let received = unsafe {
-            libc::recvmmsg(socket.as_raw_fd(), self.headers.as_mut_ptr(), slots, libc::MSG_WAITFORONE, ptr::null_mut())
-        };
+        let received =
+            unsafe { libc::recvmmsg(socket.as_raw_fd(), self.headers.as_mut_ptr(), slots, libc::MSG_WAITFORONE, ptr::null_mut()) };
         if received < 0 {
             return Err(io::Error::last_os_error());
         }
@@ -161,7 +160,9 @@ impl Inbox {
                 return None;
             }
             let length = (header.msg_len as usize).min(self.slot_bytes);
-            let local = local_of(&self.controls[at], header.msg_hdr.msg_controllen as usize);
+            #[allow(clippy::unnecessary_cast, reason = "a socklen_t with musl")]
+            let control_length = header.msg_hdr.msg_controllen as usize;
+            let local = local_of(&self.controls[at], control_length);
             let peer = Peer { name: self.names[at], name_length: header.msg_hdr.msg_namelen, local };
             peer.address()?;
             Some((&self.buffers[at * self.slot_bytes..][..length], peer))
@@ -208,8 +209,7 @@ impl Outbox {
                 iov_base: self.buffers[at * self.slot_bytes..][..self.slot_bytes].as_mut_ptr().cast(),
                 iov_len: self.lengths[at],
             };
-            self.headers[at] =
-                libc::mmsghdr { msg_hdr: self.peers[at].header(&mut self.vectors[at], &mut self.controls[at]), msg_len: 0 };
+            self.headers[at] = libc::mmsghdr { msg_hdr: self.peers[at].header(&mut self.vectors[at], &mut self.controls[at]), msg_len: 0 };
         }
         let (mut at, mut lost) = (0, 0);
         while at < self.filled {
