@@ -90,12 +90,14 @@ pub fn documents(file: &[u8]) -> Vec<Document<'_>> {
 
 fn json_documents(text: &str) -> Vec<Document<'_>> {
     let mut found = Vec::new();
+    let (mut line, mut counted) = (1, 0);
     let mut stream = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
     for document in 1.. {
         let start = stream.byte_offset();
         let Some(value) = stream.next() else { break };
         let blank = text[start..].len() - text[start..].trim_start().len();
-        let line = 1 + text[..start + blank].matches('\n').count();
+        line += text[counted..start + blank].matches('\n').count();
+        counted = start + blank;
         let place = Place { document, line, item: None };
         match value.map(RawValue::get) {
             Ok(raw) => match list_items(raw) {

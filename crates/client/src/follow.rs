@@ -3,7 +3,6 @@
 //! Source: the rules of client-go's reflector and of kubernetes.io "API concepts" (watch, 410 Gone, bookmarks).
 
 use std::hash::{BuildHasher, RandomState};
-use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use api::watch::{self, Frames};
@@ -84,22 +83,30 @@ pub async fn follow<K: Object, T>(
     lower: impl FnMut(K) -> T,
     events: Sender<Event<T>>,
 ) {
-    let (retry, absent) = (pace.retry, pace.absent);
+    let receiver = events.clone();
     let mut follower = Follower {
         client,
         scope,
         limit: pace.limit,
-        retry,
-        absent,
+        retry: pace.retry,
+        absent: pace.absent,
         freshness,
         lower,
         events,
         told: None,
         n_failures: 0,
         has_bookmarks: false,
+        opened: None,
     };
-    // Ends when the receiver is gone.
-    while follower.list_and_watch::<K>().await.is_continue() {}
+    let forever = async {
+        loop {
+            follower.list_and_watch::<K>().await;
+        }
+    };
+    tokio::select! {
+        () = receiver.closed() => {}
+        () = forever => {}
+    }
 }
 
 struct Follower<T, F> {
@@ -117,15 +124,15 @@ struct Follower<T, F> {
     told: Option<Absence>,
     n_failures: u32,
     has_bookmarks: bool,
+    /// When the server accepted the watch that runs.
+    opened: Option<Instant>,
 }
-
-/// `Break`: nobody listens any more.
-type Flow<C = ()> = ControlFlow<(), C>;
 
 // === impl Follower ===
 
 impl<T, F> Follower<T, F> {
-    async fn list_and_watch<K: Object>(&mut self) -> Flow
+    /// Returns when a new list is due.
+    async fn list_and_watch<K: Object>(&mut self)
     where
         F: FnMut(K) -> T,
     {
@@ -133,37 +140,32 @@ impl<T, F> Follower<T, F> {
             Ok((version, restarted)) => {
                 self.n_failures = 0;
                 self.freshness.listed();
-                self.send(restarted).await?;
+                self.send(restarted).await;
                 version
             }
             Err(error) => return self.wait_after::<K>(&error, "list").await,
         };
         loop {
-            let opened = Instant::now();
             let ended = self.watch::<K>(&mut version).await;
             self.freshness.lost();
-            let lived = opened.elapsed() > LIVED;
+            let lived = self.opened.take().is_some_and(|opened| opened.elapsed() > LIVED);
             if lived {
                 self.retry.reset();
             }
             match ended {
-                Ok(flow) => {
-                    flow?;
-                    // A server that hangs up at once is not asked again at once.
-                    if !lived {
-                        self.pause().await?;
-                    }
-                }
+                Ok(()) if lived => {}
+                // A server that hangs up at once is not asked again at once.
+                Ok(()) => self.pause().await,
                 Err(error) if error.needs_new_list() => {
                     info!(kind = %K::KIND, %error, "listing anew");
                     // Many clients learn this in the same moment.
                     return self.pause().await;
                 }
                 // The list finds out whether the kind is gone.
-                Err(error) if error.code() == Some(404) => return Flow::Continue(()),
+                Err(error) if error.code() == Some(404) => return,
                 // Permissions may come back with other contents; where one may list but not watch, this becomes polling.
                 Err(error) if error.code() == Some(403) => return self.wait_after::<K>(&error, "watch").await,
-                Err(error) => self.wait_after::<K>(&error, "watch").await?,
+                Err(error) => self.wait_after::<K>(&error, "watch").await,
             }
         }
     }
@@ -205,13 +207,14 @@ impl<T, F> Follower<T, F> {
     }
 
     /// One watch from `version` on, which moves along with what arrives.
-    async fn watch<K: Object>(&mut self, version: &mut Box<str>) -> Result<Flow, Error>
+    async fn watch<K: Object>(&mut self, version: &mut Box<str>) -> Result<(), Error>
     where
         F: FnMut(K) -> T,
     {
         let seconds = WATCH_SECS.start + random() % (WATCH_SECS.end - WATCH_SECS.start);
         let (encoding, mut body) = self.client.watch::<K>(&self.scope, version, seconds).await?;
         self.freshness.current();
+        self.opened = Some(Instant::now());
         self.told = None;
         self.absent.reset();
         self.n_failures = 0;
@@ -219,13 +222,9 @@ impl<T, F> Follower<T, F> {
         let mut frames = Frames::new(encoding);
         loop {
             let silence = if self.has_bookmarks { SILENCE } else { Duration::from_secs(seconds) + GRACE };
-            let arrived = tokio::select! {
-                () = self.events.closed() => return Ok(Flow::Break(())),
-                arrived = timeout_at(deadline, timeout(silence, body.frame())) => arrived,
-            };
-            let bytes = match arrived {
+            let bytes = match timeout_at(deadline, timeout(silence, body.frame())).await {
                 Err(_) | Ok(Err(_)) => return Err(Error::Timeout(silence)),
-                Ok(Ok(None)) => return Ok(Flow::Continue(())),
+                Ok(Ok(None)) => return Ok(()),
                 Ok(Ok(Some(Err(error)))) => return Err(Error::Transport(crate::request::chain(&error))),
                 Ok(Ok(Some(Ok(frame)))) => frame.into_data().unwrap_or_default(),
             };
@@ -251,17 +250,15 @@ impl<T, F> Follower<T, F> {
                     Err(error) => Some(Event::Broken(error)),
                 };
                 self.retry.reset();
-                if let Some(event) = event
-                    && self.send(event).await.is_break()
-                {
-                    return Ok(Flow::Break(()));
+                if let Some(event) = event {
+                    self.send(event).await;
                 }
             }
         }
     }
 
     /// Tells an absence once; logs the first of a row of other failures; waits.
-    async fn wait_after<K: Object>(&mut self, error: &Error, verb: &str) -> Flow {
+    async fn wait_after<K: Object>(&mut self, error: &Error, verb: &str) {
         let absence = match error {
             Error::Refused { status, .. } if status.code == 403 => Absence::Forbidden(status.message.clone()),
             // 405: a kind that exists but has no such verb.
@@ -275,34 +272,23 @@ impl<T, F> Follower<T, F> {
                 }
                 let least = error.retry_after().unwrap_or_default().min(MAX_RETRY_AFTER);
                 let delay = self.retry.delay().max(least);
-                return self.wait(delay).await;
+                return sleep(delay).await;
             }
         };
         if self.told.as_ref() != Some(&absence) {
             self.told = Some(absence.clone());
-            self.send(Event::Absent(absence)).await?;
+            self.send(Event::Absent(absence)).await;
         }
-        let delay = self.absent.delay();
-        self.wait(delay).await
+        sleep(self.absent.delay()).await;
     }
 
-    async fn pause(&mut self) -> Flow {
-        let delay = self.retry.delay();
-        self.wait(delay).await
+    async fn pause(&mut self) {
+        sleep(self.retry.delay()).await;
     }
 
-    async fn wait(&self, delay: Duration) -> Flow {
-        tokio::select! {
-            () = self.events.closed() => Flow::Break(()),
-            () = sleep(delay) => Flow::Continue(()),
-        }
-    }
-
-    async fn send(&self, event: Event<T>) -> Flow {
-        match self.events.send(event).await {
-            Ok(()) => Flow::Continue(()),
-            Err(_) => Flow::Break(()),
-        }
+    /// Fails only once nobody listens, and then `follow` is about to end.
+    async fn send(&self, event: Event<T>) {
+        let _ = self.events.send(event).await;
     }
 }
 
