@@ -85,7 +85,7 @@ impl Transfer {
         let Some(soa) = self.soa(request) else { return vec![request.failed(rcode::SERVFAIL)] };
         let mut answer = Message::answer(request.question.clone(), rcode::NOERROR);
         let incremental = request.question.qtype == rtype::IXFR;
-        if incremental && request.serial == Some(snapshot.serial) || incremental && !request.tcp {
+        if incremental && (request.serial == Some(snapshot.serial) || !request.tcp) {
             // Up to date; by UDP the one record says: come by TCP if you are not (RFC 1995 section 2).
             answer.answers.push(soa);
             return vec![answer];

@@ -103,7 +103,7 @@ impl Entry {
             .filter_map(|(cluster, endpoint)| Some(([endpoint_labels(endpoint, options), label(cluster)?].concat(), endpoint)))
             .collect();
         let ips = (!import.import.headless).then_some((&import.import.ips, &import.import.ports));
-        Self::compile(ips.map(|(ips, ports)| (ips, ports)), &endpoints)
+        Self::compile(ips, &endpoints)
     }
 
     /// The records below the Service's name.

@@ -38,10 +38,11 @@ impl Follower {
     /// Runs until the views end.
     pub(crate) async fn run(mut self) {
         let mut held: Vec<Held> = Vec::new();
-        // Before the first view the channel holds one of revision 0, which says nothing.
+        // What the channel was made with is of revision 0 and says nothing; whatever is sent later counts, be it empty.
+        let mut published = false;
         loop {
             let view = self.names.borrow_and_update().clone();
-            if view.revision > Revision(0) {
+            if published || view.revision > Revision(0) {
                 if self.ready.is_some() {
                     self.wait_for(view.revision).await;
                 }
@@ -51,6 +52,7 @@ impl Follower {
             if !self.wait(&mut held).await {
                 return;
             }
+            published = true;
         }
     }
 
