@@ -5,7 +5,9 @@
 pub mod env;
 pub mod files;
 pub mod log;
+pub mod network;
 pub mod probe;
 pub mod shim;
 pub mod spec;
+pub mod status;
 pub mod volumes;

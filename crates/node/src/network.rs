@@ -1,0 +1,246 @@
+//! The pods' network: a bridge, a pair of links and an address for each pod, and masquerade for what leaves the cluster.
+//!
+//! Owns which address is whose. All of it stays when the process ends: a restart finds it, [`Network::tear_down`] removes it.
+//! Source: what the CNI plugins `bridge` and `host-local` do.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use ipnet::IpNet;
+use kernel::link::Links;
+use kernel::nft::{Batch, Chain, Compare, Family, HookKind, HookPoint, Load, Nft, Op, Operand, Rule, Statement, Table};
+use kernel::{Errno, netns, sysctl};
+
+const BRIDGE: &str = "rutter0";
+const TABLE: &str = "rutter-pods";
+const INSIDE: &str = "eth0";
+
+/// Source NAT priority, before whoever comes last.
+const SRCNAT: i32 = 100;
+
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    #[error("cannot {what}: {errno}")]
+    Kernel { what: String, errno: Errno },
+    #[error("no address is free in {0}")]
+    Full(IpNet),
+    #[error("masquerade for pods: {0}")]
+    Masquerade(#[from] kernel::nft::CommitError),
+}
+
+/// The network of the pods of this node.
+#[derive(Debug)]
+pub struct Network {
+    /// The node's share of the cluster's addresses, one for each family.
+    cidrs: Vec<IpNet>,
+    /// What is inside the cluster and needs no masquerade.
+    cluster: Vec<IpNet>,
+    folder: PathBuf,
+    taken: BTreeSet<IpAddr>,
+}
+
+/// Where a pod lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub netns: PathBuf,
+    /// One for each family of the node.
+    pub addresses: Vec<IpAddr>,
+}
+
+// === impl Network ===
+
+impl Network {
+    /// Makes (or finds) the bridge with the first address of each of `cidrs`, and masquerades what pods send out of `cluster`.
+    /// Network namespaces are kept by files in `folder`.
+    pub fn set_up(cidrs: Vec<IpNet>, cluster: Vec<IpNet>, folder: &Path) -> Result<Self, NetworkError> {
+        std::fs::create_dir_all(folder).map_err(|error| failed("make the folder of the pods' namespaces", error.into()))?;
+        let network = Self { cidrs, cluster, folder: folder.to_path_buf(), taken: BTreeSet::new() };
+        let mut links = Links::open().map_err(|errno| failed("open rtnetlink", errno))?;
+        links.add_bridge(BRIDGE).map_err(|errno| failed("make the bridge rutter0", errno))?;
+        for cidr in &network.cidrs {
+            let what = format!("give the bridge {}", gateway(cidr));
+            links.add_address(BRIDGE, gateway(cidr), cidr.prefix_len()).map_err(|errno| failed(what, errno))?;
+            let forwarding = if cidr.addr().is_ipv4() { "net.ipv4.ip_forward" } else { "net.ipv6.conf.all.forwarding" };
+            sysctl::write(forwarding, "1").map_err(|errno| failed(format!("turn on {forwarding}"), errno))?;
+        }
+        links.set_up(BRIDGE).map_err(|errno| failed("set the bridge up", errno))?;
+        links.set_loopback_up().map_err(|errno| failed("set the loopback up", errno))?;
+        network.masquerade()?;
+        Ok(network)
+    }
+
+    /// The bridge's address of the first family: the node, as pods see it.
+    pub fn gateway(&self) -> Option<IpAddr> {
+        self.cidrs.first().map(gateway)
+    }
+
+    /// Takes note of a pod that an earlier process placed.
+    pub fn keep(&mut self, place: &Place) {
+        self.taken.extend(&place.addresses);
+    }
+
+    /// Makes a namespace with an address of each family, reached by way of the bridge.
+    pub fn add(&mut self, id: &str) -> Result<Place, NetworkError> {
+        let addresses = self.cidrs.iter().map(|cidr| self.free(cidr)).collect::<Result<Vec<_>, _>>()?;
+        let place = Place { netns: self.folder.join(id), addresses };
+        if let Err(error) = self.connect(id, &place) {
+            self.disconnect(id, &place);
+            return Err(error);
+        }
+        self.taken.extend(&place.addresses);
+        Ok(place)
+    }
+
+    /// Removes what `add` made. What is gone already is no error.
+    pub fn remove(&mut self, id: &str, place: &Place) {
+        self.disconnect(id, place);
+        for address in &place.addresses {
+            self.taken.remove(address);
+        }
+    }
+
+    /// Removes bridge and rules, for good.
+    pub fn tear_down() -> Result<(), NetworkError> {
+        let mut links = Links::open().map_err(|errno| failed("open rtnetlink", errno))?;
+        links.delete(BRIDGE).map_err(|errno| failed("remove the bridge rutter0", errno))?;
+        let mut nft = Nft::open()?;
+        for family in [Family::Ip, Family::Ip6] {
+            if nft.tables(family)?.iter().any(|table| table == TABLE) {
+                let mut batch = Batch::new(Table::new(family, TABLE));
+                batch.push(Op::DeleteTable);
+                nft.commit(&batch)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn free(&self, cidr: &IpNet) -> Result<IpAddr, NetworkError> {
+        // The first is the bridge's. 65,536: as far as anybody fills a node.
+        let mut hosts = cidr.hosts().skip(1).take(65_536).filter(|address| *address != gateway(cidr));
+        hosts.find(|address| !self.taken.contains(address)).ok_or(NetworkError::Full(*cidr))
+    }
+
+    fn connect(&self, id: &str, place: &Place) -> Result<(), NetworkError> {
+        let step = |what: &'static str| move |errno: Errno| failed(format!("{what} of pod {id}"), errno);
+        let here = link_name(id);
+        netns::remove(&place.netns).map_err(step("remove the old namespace"))?;
+        netns::create(&place.netns).map_err(step("make the network namespace"))?;
+        let inside = File::open(&place.netns).map_err(|error| failed(format!("open the namespace of pod {id}"), error.into()))?;
+        let mut links = Links::open().map_err(step("open rtnetlink"))?;
+        links.delete(&here).map_err(step("remove the old link"))?;
+        links.add_veth(&here, INSIDE, inside.as_fd()).map_err(step("make the links"))?;
+        links.attach(&here, BRIDGE).map_err(step("attach the link"))?;
+        links.set_up(&here).map_err(step("set up the link"))?;
+        netns::run_in(&place.netns, || {
+            let mut links = Links::open()?;
+            links.set_loopback_up()?;
+            for (cidr, address) in self.cidrs.iter().zip(&place.addresses) {
+                links.add_address(INSIDE, *address, cidr.prefix_len())?;
+            }
+            links.set_up(INSIDE)?;
+            self.cidrs.iter().try_for_each(|cidr| links.add_default_route(INSIDE, gateway(cidr)))
+        })
+        .map_err(step("configure the inside"))
+    }
+
+    fn disconnect(&self, id: &str, place: &Place) {
+        // Whatever cannot be removed is found again under the same name.
+        if let Ok(mut links) = Links::open() {
+            let _ = links.delete(&link_name(id));
+        }
+        let _ = netns::remove(&place.netns);
+    }
+
+    fn masquerade(&self) -> Result<(), NetworkError> {
+        let mut nft = Nft::open()?;
+        for cidr in &self.cidrs {
+            nft.commit(&masquerade(cidr, &self.cluster))?;
+        }
+        Ok(())
+    }
+}
+
+/// What pods of `cidr` send to anywhere but `cluster` leaves under the node's address. Written anew as a whole each time: it is small.
+fn masquerade(cidr: &IpNet, cluster: &[IpNet]) -> Batch {
+    let family = if cidr.addr().is_ipv4() { Family::Ip } else { Family::Ip6 };
+    let mut batch = Batch::new(Table::new(family, TABLE));
+    batch.push(Op::AddTable);
+    batch.push(Op::DeleteTable);
+    batch.push(Op::AddTable);
+    batch.push(Op::AddChain(Chain::base("postrouting", HookKind::Nat, HookPoint::Postrouting, SRCNAT)));
+    let net = |net: &IpNet| Operand::Net(net.network(), net.prefix_len());
+    let mut statements = vec![Statement::Match(Load::Source, Compare::Equal, net(cidr))];
+    for other in cluster.iter().filter(|other| other.addr().is_ipv4() == cidr.addr().is_ipv4()) {
+        statements.push(Statement::Match(Load::Destination, Compare::NotEqual, net(other)));
+    }
+    statements.push(Statement::Masquerade);
+    batch.push(Op::AddRule(Rule::new("postrouting", statements).comment("pods to outside the cluster")));
+    batch
+}
+
+/// The first address of a network: the bridge has it.
+fn gateway(cidr: &IpNet) -> IpAddr {
+    cidr.hosts().next().unwrap_or(cidr.addr())
+}
+
+/// A link's name has at most 15 characters: enough of the UID to be alone.
+fn link_name(id: &str) -> String {
+    let id: String = id.chars().filter(char::is_ascii_alphanumeric).take(11).collect();
+    format!("veth{id}")
+}
+
+fn failed(what: impl Into<String>, errno: Errno) -> NetworkError {
+    NetworkError::Kernel { what: what.into(), errno }
+}
+
+#[cfg(test)]
+mod tests {
+    use kernel::netns::Netns;
+
+    use super::*;
+
+    fn cidr(text: &str) -> IpNet {
+        text.parse().expect("a network")
+    }
+
+    #[test]
+    fn pods_reach_each_other_and_find_their_places_again() {
+        let node = Netns::new("node-network");
+        let folder = std::env::temp_dir().join(format!("rutter-network-{}", std::process::id()));
+        node.run(|| {
+            let cidrs = || vec![cidr("10.244.0.0/24"), cidr("fd00:244::/64")];
+            let mut network = Network::set_up(cidrs(), cidrs(), &folder).expect("a network");
+            let (a, b) = (network.add("uid-a").expect("a place"), network.add("uid-b").expect("a place"));
+            assert_eq!(a.addresses[0].to_string(), "10.244.0.2");
+
+            let mut again = Network::set_up(cidrs(), cidrs(), &folder).expect("found again");
+            again.keep(&a);
+            again.keep(&b);
+            let listener = netns::run_in(&a.netns, || Ok(std::net::TcpListener::bind((a.addresses[0], 80))?)).expect("a listener");
+            netns::run_in(&b.netns, || Ok(std::net::TcpStream::connect((a.addresses[0], 80))?)).expect("reached");
+            let (_, from) = listener.accept().expect("accepted");
+            assert_eq!(from.ip(), b.addresses[0], "not masqueraded inside the cluster");
+
+            again.remove("uid-a", &a);
+            let c = again.add("uid-c").expect("a place");
+            assert_eq!(c.addresses, a.addresses, "a free address is used again");
+            again.remove("uid-b", &b);
+            again.remove("uid-c", &c);
+            Network::tear_down().expect("removed");
+        });
+        std::fs::remove_dir_all(&folder).expect("removed");
+    }
+
+    #[test]
+    fn masquerades_what_leaves_the_cluster() {
+        let text = masquerade(&cidr("10.244.0.0/24"), &[cidr("10.244.0.0/16"), cidr("fd00::/8")]).to_string();
+        let rule = text.lines().last().expect("a rule");
+        assert_eq!(
+            rule,
+            "add rule ip rutter-pods postrouting ip saddr 10.244.0.0/24 ip daddr != 10.244.0.0/16 masquerade fully-random comment \"pods to outside the cluster\""
+        );
+    }
+}
