@@ -1,6 +1,6 @@
 //! Pages of our own: what the proxy answers where no upstream does, in nginx's words.
 
-use hyper::http::header::{CONTENT_TYPE, HeaderValue, LOCATION};
+use hyper::http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, LOCATION};
 use hyper::http::{Response, StatusCode};
 
 use crate::body::ResponseBody;
@@ -12,6 +12,13 @@ pub(crate) fn default_backend() -> Response<ResponseBody> {
 
 pub(crate) fn error(status: StatusCode) -> Response<ResponseBody> {
     page(status, "text/html", html(status))
+}
+
+/// The client speaks in a way that cannot be trusted to mean the same to everybody: its connection ends with this.
+pub(crate) fn refusal(status: StatusCode) -> Response<ResponseBody> {
+    let mut response = error(status);
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 /// `None` if the place cannot stand in a header.

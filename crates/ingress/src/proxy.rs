@@ -41,7 +41,7 @@ pub(crate) async fn answer(core: Rc<Core>, peer: Rc<Peer>, request: Request<Inco
     let mut record = Record::new(core.clone(), client.address, &request);
     let target = match Target::of(&request) {
         Ok(target) => target,
-        Err(status) => return record.page(page::error(status)),
+        Err(status) => return record.page(page::refusal(status)),
     };
     let matched = find(&core, &peer, &target, &request);
     let mut response = match matched.route {

@@ -72,3 +72,6 @@ impl Table {
         if label.is_empty() { None } else { self.wildcard.get(suffix) }
     }
 }
+
+#[cfg(test)]
+mod tests;
