@@ -6,6 +6,7 @@
 
 pub(crate) mod message;
 mod reply;
+mod text;
 
 pub(crate) use reply::{Reply, Section};
 

@@ -1,1 +1,137 @@
+use expect_test::{Expect, expect};
 
+use super::*;
+
+/// What a Corefile comes to: its blocks with their plugins, or its mistakes.
+fn check(text: &str, expect: Expect) {
+    let shown = match Corefile::parse(text) {
+        Ok(corefile) => corefile.blocks.iter().map(show).collect::<String>(),
+        Err(mistakes) => mistakes.iter().map(|mistake| format!("{mistake}\n")).collect(),
+    };
+    expect.assert_eq(&shown);
+}
+
+fn show(block: &ServerBlock) -> String {
+    let keys: Vec<_> = block.keys.iter().map(|key| format!("{}:{}", key.zone, key.port)).collect();
+    let plugins: Vec<_> =
+        block.plugins.iter().map(|plugin| format!("{plugin:?}").split(['(', ' ']).next().unwrap_or_default().to_lowercase()).collect();
+    format!("{} {{ {} }}\n", keys.join(" "), plugins.join("; "))
+}
+
+#[test]
+fn the_built_in_corefile_is_kubeadms() {
+    check(
+        &kubeadm_text("cluster.local"),
+        expect![[r#"
+            .:53 { reload; ready; health; prometheus; errors; loadbalance; kubernetes; cache; loop; forward }
+        "#]],
+    );
+    let corefile = Corefile::kubeadm("corp.example").expect("valid");
+    let options = corefile.kubernetes().expect("there");
+    assert_eq!(options.zone_texts(), ["corp.example.", "in-addr.arpa.", "ip6.arpa."]);
+    assert_eq!((options.pods, options.ttl_secs), (kubernetes::Pods::Insecure, 30));
+}
+
+#[test]
+fn keys_name_zones_ports_and_networks() {
+    check(
+        "dns://Example.org:1053, 10.96.0.0/15 {\n errors\n}\nfd00:1::/34:54 { errors }",
+        expect![[r#"
+            example.org.:1053 96.10.in-addr.arpa.:53 97.10.in-addr.arpa.:53 { errors }
+            0.1.0.0.0.0.0.d.f.ip6.arpa.:54 1.1.0.0.0.0.0.d.f.ip6.arpa.:54 2.1.0.0.0.0.0.d.f.ip6.arpa.:54 3.1.0.0.0.0.0.d.f.ip6.arpa.:54 { errors }
+        "#]],
+    );
+}
+
+#[test]
+fn all_mistakes_are_told_at_once_with_their_lines() {
+    check(
+        ".:53 {
+    kuberntes cluster.local
+    kubernetes cluster.local {
+        pods sometimes
+        ttl 4000
+        frobnicate
+    }
+    forward . nowhere tls://9.9.9.9
+    cache 30 {
+        disable everything
+    }
+    health {
+        lameduck soon
+    }
+}
+.:70000 {
+}
+.:53 {
+}",
+        expect![[r#"
+            line 2: unknown directive `kuberntes`; this server has: bind, reload, ready, health, prometheus, errors, loadbalance, autopath, transfer, k8s_external, kubernetes, cache, loop, forward
+            line 4: `pods sometimes`: not disabled, insecure or verified
+            line 5: `ttl 4000`: 3600 at the most
+            line 6: kubernetes has no option `frobnicate`; it has: pods, endpoint_pod_names, namespaces, namespace_labels, labels, ttl, noendpoints, fallthrough, ignore, multicluster, zonal, startup_timeout, kubeconfig, endpoint, tls, apiserver_qps, apiserver_burst, apiserver_max_inflight, resyncperiod, upstream
+            line 8: `nowhere`: neither an address nor the path of a resolv.conf
+            line 8: `tls://9.9.9.9`: `forward` does not speak tls yet
+            line 10: `disable everything`: neither success nor denial
+            line 13: `lameduck soon`: not a duration such as 5s
+            line 16: `.:70000`: `70000` is no port
+            line 18: .:53 is already served by the block in line 1
+        "#]],
+    );
+}
+
+#[test]
+fn snippets_and_comments_are_caddys() {
+    check("(common) {\n errors # twice is once too often\n log_is_no_directive_here \"}\"\n}\n. {\n import common\n}", expect![[r#"
+        line 3: unknown directive `log_is_no_directive_here`; this server has: bind, reload, ready, health, prometheus, errors, loadbalance, autopath, transfer, k8s_external, kubernetes, cache, loop, forward
+    "#]]);
+    check("(common) {\n errors\n loadbalance\n}\n. {\n import common\n}\n# the end", expect![[r#"
+        .:53 { errors; loadbalance }
+    "#]]);
+}
+
+#[test]
+fn what_is_not_whole_is_said_so() {
+    check(".:53 {\n errors\n", expect![[r#"
+        line 1: this block is never closed: a `}` is missing
+    "#]]);
+    check(".:53\nerrors\n", expect![[r#"
+        line 1: expected `{` after `.:53`
+    "#]]);
+    check("", expect![[r#"
+        line 1: no server block: nothing would be answered
+    "#]]);
+    check(". {\n import nowhere\n}", expect![[r#"
+        line 2: cannot import `nowhere`: no snippet `nowhere`, and files are not read here
+    "#]]);
+}
+
+#[test]
+fn files_are_imported_by_pattern_and_their_absence_is_no_mistake() {
+    let folder = std::env::temp_dir().join(format!("rutter-dns-import-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).expect("written");
+    write("Corefile", ". {\n import *.override\n}\nimport *.server\nimport missing/*.server");
+    write("a.override", "errors\nloadbalance");
+    write("a.server", "example.org {\n errors\n}");
+    let shown: String = Corefile::read(&folder.join("Corefile")).expect("valid").blocks.iter().map(show).collect();
+    std::fs::remove_dir_all(&folder).expect("removed");
+    assert_eq!(shown, ".:53 { errors; loadbalance }\nexample.org.:53 { errors }\n");
+}
+
+#[test]
+fn durations_are_gos() {
+    for (text, millis) in [
+        ("5s", Some(5_000)),
+        ("1m30s", Some(90_000)),
+        ("1.5s", Some(1_500)),
+        ("500ms", Some(500)),
+        ("0", Some(0)),
+        ("5", None),
+        ("s", None),
+        ("", None),
+        ("-1s", None),
+    ] {
+        assert_eq!(duration(text).map(|duration| duration.as_millis()), millis, "{text}");
+    }
+}

@@ -151,6 +151,16 @@ pub(crate) fn routes(corefile: &Corefile, blocks: &[Arc<Block>], on: &[usize], a
     routes
 }
 
+/// The routes of port 53 without any socket, for tests of what plugins answer together.
+#[cfg(test)]
+pub(crate) fn test_routes(corefile: &Corefile, local: &[IpAddr]) -> (Vec<Route>, Vec<Followed>) {
+    let metrics = Metrics::new(&runtime::Registry::default());
+    let parts = Parts { metrics, store: Arc::new(Store::new()), local: local.into(), listen: Vec::new() };
+    let (blocks, followed) = blocks(corefile, &parts);
+    let on: Vec<usize> = (0..blocks.len()).collect();
+    (routes(corefile, &blocks, &on, SocketAddr::from(([0, 0, 0, 0], 53)), false), followed)
+}
+
 fn server_label(port: u16) -> String {
     format!("dns://:{port}")
 }

@@ -1,1 +1,53 @@
+use super::*;
 
+#[test]
+fn a_resolv_conf_names_servers_and_never_ourselves() {
+    let text = "# comment\nsearch a b\nnameserver 127.0.0.1\nnameserver 10.0.0.2\nnameserver fd00::2\nnameserver fe80::1%eth0\n";
+    let everywhere = ["0.0.0.0:53".parse().expect("address")];
+    let shown = |ours: &[SocketAddr]| upstream::nameservers(text, ours).iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(shown(&everywhere), ["10.0.0.2:53", "[fd00::2]:53"]);
+    assert_eq!(shown(&[]), ["127.0.0.1:53", "10.0.0.2:53", "[fd00::2]:53"]);
+    assert_eq!(shown(&["10.0.0.2:53".parse().expect("address")]), ["127.0.0.1:53", "[fd00::2]:53"]);
+}
+
+#[test]
+fn equal_questions_at_once_are_asked_once() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let flights = Arc::new(Flights::default());
+        let asked = Arc::new(AtomicUsize::new(0));
+        let (go, gate) = tokio::sync::watch::channel(false);
+        let ask = |text: &str| {
+            let question = crate::wire::message::Question {
+                name: crate::name::Name::parse(text).expect("a name"),
+                qtype: 1,
+                qclass: crate::wire::CLASS_IN,
+            };
+            let client = "10.0.0.1:4000".parse().expect("address");
+            let request = Request { question, client, tcp: false, flags: 0, dnssec_ok: false, depth: 0, serial: None };
+            let (flights, asked, gate) = (flights.clone(), asked.clone(), gate.clone());
+            tokio::spawn(async move {
+                let answer = flights.join(&request, || {
+                    asked.fetch_add(1, Ordering::Relaxed);
+                    let mut gate = gate.clone();
+                    let answer = request.failed(rcode::NXDOMAIN);
+                    async move {
+                        let _ = gate.wait_for(|open| *open).await;
+                        answer
+                    }
+                });
+                answer.await.rcode
+            })
+        };
+        let tasks = [ask("a.example."), ask("A.EXAMPLE."), ask("a.example."), ask("b.example.")];
+        // Every task has asked or waits once the scheduler comes back here.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        go.send_replace(true);
+        for task in tasks {
+            assert_eq!(task.await.expect("no panic"), rcode::NXDOMAIN);
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), 2);
+    });
+}

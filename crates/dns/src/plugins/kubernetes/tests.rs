@@ -1,1 +1,550 @@
+//! Names in, records out: objects as short lines, questions as `name TYPE`, answers as a zone file writes them.
 
+use std::collections::HashSet;
+
+use expect_test::{Expect, expect};
+use model::facts::{Labels, Namespace, Pod, PodName, ServicePort, SlicePort, TargetPort};
+use model::name::{NamedEndpoint, NamedKind, NamedService};
+use model::{NameView, Protocol, Revision, ServiceName};
+
+use super::*;
+use crate::config::Corefile;
+use crate::plugins::Spec;
+use crate::server::build::test_routes;
+use crate::wire::message::Question;
+use crate::wire::{MIN_UDP, rcode_name};
+
+/// A small cluster of one of everything.
+const CLUSTER: &str = "
+ns default
+svc default/web 10.96.0.1 http:80/tcp metrics:9090/tcp
+  ep 10.1.0.1 http:8080/tcp
+svc default/dual 10.96.0.2,fd00::2 dns:53/udp
+svc default/plain 10.96.0.3 :80/tcp
+headless default/db
+  ep 10.1.0.2 pg:5432/tcp host=db-0 zone=a
+  ep 10.1.0.3 pg:5432/tcp host=db-1 zone=b
+  ep fd00:1::3 pg:5432/tcp host=db-1 zone=b
+headless default/bare
+  ep 10.1.0.9
+headless default/gone
+external default/search www.example.com
+external default/local web.default.svc.cluster.local
+external default/self self.default.svc.cluster.local
+external default/address 192.0.2.1
+ns dev team=b
+svc dev/web 10.96.0.8 http:80/tcp
+pod dev/tool 10.2.0.1
+";
+
+/// Asks each of `questions` and compares the answers. `options` is the inside of the `kubernetes` block.
+fn check(options: &str, questions: &[&str], expect: Expect) {
+    let corefile = format!(".:53 {{\n kubernetes cluster.local in-addr.arpa ip6.arpa {{\n {options}\n }}\n }}");
+    let answers: String = questions.iter().map(|question| format!("; {question}\n{}", ask(&corefile, CLUSTER, question))).collect();
+    expect.assert_eq(&answers);
+}
+
+fn ask(corefile: &str, objects: &str, question: &str) -> String {
+    let answer = answer(corefile, objects, question);
+    let mut text = rcode_name(answer.rcode).to_owned();
+    for (section, records) in [("", &answer.answers), ("authority ", &answer.authorities), ("additional ", &answer.additionals)] {
+        for record in records {
+            // The serial is the time.
+            let line = format!("\n  {section}{record}");
+            text += &match record.serial() {
+                Some(serial) => line.replace(&format!(" {serial} "), " SERIAL "),
+                None => line,
+            };
+        }
+    }
+    text + "\n"
+}
+
+fn answer(corefile: &str, objects: &str, question: &str) -> Message {
+    let corefile = Corefile::parse(corefile).expect("a Corefile");
+    let (routes, followed) = test_routes(&corefile, &["10.1.0.1".parse().expect("address")]);
+    for followed in followed {
+        let mut snapshot = Snapshot::unsynced();
+        let view = Arc::new(names(objects));
+        let changes = snapshot.changes(&view);
+        snapshot.patch(&view, &changes, &HashSet::new(), &followed.options);
+        followed.current.store(Arc::new(snapshot));
+    }
+    let request = request(question);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(Next::start(&routes).whole(&request))
+}
+
+fn request(question: &str) -> Request {
+    let (name, kind) = question.split_once(' ').expect("name and type");
+    let kinds = [1, 2, 5, 6, 12, 15, 16, 28, 33, 255];
+    let qtype = kinds.into_iter().find(|each| crate::wire::type_name(*each) == kind).expect("a type");
+    Request {
+        question: Question { name: Name::parse(name).expect("a name"), qtype, qclass: crate::wire::CLASS_IN },
+        client: "10.2.0.1:4000".parse().expect("address"),
+        tcp: false,
+        flags: flag::RD,
+        dnssec_ok: false,
+        depth: 0,
+        serial: None,
+    }
+}
+
+/// Reads the lines of [`CLUSTER`]'s form.
+fn names(objects: &str) -> NameView {
+    let (mut view, revision) = (NameView { revision: Revision(1), ..NameView::default() }, Revision(1));
+    let mut services: Vec<(ServiceName, NamedService)> = Vec::new();
+    for line in objects.lines().filter(|line| !line.trim().is_empty()) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let name = || words[1].split_once('/').map(|(namespace, name)| ServiceName::new(namespace, name)).expect("ns/name");
+        let labels: Arc<Labels> =
+            Arc::new(words.iter().filter_map(|word| word.split_once('=')).map(|(key, value)| (key.into(), value.into())).collect());
+        let service = |kind, ports| NamedService {
+            kind,
+            ports,
+            endpoints: Arc::default(),
+            external_ips: Vec::new(),
+            load_balancer: Vec::new(),
+            labels: labels.clone(),
+            triggered_at_ms: None,
+        };
+        match words[0] {
+            "ns" => view.namespaces.insert(revision, words[1].into(), Arc::new(Namespace { labels })),
+            "svc" => {
+                let ips = words[2].split(',').map(|ip| ip.parse().expect("address")).collect();
+                let ports = words[3..].iter().filter_map(|word| port(word)).map(|(name, port, protocol)| ServicePort {
+                    name: name.into(),
+                    protocol,
+                    port,
+                    node_port: None,
+                    app_protocol: None,
+                    target_port: TargetPort::Number(port),
+                });
+                services.push((name(), service(NamedKind::ClusterIp(ips), ports.collect())));
+            }
+            "headless" => services.push((name(), service(NamedKind::Headless, Vec::new()))),
+            "external" => services.push((name(), service(NamedKind::ExternalName(words[2].into()), Vec::new()))),
+            "ep" => {
+                let value = |key: &str| words.iter().find_map(|word| word.strip_prefix(key)).map(Into::into);
+                let ports = words[2..].iter().filter_map(|word| port(word));
+                let endpoint = NamedEndpoint {
+                    address: words[1].parse().expect("address"),
+                    hostname: value("host="),
+                    pod: value("pod="),
+                    zone: value("zone="),
+                    ports: ports.map(|(name, port, protocol)| SlicePort { name: name.into(), protocol, port }).collect(),
+                };
+                let service = &mut services.last_mut().expect("a service before its endpoints").1;
+                service.endpoints = service.endpoints.iter().cloned().chain([endpoint]).collect();
+            }
+            "pod" => {
+                let name = name();
+                let pod = Pod { ips: vec![words[2].parse().expect("address")], labels };
+                view.pods.insert(revision, PodName { namespace: name.namespace, name: name.name }, Arc::new(pod));
+            }
+            other => panic!("what is `{other}`?"),
+        }
+    }
+    for (name, service) in services {
+        view.services.insert(revision, name, Arc::new(service));
+    }
+    view
+}
+
+/// `http:80/tcp`
+fn port(word: &str) -> Option<(&str, u16, Protocol)> {
+    let (name, rest) = word.split_once(':')?;
+    let (port, protocol) = rest.split_once('/')?;
+    let protocol = if protocol == "udp" { Protocol::Udp } else { Protocol::Tcp };
+    Some((name, port.parse().ok()?, protocol))
+}
+
+#[test]
+fn a_service_answers_with_its_virtual_addresses() {
+    check(
+        "",
+        &[
+            "web.default.svc.cluster.local A",
+            "WEB.Default.svc.Cluster.Local A",
+            "dual.default.svc.cluster.local AAAA",
+            "_http._tcp.WEB.default.svc.Cluster.local SRV",
+            "web.default.svc.cluster.local SRV",
+            "dual.default.svc.cluster.local SRV",
+            "_dns._udp.dual.default.svc.cluster.local A",
+            "10-1-0-1.web.default.svc.cluster.local A",
+        ],
+        expect![[r#"
+            ; web.default.svc.cluster.local A
+            NOERROR
+              web.default.svc.cluster.local. 5 A 10.96.0.1
+            ; WEB.Default.svc.Cluster.Local A
+            NOERROR
+              WEB.Default.svc.Cluster.Local. 5 A 10.96.0.1
+            ; dual.default.svc.cluster.local AAAA
+            NOERROR
+              dual.default.svc.cluster.local. 5 AAAA fd00::2
+            ; _http._tcp.WEB.default.svc.Cluster.local SRV
+            NOERROR
+              _http._tcp.WEB.default.svc.Cluster.local. 5 SRV 0 100 80 web.default.svc.Cluster.local.
+              additional web.default.svc.Cluster.local. 5 A 10.96.0.1
+            ; web.default.svc.cluster.local SRV
+            NOERROR
+              web.default.svc.cluster.local. 5 SRV 0 50 80 web.default.svc.cluster.local.
+              web.default.svc.cluster.local. 5 SRV 0 50 9090 web.default.svc.cluster.local.
+              additional web.default.svc.cluster.local. 5 A 10.96.0.1
+            ; dual.default.svc.cluster.local SRV
+            NOERROR
+              dual.default.svc.cluster.local. 5 SRV 0 50 53 dual.default.svc.cluster.local.
+              additional dual.default.svc.cluster.local. 5 A 10.96.0.2
+              additional dual.default.svc.cluster.local. 5 AAAA fd00::2
+            ; _dns._udp.dual.default.svc.cluster.local A
+            NOERROR
+              _dns._udp.dual.default.svc.cluster.local. 5 A 10.96.0.2
+            ; 10-1-0-1.web.default.svc.cluster.local A
+            NOERROR
+              10-1-0-1.web.default.svc.cluster.local. 5 A 10.1.0.1
+        "#]],
+    );
+}
+
+#[test]
+fn a_headless_service_stands_for_its_endpoints() {
+    check(
+        "",
+        &[
+            "db.default.svc.cluster.local A",
+            "db-1.db.default.svc.cluster.local AAAA",
+            "_pg._tcp.db.default.svc.cluster.local SRV",
+            "db-0.db.default.svc.cluster.local SRV",
+            "bare.default.svc.cluster.local A",
+            "bare.default.svc.cluster.local SRV",
+            "gone.default.svc.cluster.local A",
+        ],
+        expect![[r#"
+            ; db.default.svc.cluster.local A
+            NOERROR
+              db.default.svc.cluster.local. 5 A 10.1.0.2
+              db.default.svc.cluster.local. 5 A 10.1.0.3
+            ; db-1.db.default.svc.cluster.local AAAA
+            NOERROR
+              db-1.db.default.svc.cluster.local. 5 AAAA fd00:1::3
+            ; _pg._tcp.db.default.svc.cluster.local SRV
+            NOERROR
+              _pg._tcp.db.default.svc.cluster.local. 5 SRV 0 33 5432 db-0.db.default.svc.cluster.local.
+              _pg._tcp.db.default.svc.cluster.local. 5 SRV 0 33 5432 db-1.db.default.svc.cluster.local.
+              additional db-0.db.default.svc.cluster.local. 5 A 10.1.0.2
+              additional db-1.db.default.svc.cluster.local. 5 A 10.1.0.3
+              additional db-1.db.default.svc.cluster.local. 5 AAAA fd00:1::3
+            ; db-0.db.default.svc.cluster.local SRV
+            NOERROR
+              db-0.db.default.svc.cluster.local. 5 SRV 0 100 5432 db-0.db.default.svc.cluster.local.
+              additional db-0.db.default.svc.cluster.local. 5 A 10.1.0.2
+            ; bare.default.svc.cluster.local A
+            NOERROR
+              bare.default.svc.cluster.local. 5 A 10.1.0.9
+            ; bare.default.svc.cluster.local SRV
+            NOERROR
+              authority cluster.local. 5 SOA ns.dns.cluster.local. hostmaster.cluster.local. SERIAL 7200 1800 86400 5
+            ; gone.default.svc.cluster.local A
+            NXDOMAIN
+              authority cluster.local. 5 SOA ns.dns.cluster.local. hostmaster.cluster.local. SERIAL 7200 1800 86400 5
+        "#]],
+    );
+}
+
+#[test]
+fn what_exists_without_such_records_is_not_denied() {
+    check(
+        "",
+        &[
+            "cluster.local A",
+            "svc.cluster.local A",
+            "pod.cluster.local TXT",
+            "dns.cluster.local A",
+            "default.svc.cluster.local A",
+            "web.default.svc.cluster.local AAAA",
+            "web.default.svc.cluster.local MX",
+            "_tcp.web.default.svc.cluster.local A",
+            "10.in-addr.arpa PTR",
+        ],
+        expect![[r#"
+            ; cluster.local A
+            NOERROR
+              authority cluster.local. 5 SOA ns.dns.cluster.local. hostmaster.cluster.local. SERIAL 7200 1800 86400 5
+            ; svc.cluster.local A
+            NOERROR
+              authority cluster.local. 5 SOA ns.dns.cluster.local. hostmaster.cluster.local. SERIAL 7200 1800 86400 5
+            ; pod.cluster.local TXT
+            NOERROR
+              authority cluster.local. 5 SOA ns.dns.cluster.local. hostmaster.cluster.local. SERIAL 7200 1800 86400 5
+            ; dns.cluster.local A
+            NOERROR
+              authority cluster.local. 5 SOA ns.dns.cluster.local. hostmaster.cluster.local. SERIAL 7200 1800 86400 5
+            ; default.svc.cluster.local A
+            NOERROR
+              authority cluster.local. 5 SOA ns.dns.cluster.local. hostmaster.cluster.local. SERIAL 7200 1800 86400 5
+            ; web.default.svc.cluster.local AAAA
+            NOERROR
+              authority cluster.local. 5 SOA ns.dns.cluster.local. hostmaster.cluster.local. SERIAL 7200 1800 86400 5
+            ; web.default.svc.cluster.local MX
+            NOERROR
+              authority cluster.local. 5 SOA ns.dns.cluster.local. hostmaster.cluster.local. SERIAL 7200 1800 86400 5
+            ; _tcp.web.default.svc.cluster.local A
+            NOERROR
+              authority cluster.local. 5 SOA ns.dns.cluster.local. hostmaster.cluster.local. SERIAL 7200 1800 86400 5
+            ; 10.in-addr.arpa PTR
+            NOERROR
+              authority in-addr.arpa. 5 SOA ns.dns.in-addr.arpa. hostmaster.in-addr.arpa. SERIAL 7200 1800 86400 5
+        "#]],
+    );
+}
+
+#[test]
+fn what_does_not_exist_is_denied() {
+    check(
+        "",
+        &[
+            "nobody.default.svc.cluster.local A",
+            "web.nowhere.svc.cluster.local A",
+            "web.default.cluster.local A",
+            "_nope._tcp.web.default.svc.cluster.local SRV",
+            "_http._udp.web.default.svc.cluster.local SRV",
+            "_http._tcp.plain.default.svc.cluster.local SRV",
+            "*.default.svc.cluster.local A",
+            "a.b.c.d.web.default.svc.cluster.local A",
+            "10-1-0-7.db.default.svc.cluster.local A",
+            "10-2-0-1.dev.pod.cluster.local A",
+            "7.7.7.10.in-addr.arpa PTR",
+            "web.default.svc.in-addr.arpa A",
+        ],
+        expect![[r#"
+            ; nobody.default.svc.cluster.local A
+            NXDOMAIN
+              authority cluster.local. 5 SOA ns.dns.cluster.local. hostmaster.cluster.local. SERIAL 7200 1800 86400 5
+            ; web.nowhere.svc.cluster.local A
+            NXDOMAIN
+              authority cluster.local. 5 SOA ns.dns.cluster.local. hostmaster.cluster.local. SERIAL 7200 1800 86400 5
+            ; web.default.cluster.local A
+            NXDOMAIN
+              authority cluster.local. 5 SOA ns.dns.cluster.local. hostmaster.cluster.local. SERIAL 7200 1800 86400 5
+            ; _nope._tcp.web.default.svc.cluster.local SRV
+            NXDOMAIN
+              authority cluster.local. 5 SOA ns.dns.cluster.local. hostmaster.cluster.local. SERIAL 7200 1800 86400 5
+            ; _http._udp.web.default.svc.cluster.local SRV
+            NXDOMAIN
+              authority cluster.local. 5 SOA ns.dns.cluster.local. hostmaster.cluster.local. SERIAL 7200 1800 86400 5
+            ; _http._tcp.plain.default.svc.cluster.local SRV
+            NXDOMAIN
+              authority cluster.local. 5 SOA ns.dns.cluster.local. hostmaster.cluster.local. SERIAL 7200 1800 86400 5
+            ; *.default.svc.cluster.local A
+            NXDOMAIN
+              authority cluster.local. 5 SOA ns.dns.cluster.local. hostmaster.cluster.local. SERIAL 7200 1800 86400 5
+            ; a.b.c.d.web.default.svc.cluster.local A
+            NXDOMAIN
+              authority cluster.local. 5 SOA ns.dns.cluster.local. hostmaster.cluster.local. SERIAL 7200 1800 86400 5
+            ; 10-1-0-7.db.default.svc.cluster.local A
+            NXDOMAIN
+              authority cluster.local. 5 SOA ns.dns.cluster.local. hostmaster.cluster.local. SERIAL 7200 1800 86400 5
+            ; 10-2-0-1.dev.pod.cluster.local A
+            NXDOMAIN
+              authority cluster.local. 5 SOA ns.dns.cluster.local. hostmaster.cluster.local. SERIAL 7200 1800 86400 5
+            ; 7.7.7.10.in-addr.arpa PTR
+            NXDOMAIN
+              authority in-addr.arpa. 5 SOA ns.dns.in-addr.arpa. hostmaster.in-addr.arpa. SERIAL 7200 1800 86400 5
+            ; web.default.svc.in-addr.arpa A
+            NXDOMAIN
+              authority in-addr.arpa. 5 SOA ns.dns.in-addr.arpa. hostmaster.in-addr.arpa. SERIAL 7200 1800 86400 5
+        "#]],
+    );
+}
+
+#[test]
+fn an_alias_is_followed_to_its_end() {
+    check(
+        "",
+        &[
+            "local.default.svc.cluster.local A",
+            "local.default.svc.cluster.local AAAA",
+            "local.default.svc.cluster.local CNAME",
+            "local.default.svc.cluster.local SRV",
+            "x.local.default.svc.cluster.local A",
+            "self.default.svc.cluster.local A",
+            "address.default.svc.cluster.local A",
+            "search.default.svc.cluster.local CNAME",
+        ],
+        expect![[r#"
+            ; local.default.svc.cluster.local A
+            NOERROR
+              local.default.svc.cluster.local. 5 CNAME web.default.svc.cluster.local.
+              web.default.svc.cluster.local. 5 A 10.96.0.1
+            ; local.default.svc.cluster.local AAAA
+            NOERROR
+              local.default.svc.cluster.local. 5 CNAME web.default.svc.cluster.local.
+              authority cluster.local. 5 SOA ns.dns.cluster.local. hostmaster.cluster.local. SERIAL 7200 1800 86400 5
+            ; local.default.svc.cluster.local CNAME
+            NOERROR
+              local.default.svc.cluster.local. 5 CNAME web.default.svc.cluster.local.
+            ; local.default.svc.cluster.local SRV
+            NOERROR
+              authority cluster.local. 5 SOA ns.dns.cluster.local. hostmaster.cluster.local. SERIAL 7200 1800 86400 5
+            ; x.local.default.svc.cluster.local A
+            NXDOMAIN
+              authority cluster.local. 5 SOA ns.dns.cluster.local. hostmaster.cluster.local. SERIAL 7200 1800 86400 5
+            ; self.default.svc.cluster.local A
+            NOERROR
+              authority cluster.local. 5 SOA ns.dns.cluster.local. hostmaster.cluster.local. SERIAL 7200 1800 86400 5
+            ; address.default.svc.cluster.local A
+            NXDOMAIN
+              authority cluster.local. 5 SOA ns.dns.cluster.local. hostmaster.cluster.local. SERIAL 7200 1800 86400 5
+            ; search.default.svc.cluster.local CNAME
+            NOERROR
+              search.default.svc.cluster.local. 5 CNAME www.example.com.
+        "#]],
+    );
+}
+
+#[test]
+fn addresses_lead_back_to_names() {
+    check(
+        "",
+        &[
+            "1.0.96.10.in-addr.arpa PTR",
+            "3.0.1.10.in-addr.arpa PTR",
+            "1.0.96.10.in-addr.arpa A",
+            "3.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.1.0.0.0.0.0.d.f.ip6.arpa PTR",
+        ],
+        expect![[r#"
+            ; 1.0.96.10.in-addr.arpa PTR
+            NOERROR
+              1.0.96.10.in-addr.arpa. 5 PTR web.default.svc.cluster.local.
+            ; 3.0.1.10.in-addr.arpa PTR
+            NOERROR
+              3.0.1.10.in-addr.arpa. 5 PTR db-1.db.default.svc.cluster.local.
+            ; 1.0.96.10.in-addr.arpa A
+            NOERROR
+              authority in-addr.arpa. 5 SOA ns.dns.in-addr.arpa. hostmaster.in-addr.arpa. SERIAL 7200 1800 86400 5
+            ; 3.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.1.0.0.0.0.0.d.f.ip6.arpa PTR
+            NOERROR
+              3.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.1.0.0.0.0.0.d.f.ip6.arpa. 5 PTR db-1.db.default.svc.cluster.local.
+        "#]],
+    );
+}
+
+#[test]
+fn the_zone_speaks_of_itself() {
+    check(
+        "ttl 30",
+        &["dns-version.cluster.local TXT", "Cluster.local SOA", "cluster.local NS", "ns.dns.cluster.local A"],
+        expect![[r#"
+        ; dns-version.cluster.local TXT
+        NOERROR
+          dns-version.cluster.local. 28800 TXT "1.1.0"
+        ; Cluster.local SOA
+        NOERROR
+          Cluster.local. 30 SOA ns.dns.Cluster.local. hostmaster.Cluster.local. SERIAL 7200 1800 86400 30
+        ; cluster.local NS
+        NOERROR
+          cluster.local. 30 NS web.default.svc.cluster.local.
+          additional web.default.svc.cluster.local. 30 A 10.96.0.1
+        ; ns.dns.cluster.local A
+        NOERROR
+          ns.dns.cluster.local. 30 A 10.96.0.1
+    "#]],
+    );
+}
+
+#[test]
+fn pods_have_names_as_the_options_say() {
+    for (mode, known, unknown) in
+        [("disabled", "NXDOMAIN", "NXDOMAIN"), ("insecure", "NOERROR", "NOERROR"), ("verified", "NOERROR", "NXDOMAIN")]
+    {
+        let corefile = format!(".:53 {{\n kubernetes cluster.local {{\n pods {mode}\n }}\n }}");
+        let code = |name: &str| rcode_name(answer(&corefile, CLUSTER, &format!("{name}.pod.cluster.local A")).rcode);
+        assert_eq!((code("10-2-0-1.dev"), code("10-2-0-9.dev"), code("10-2-0-1.nowhere")), (known, unknown, "NXDOMAIN"), "{mode}");
+        assert_eq!(code("nonsense.dev"), "NXDOMAIN", "{mode}");
+    }
+}
+
+#[test]
+fn options_narrow_what_exists() {
+    for (options, name, code) in [
+        ("namespaces dev", "web.default.svc.cluster.local", "NXDOMAIN"),
+        ("namespaces dev", "web.dev.svc.cluster.local", "NOERROR"),
+        ("namespace_labels team=b", "web.default.svc.cluster.local", "NXDOMAIN"),
+        ("namespace_labels team=b", "web.dev.svc.cluster.local", "NOERROR"),
+        ("labels app", "web.default.svc.cluster.local", "NXDOMAIN"),
+        ("noendpoints", "db.default.svc.cluster.local", "NXDOMAIN"),
+        ("noendpoints", "10-1-0-1.web.default.svc.cluster.local", "NXDOMAIN"),
+        ("noendpoints", "web.default.svc.cluster.local", "NOERROR"),
+        ("ignore empty_service", "dual.default.svc.cluster.local", "NXDOMAIN"),
+        ("ignore empty_service", "web.default.svc.cluster.local", "NOERROR"),
+        ("zonal", "a.pin._zone.db.default.svc.cluster.local", "NOERROR"),
+        ("zonal", "c.pin._zone.db.default.svc.cluster.local", "NOERROR"),
+        ("zonal", "a.pin._zone.web.default.svc.cluster.local", "NXDOMAIN"),
+        ("", "a.pin._zone.db.default.svc.cluster.local", "NXDOMAIN"),
+        // Nobody stands behind the plugin.
+        ("fallthrough", "nobody.default.svc.cluster.local", "SERVFAIL"),
+    ] {
+        let corefile = format!(".:53 {{\n kubernetes cluster.local {{\n {options}\n }}\n }}");
+        assert_eq!(rcode_name(answer(&corefile, CLUSTER, &format!("{name} A")).rcode), code, "{options}: {name}");
+    }
+}
+
+#[test]
+fn nothing_is_denied_before_the_first_view() {
+    let corefile = Corefile::parse(".:53 {\n kubernetes cluster.local\n }").expect("a Corefile");
+    let (routes, _) = test_routes(&corefile, &[]);
+    let request = request("nobody.default.svc.cluster.local A");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let answer = runtime.block_on(Next::start(&routes).whole(&request));
+    assert_eq!((answer.rcode, answer.authorities.len()), (rcode::SERVFAIL, 1));
+}
+
+#[test]
+fn a_set_that_is_too_long_is_cut_and_says_so() {
+    let mut objects = "ns default\nheadless default/big\n".to_owned();
+    for last in 0..200 {
+        objects += &format!("  ep 10.9.0.{last} http:80/tcp\n");
+    }
+    let corefile = Corefile::parse(".:53 {\n kubernetes cluster.local\n }").expect("a Corefile");
+    let Some(Spec::Kubernetes(options)) = corefile.blocks[0].plugins.first() else { panic!("kubernetes is there") };
+    let zones = Zones::new(options.clone(), Arc::default(), false);
+    let mut snapshot = Snapshot::unsynced();
+    let view = Arc::new(names(&objects));
+    snapshot.patch(&view, &snapshot.changes(&view), &HashSet::new(), options);
+    for (limit, most, cut) in [(MIN_UDP, (512 - 12 - 36) / 16, true), (4_096, 200, false)] {
+        let answer =
+            request("big.default.svc.cluster.local A").written(|query, buffer| match zones.answer(&snapshot, query, buffer, limit, 7) {
+                Outcome::Written(length, _) => Some(length).filter(|length| *length <= limit),
+                _ => None,
+            });
+        let answer = answer.expect("an answer within the limit");
+        assert_eq!((answer.answers.len(), answer.flags & flag::TC != 0), (most, cut), "{limit}");
+    }
+}
+
+#[test]
+fn a_change_touches_its_own_names_and_leaves_none_behind() {
+    let corefile = Corefile::parse(".:53 {\n kubernetes cluster.local in-addr.arpa\n }").expect("a Corefile");
+    let Some(Spec::Kubernetes(options)) = corefile.blocks[0].plugins.first() else { panic!("kubernetes is there") };
+    let mut snapshot = Snapshot::unsynced();
+    let mut view = names("ns default\nheadless default/db\n  ep 10.1.0.2 pg:5432/tcp host=db-0\nsvc default/web 10.96.0.1 http:80/tcp\n");
+    let first = Arc::new(view.clone());
+    snapshot.patch(&first, &snapshot.changes(&first), &HashSet::new(), options);
+    let untouched = snapshot.services.get(&*snapshot::key(&ServiceName::new("default", "web")).expect("key")).expect("web").clone();
+    let later = names("headless default/db\n  ep 10.1.0.7 pg:5432/tcp host=db-0\n");
+    let name = ServiceName::new("default", "db");
+    view.revision = Revision(2);
+    view.services.insert(Revision(2), name.clone(), later.services.get(&name).expect("db").clone());
+    let second = Arc::new(view.clone());
+    snapshot.patch(&second, &snapshot.changes(&second), &HashSet::new(), options);
+    let (old, new) = ("10.1.0.2".parse().expect("address"), "10.1.0.7".parse().expect("address"));
+    assert_eq!((snapshot.with_endpoint(old).count(), snapshot.with_endpoint(new).count()), (0, 1));
+    let web = snapshot.services.get(&*snapshot::key(&ServiceName::new("default", "web")).expect("key")).expect("web");
+    assert!(Arc::ptr_eq(&untouched, web), "a Service that did not change is not compiled again");
+    view.revision = Revision(3);
+    view.services.remove(Revision(3), &name);
+    let third = Arc::new(view);
+    snapshot.patch(&third, &snapshot.changes(&third), &HashSet::new(), options);
+    assert_eq!((snapshot.with_endpoint(new).count(), snapshot.services.iter().count()), (0, 1));
+}
