@@ -113,3 +113,6 @@ pub(crate) fn at_once(
     }
     (AtOnce::Later, Some(at))
 }
+
+#[cfg(test)]
+mod tests;

@@ -354,4 +354,9 @@ pub(crate) fn type_name(rtype: u16) -> &'static str {
 }
 
 #[cfg(test)]
+mod random;
+#[cfg(test)]
+pub(crate) use random::Random;
+
+#[cfg(test)]
 mod tests;

@@ -82,28 +82,46 @@ fn all_mistakes_are_told_at_once_with_their_lines() {
 
 #[test]
 fn snippets_and_comments_are_caddys() {
-    check("(common) {\n errors # twice is once too often\n log_is_no_directive_here \"}\"\n}\n. {\n import common\n}", expect![[r#"
+    check(
+        "(common) {\n errors # twice is once too often\n log_is_no_directive_here \"}\"\n}\n. {\n import common\n}",
+        expect![[r#"
         line 3: unknown directive `log_is_no_directive_here`; this server has: bind, reload, ready, health, prometheus, errors, loadbalance, autopath, transfer, k8s_external, kubernetes, cache, loop, forward
-    "#]]);
-    check("(common) {\n errors\n loadbalance\n}\n. {\n import common\n}\n# the end", expect![[r#"
+    "#]],
+    );
+    check(
+        "(common) {\n errors\n loadbalance\n}\n. {\n import common\n}\n# the end",
+        expect![[r#"
         .:53 { errors; loadbalance }
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn what_is_not_whole_is_said_so() {
-    check(".:53 {\n errors\n", expect![[r#"
+    check(
+        ".:53 {\n errors\n",
+        expect![[r#"
         line 1: this block is never closed: a `}` is missing
-    "#]]);
-    check(".:53\nerrors\n", expect![[r#"
+    "#]],
+    );
+    check(
+        ".:53\nerrors\n",
+        expect![[r#"
         line 1: expected `{` after `.:53`
-    "#]]);
-    check("", expect![[r#"
+    "#]],
+    );
+    check(
+        "",
+        expect![[r#"
         line 1: no server block: nothing would be answered
-    "#]]);
-    check(". {\n import nowhere\n}", expect![[r#"
+    "#]],
+    );
+    check(
+        ". {\n import nowhere\n}",
+        expect![[r#"
         line 2: cannot import `nowhere`: no snippet `nowhere`, and files are not read here
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

@@ -122,7 +122,7 @@ impl Plugin for Autopath {
 
 /// The last `search` line's domains.
 fn domains(resolv_conf: &str) -> Vec<Name> {
-    let lines = resolv_conf.lines().filter_map(|line| line.trim().strip_prefix("search"));
-    let last = lines.filter(|rest| rest.starts_with(char::is_whitespace)).next_back().unwrap_or_default();
+    let mut lines = resolv_conf.lines().filter_map(|line| line.trim().strip_prefix("search"));
+    let last = lines.rfind(|rest| rest.starts_with(char::is_whitespace)).unwrap_or_default();
     last.split_whitespace().filter_map(|domain| Name::parse(domain).ok()).filter(|domain| !domain.is_root()).collect()
 }

@@ -183,4 +183,4 @@ impl Zone {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

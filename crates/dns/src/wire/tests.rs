@@ -1,22 +1,6 @@
 use super::message::Message;
 use super::*;
 
-/// A small generator of pseudo-random numbers (xorshift), so that a failure can be repeated.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self, below: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % below as u64) as usize
-    }
-
-    fn bytes(&mut self, n: usize) -> Vec<u8> {
-        (0..n).map(|_| self.next(256) as u8).collect()
-    }
-}
-
 /// `id flags qd an ns ar`, then the rest as it is.
 fn packet(header: [u16; 6], rest: &[u8]) -> Vec<u8> {
     header.iter().flat_map(|field| field.to_be_bytes()).chain(rest.iter().copied()).collect()
@@ -58,8 +42,7 @@ fn what_is_no_query_is_refused_as_the_rfcs_say() {
             "a name of 256",
             packet(
                 [1, 0, 1, 0, 0, 0],
-                &[&b"\x3f".repeat(1)[..], &[b'a'; 63], &[63], &[b'a'; 63], &[63], &[b'a'; 63], &[63], &[b'a'; 63], &[0, 0, 1, 0, 1]]
-                    .concat(),
+                &[&[63][..], &[b'a'; 63], &[63], &[b'a'; 63], &[63], &[b'a'; 63], &[63], &[b'a'; 63], &[0, 0, 1, 0, 1]].concat(),
             ),
             Refused::With(rcode::FORMERR),
         ),
@@ -84,27 +67,27 @@ fn a_hundred_thousand_broken_packets_break_nothing() {
     );
     assert!(Message::parse(&whole).is_some(), "the packet that is broken below is whole");
     for _ in 0..100_000 {
-        let mut bytes = match random.next(4) {
+        let mut bytes = match random.below(4) {
             0 => {
-                let length = random.next(600);
+                let length = random.below(600);
                 random.bytes(length)
             }
             _ => whole.clone(),
         };
-        for _ in 0..random.next(6) {
+        for _ in 0..random.below(6) {
             if bytes.is_empty() {
                 break;
             }
-            let at = random.next(bytes.len());
-            match random.next(5) {
+            let at = random.below(bytes.len());
+            match random.below(5) {
                 0 => bytes.truncate(at),
-                1 => bytes[at] = 0xc0 | random.next(64) as u8,
+                1 => bytes[at] = 0xc0 | random.below(64) as u8,
                 2 => bytes[at] = 0xff,
-                3 => bytes[at] = random.next(256) as u8,
+                3 => bytes[at] = random.below(256) as u8,
                 _ => bytes[at] = 0,
             }
         }
-        if bytes.len() > 2 && random.next(2) == 0 {
+        if bytes.len() > 2 && random.below(2) == 0 {
             bytes[2] &= 0x7f;
         }
         if let Ok(query) = Query::parse(&bytes) {

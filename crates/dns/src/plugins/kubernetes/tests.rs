@@ -15,7 +15,7 @@ use crate::wire::message::Question;
 use crate::wire::{MIN_UDP, rcode_name};
 
 /// A small cluster of one of everything.
-const CLUSTER: &str = "
+pub(crate) const CLUSTER: &str = "
 ns default
 svc default/web 10.96.0.1 http:80/tcp metrics:9090/tcp
   ep 10.1.0.1 http:8080/tcp
@@ -61,8 +61,15 @@ fn ask(corefile: &str, objects: &str, question: &str) -> String {
 }
 
 fn answer(corefile: &str, objects: &str, question: &str) -> Message {
-    let corefile = Corefile::parse(corefile).expect("a Corefile");
-    let (routes, followed) = test_routes(&corefile, &["10.1.0.1".parse().expect("address")]);
+    let routes = filled_routes(&Corefile::parse(corefile).expect("a Corefile"), objects);
+    let request = request(question);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(Next::start(&routes).whole(&request))
+}
+
+/// What a Corefile serves once `objects` are known.
+pub(crate) fn filled_routes(corefile: &Corefile, objects: &str) -> Vec<crate::server::Route> {
+    let (routes, followed) = test_routes(corefile, &["10.1.0.1".parse().expect("address")]);
     for followed in followed {
         let mut snapshot = Snapshot::unsynced();
         let view = Arc::new(names(objects));
@@ -70,9 +77,7 @@ fn answer(corefile: &str, objects: &str, question: &str) -> Message {
         snapshot.patch(&view, &changes, &HashSet::new(), &followed.options);
         followed.current.store(Arc::new(snapshot));
     }
-    let request = request(question);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(Next::start(&routes).whole(&request))
+    routes
 }
 
 fn request(question: &str) -> Request {

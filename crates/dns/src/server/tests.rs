@@ -1,0 +1,170 @@
+//! Both paths of an answer, held against each other and against hickory's reading of the bytes.
+
+use hickory_proto::op::Message as Theirs;
+
+use super::*;
+use crate::config::Corefile;
+use crate::plugins::kubernetes::tests::{CLUSTER, filled_routes};
+use crate::server::chain::{Next, Request};
+use crate::wire::message::{Message, Question};
+use crate::wire::{MAX_TCP, OPT, Random, flag};
+
+const COREFILE: &str = "cluster.local:53 in-addr.arpa ip6.arpa {
+    kubernetes cluster.local in-addr.arpa ip6.arpa {
+        pods insecure
+        zonal
+    }
+}";
+
+/// Labels of which names are made: those of the cluster, near misses, and the zone's own.
+const LABELS: &[&str] = &[
+    "web",
+    "WEB",
+    "db",
+    "db-0",
+    "db-1",
+    "dual",
+    "gone",
+    "local",
+    "self",
+    "search",
+    "default",
+    "dev",
+    "nowhere",
+    "svc",
+    "Svc",
+    "pod",
+    "dns",
+    "ns",
+    "dns-version",
+    "_http",
+    "_tcp",
+    "_udp",
+    "_pg",
+    "http",
+    "tcp",
+    "10-1-0-2",
+    "10-2-0-1",
+    "fd00--1",
+    "a",
+    "pin",
+    "prefer",
+    "_zone",
+    "*",
+    "x",
+];
+const ENDS: &[&str] = &[
+    "svc.cluster.local",
+    "default.svc.cluster.local",
+    "web.default.svc.cluster.local",
+    "db.default.svc.Cluster.LOCAL",
+    "local.default.svc.cluster.local",
+    "search.default.svc.cluster.local",
+    "dual.default.svc.cluster.local",
+    "_http._tcp.web.default.svc.cluster.local",
+    "_pg._tcp.DB.default.svc.cluster.local",
+    "db-1.db.default.svc.cluster.local",
+    "2.0.1.10.in-addr.arpa",
+    "1.0.96.10.in-addr.arpa",
+    "dev.pod.cluster.local",
+    "cluster.local",
+    "0.1.10.in-addr.arpa",
+    "0.96.10.in-addr.arpa",
+    "in-addr.arpa",
+    "example.com",
+    "local",
+];
+const TYPES: &[u16] = &[1, 1, 28, 33, 12, 5, 6, 2, 16, 15, 255, 65, 43];
+
+fn question(random: &mut Random) -> Question {
+    let end = ENDS[random.below(ENDS.len())];
+    let labels: Vec<_> = (0..random.below(6).saturating_sub(3))
+        .map(|_| if end.ends_with("arpa") { random.below(12).to_string() } else { LABELS[random.below(LABELS.len())].to_owned() })
+        .chain([end.to_owned()])
+        .collect();
+    let name = Name::parse(&labels.join(".")).expect("a name");
+    Question { name, qtype: TYPES[random.below(TYPES.len())], qclass: CLASS_IN }
+}
+
+#[test]
+fn the_fast_and_the_slow_path_agree_and_hickory_reads_the_same() {
+    let routes = filled_routes(&Corefile::parse(COREFILE).expect("a Corefile"), CLUSTER);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let mut random = Random(0x2545_f491_4f6c_dd1d);
+    let (mut answered, mut later, mut with_records) = (0, 0, 0);
+    for _ in 0..10_000 {
+        let question = question(&mut random);
+        let opt = [0, 0, 41, 4, 208, 0, 0, random.below(2) as u8 * 128, 0, 0, 0];
+        let flags = if random.below(2) == 0 { flag::RD } else { 0 };
+        let id = random.below(65_536) as u16;
+        let asked = Message { id, flags, ..Message::answer(question.clone(), 0) };
+        let packet = asked.encode(MAX_TCP, Some(&opt[..OPT]).filter(|_| random.below(2) == 0));
+        let query = Query::parse(&packet).expect("a query");
+        let client = "10.2.0.1:4000".parse().expect("address");
+        let request = Request::new(&query, client, false);
+        let slow = runtime.block_on(Next::start(&routes).whole(&request));
+        let slow = slow::finish(slow, &query, query.udp_limit());
+        let mut out = vec![0; MAX_TCP];
+        let shown = format!("{} {}", question.name, question.qtype);
+        let bytes = match at_once(&routes, &packet, &mut out, |query| query.udp_limit(), 0) {
+            (AtOnce::Reply { length, .. }, _) => {
+                answered += 1;
+                let fast = Message::parse(&out[..length]).expect("whole");
+                let slow = Message::parse(&slow).expect("whole");
+                assert_eq!(fast, slow, "{shown}");
+                &out[..length]
+            }
+            _ => {
+                later += 1;
+                &slow
+            }
+        };
+        with_records += usize::from(wire::u16_at(bytes, 6) > 0);
+        compare(bytes, id, &shown);
+    }
+    // The vocabulary is such that each path and each kind of answer comes up often.
+    assert!(answered > 8_000 && later > 50 && with_records > 800, "{answered} at once, {later} later, {with_records} with records");
+}
+
+/// Reads `bytes` with hickory as well, and compares what it found.
+fn compare(bytes: &[u8], id: u16, shown: &str) {
+    let ours = Message::parse(bytes).expect("whole");
+    let theirs = Theirs::from_vec(bytes).unwrap_or_else(|error| panic!("{shown}: hickory: {error}"));
+    assert_eq!((theirs.id(), u16::from(theirs.response_code())), (id, u16::from(ours.rcode)), "{shown}");
+    let queries: Vec<_> = theirs.queries().iter().map(|query| (query.name().to_string(), u16::from(query.query_type()))).collect();
+    assert_eq!(queries, [(ours.question.name.to_string(), ours.question.qtype)], "{shown}");
+    for (ours, theirs) in
+        [(&ours.answers, theirs.answers()), (&ours.authorities, theirs.name_servers()), (&ours.additionals, theirs.additionals())]
+    {
+        let ours: Vec<_> = ours.iter().map(ToString::to_string).collect();
+        let theirs: Vec<_> = theirs
+            .iter()
+            .map(|record| {
+                let data = record.data().to_string();
+                let data = if record.record_type() == hickory_proto::rr::RecordType::TXT { format!("\"{data}\"") } else { data };
+                format!("{} {} {} {data}", record.name(), record.ttl(), record.record_type())
+            })
+            .collect();
+        assert_eq!(ours, theirs, "{shown}");
+    }
+}
+
+#[test]
+fn what_no_block_serves_is_refused() {
+    let routes = filled_routes(&Corefile::parse(COREFILE).expect("a Corefile"), CLUSTER);
+    let opt = |version: u8| [0, 0, 41, 4, 208, 0, version, 0, 0, 0, 0];
+    for (name, class, opt, code) in [
+        ("web.default.svc.cluster.local", 1, None, rcode::NOERROR),
+        ("web.default.svc.cluster.local", 3, None, rcode::REFUSED),
+        ("web.default.svc.cluster.local", 1, Some(opt(1)), rcode::BADVERS),
+        ("example.com", 1, None, rcode::REFUSED),
+    ] {
+        let question = Question { name: Name::parse(name).expect("a name"), qtype: rtype::A, qclass: class };
+        let packet = Message { flags: 0, ..Message::answer(question, 0) }.encode(MAX_TCP, opt.as_ref().map(<[u8; OPT]>::as_slice));
+        let mut out = vec![0; MAX_TCP];
+        let (AtOnce::Reply { length, .. }, _) = at_once(&routes, &packet, &mut out, |query| query.udp_limit(), 0) else {
+            panic!("{name} is answered at once")
+        };
+        assert_eq!(Message::parse(&out[..length]).expect("whole").rcode, code, "{name} class {class}");
+    }
+}
