@@ -27,6 +27,7 @@ type Hook = fn(&mut Object);
 const HOOKS: &[(&str, Hook)] = &[
     ("io.k8s.api.apps.v1.Deployment", apps::deployment),
     ("io.k8s.api.apps.v1.ReplicaSet", apps::replica_set),
+    ("io.k8s.api.coordination.v1.LeaseSpec", meta::lease_spec),
     ("io.k8s.api.core.v1.ConfigMapVolumeSource", pod::volume_mode),
     ("io.k8s.api.core.v1.Container", pod::container),
     ("io.k8s.api.core.v1.DownwardAPIVolumeSource", pod::volume_mode),
@@ -36,6 +37,7 @@ const HOOKS: &[(&str, Hook)] = &[
     ("io.k8s.api.core.v1.HostPathVolumeSource", pod::host_path),
     ("io.k8s.api.core.v1.Namespace", meta::namespace),
     ("io.k8s.api.core.v1.NamespaceStatus", meta::namespace_status),
+    ("io.k8s.api.core.v1.NodeSpec", meta::node_spec),
     ("io.k8s.api.core.v1.NodeStatus", meta::node_status),
     ("io.k8s.api.core.v1.ObjectFieldSelector", pod::field_selector),
     ("io.k8s.api.core.v1.PersistentVolumeClaim", meta::claim),
@@ -49,6 +51,7 @@ const HOOKS: &[(&str, Hook)] = &[
     ("io.k8s.api.core.v1.Service", service::service),
     ("io.k8s.api.core.v1.ServiceAccountTokenProjection", pod::token_projection),
     ("io.k8s.api.core.v1.Volume", pod::volume),
+    ("io.k8s.api.discovery.v1.Endpoint", service::slice_endpoint),
     ("io.k8s.api.discovery.v1.EndpointPort", service::endpoint_port),
     ("io.k8s.api.networking.v1.IngressClassParametersReference", networking::class_parameters),
 ];
@@ -58,7 +61,18 @@ const HOOKS: &[(&str, Hook)] = &[
 /// A value that is not of its field's type stays as it is: [`crate::validate::structure`] refuses it.
 pub fn apply(schema: &Schema, gvk: &Gvk, object: &mut Value) {
     if let (Some(ty), Value::Object(fields)) = (schema.kind(gvk), object) {
+        // An empty list of managers is a wish to forget them, which must not be taken for silence.
+        if let Some(Value::Array(entries)) = inner(fields, "metadata").and_then(|metadata| metadata.get_mut("managedFields"))
+            && entries.is_empty()
+        {
+            entries.push(Value::Object(Object::new()));
+        }
         complete(schema, ty, fields);
+        if schema.is_cluster_scoped(gvk)
+            && let Some(metadata) = inner(fields, "metadata")
+        {
+            metadata.remove("namespace");
+        }
     }
 }
 
@@ -113,7 +127,7 @@ fn is_nothing(field: &Field, value: &Value) -> bool {
 
 /// What stands where nothing was said.
 fn fill(schema: &Schema, field: &Field, object: &mut Object) {
-    let given = field.default.as_ref().filter(|default| !is_zero(default));
+    let given = field.default.as_ref().filter(|default| !is_zero(default) || field.held == Held::AlwaysNullable);
     let value = match (given, field.held, &field.ty) {
         (Some(default), ..) => default.clone(),
         (None, Held::ByPointer | Held::ByValue, _) => return,
@@ -167,6 +181,8 @@ fn inside(schema: &Schema, ty: &Ty, value: &mut Value) {
                 *value = quantity.to_string().into();
             }
         }
+        // Base64 may come in lines.
+        (Ty::Bytes, Value::String(text)) if text.contains(['\r', '\n']) => text.retain(|c| !matches!(c, '\r' | '\n')),
         (Ty::Time, Value::String(text)) => {
             if let Some(time) = api::Time::parse(text) {
                 *text = time.to_string();

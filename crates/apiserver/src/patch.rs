@@ -11,7 +11,10 @@ mod tests;
 
 pub use json::json;
 pub use merge::merge;
+use serde_json::Value;
 pub use strategic::strategic;
+
+use crate::validate::Cause;
 
 /// How the API server answers a patch that cannot be applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,14 +34,22 @@ pub enum PatchError {
     Failed(String),
 }
 
+/// The cause of a 422 whose message starts ` "" is invalid: `, for a patch that applied but whose result cannot be decoded: `detail` says why.
+/// `strategic` is the patch itself if it was a strategic one, which is then shown; else the result is.
+pub fn undecodable(strategic: Option<&Value>, patched: &Value, detail: &str) -> Cause {
+    let shown = strategic.map_or_else(|| patched.to_string(), strategic::go_text);
+    let message = format!("Invalid value: {}: {detail}", Value::from(shown));
+    Cause { reason: "FieldValueInvalid", field: "patch".to_owned(), message }
+}
+
 /// What Go calls the type of a JSON value in its error texts.
-fn go_kind(value: &serde_json::Value) -> &'static str {
+fn go_kind(value: &Value) -> &'static str {
     match value {
-        serde_json::Value::Null => "null",
-        serde_json::Value::Bool(_) => "bool",
-        serde_json::Value::Number(_) => "number",
-        serde_json::Value::String(_) => "string",
-        serde_json::Value::Array(_) => "array",
-        serde_json::Value::Object(_) => "object",
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
     }
 }

@@ -7,7 +7,7 @@ mod load;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
@@ -27,6 +27,7 @@ pub struct Schema {
     types: Vec<Type>,
     kinds: HashMap<Gvk, TypeId>,
     tables: HashMap<String, Value>,
+    cluster_scoped: HashSet<Gvk>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,6 +144,11 @@ impl Schema {
     /// Whether objects of this kind can be decoded.
     pub fn knows(&self, gvk: &Gvk) -> bool {
         self.kinds.contains_key(gvk)
+    }
+
+    /// Whether objects of this kind stand in no namespace.
+    pub(crate) fn is_cluster_scoped(&self, gvk: &Gvk) -> bool {
+        self.cluster_scoped.contains(gvk)
     }
 
     pub(crate) fn kind(&self, gvk: &Gvk) -> Option<&Type> {

@@ -24,6 +24,7 @@ mod tests;
 
 use serde_json::Value;
 
+pub(crate) use decode::syntax_error;
 pub use decode::{parse, structure, unknown_fields};
 pub use report::{Cause, summary};
 
@@ -68,7 +69,7 @@ const KINDS: &[Kind] = &[
         ..PLAIN
     },
     Kind { kind: "Node", namespaced: false, object: cluster::node, ..PLAIN },
-    Kind { kind: "Pod", object: pod::pod, ..PLAIN },
+    Kind { kind: "Pod", object: pod::pod, warnings: pod::warnings, ..PLAIN },
     Kind { kind: "Secret", object: config::secret, ..PLAIN },
     Kind {
         kind: "Service",
@@ -82,10 +83,23 @@ const KINDS: &[Kind] = &[
     Kind { group: "apps", kind: "ReplicaSet", object: apps::replica_set, status: apps::replica_set_status, ..PLAIN },
     Kind { group: "autoscaling", kind: "Scale", object: apps::scale, ..PLAIN },
     Kind { group: "coordination.k8s.io", kind: "Lease", object: lease::lease, ..PLAIN },
-    Kind { group: "discovery.k8s.io", kind: "EndpointSlice", object: endpoints::endpoint_slice, ..PLAIN },
+    Kind {
+        group: "discovery.k8s.io",
+        kind: "EndpointSlice",
+        object: endpoints::endpoint_slice,
+        warnings: endpoints::slice_warnings,
+        ..PLAIN
+    },
     Kind { group: "events.k8s.io", kind: "Event", object: event::event, ..PLAIN },
     Kind { group: "networking.k8s.io", kind: "IPAddress", namespaced: false, name: names::ip, object: ingress::ip_address, ..PLAIN },
-    Kind { group: "networking.k8s.io", kind: "Ingress", object: ingress::ingress, status: ingress::status, ..PLAIN },
+    Kind {
+        group: "networking.k8s.io",
+        kind: "Ingress",
+        object: ingress::ingress,
+        status: ingress::status,
+        warnings: ingress::warnings,
+        ..PLAIN
+    },
     Kind { group: "networking.k8s.io", kind: "IngressClass", namespaced: false, object: ingress::ingress_class, ..PLAIN },
     Kind { group: "networking.k8s.io", kind: "ServiceCIDR", namespaced: false, object: ingress::service_cidr, ..PLAIN },
 ];
@@ -114,6 +128,12 @@ pub fn status(_schema: &Schema, gvk: &Gvk, new: &Value, old: &Value) -> Vec<Caus
 /// What a good write is warned about (`Warning: 299 - "..."`).
 pub fn warnings(gvk: &Gvk, new: &Value) -> Vec<String> {
     (kind(gvk).warnings)(new)
+}
+
+/// What every request for a kind is warned about, be it a read.
+pub fn deprecation(gvk: &Gvk) -> Option<&'static str> {
+    (gvk.group.is_empty() && gvk.kind == "Endpoints")
+        .then_some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
 }
 
 /// Whether a name (or the start of one, `generateName`) is what the kind's names may be.

@@ -35,7 +35,7 @@ pub(crate) trait Get {
     }
 
     /// Key and text of a map of texts, by key.
-    fn pairs(&self, name: &str) -> impl Iterator<Item = (&str, &str)> {
+    fn pairs(&self, name: &str) -> impl Iterator<Item = (&str, &str)> + Clone {
         let object = self.at(name).as_object();
         object.into_iter().flatten().map(|(key, value)| (key.as_str(), value.as_str().unwrap_or_default()))
     }

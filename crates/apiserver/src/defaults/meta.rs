@@ -16,6 +16,24 @@ pub(super) fn namespace_status(status: &mut Object) {
     set_default(status, "phase", "Active");
 }
 
+/// `podCIDR` and `podCIDRs` say the same; the older field wins.
+pub(super) fn node_spec(spec: &mut Object) {
+    let first = spec.get("podCIDRs").and_then(|cidrs| cidrs.get(0)).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let single = text(spec, "podCIDR").to_owned();
+    if single.is_empty() && !first.is_empty() {
+        spec.insert("podCIDR".to_owned(), first.into());
+    } else if !single.is_empty() && single != first {
+        spec.insert("podCIDRs".to_owned(), vec![Value::from(single)].into());
+    }
+}
+
+/// Fields of a feature that is off by default (CoordinatedLeaderElection).
+pub(super) fn lease_spec(spec: &mut Object) {
+    for field in ["strategy", "preferredHolder"] {
+        spec.remove(field);
+    }
+}
+
 pub(super) fn node_status(status: &mut Object) {
     if let (None, Some(capacity)) = (status.get("allocatable"), status.get("capacity")) {
         status.insert("allocatable".to_owned(), capacity.clone());

@@ -66,6 +66,11 @@ pub(super) fn endpoints(object: &mut Object) {
     }
 }
 
+/// The topology of the API's beta is no longer taken.
+pub(super) fn slice_endpoint(endpoint: &mut Object) {
+    endpoint.remove("deprecatedTopology");
+}
+
 pub(super) fn endpoint_port(port: &mut Object) {
     for (name, value) in [("name", ""), ("protocol", "TCP")] {
         if port.get(name).is_none_or(Value::is_null) {

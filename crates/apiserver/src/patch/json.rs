@@ -1,4 +1,5 @@
-//! JSON Patch, RFC 6902, with what the API server's library adds: negative indices, and limits.
+//! JSON Patch, RFC 6902, as the API server's library (evanphx/json-patch v4) has it: negative indices; a missing value is null; `replace` makes
+//! what is missing; no operation on the whole document. And limits.
 
 use serde_json::Value;
 
@@ -40,15 +41,18 @@ fn apply(document: &mut Value, operation: &Value, copied: &mut usize) -> Result<
     }
     let path = pointer(operation, "path")?;
     match member(operation, "op")? {
-        "add" => add(document, &path, value_of(operation)?.clone()),
+        "add" => add(document, &path, value_of(operation)),
         "remove" => remove(document, &path).map(drop),
         "replace" => {
-            let value = value_of(operation)?.clone();
-            if path.is_empty() {
-                return add(document, &path, value);
-            }
+            let value = value_of(operation);
             within_depth(&path, &value)?;
-            *find(document, &path)? = value;
+            let (last, parent) = split(&path)?;
+            match find(document, parent)? {
+                Value::Object(object) => {
+                    object.insert(last.clone(), value);
+                }
+                _ => *find(document, &path)? = value,
+            }
             Ok(())
         }
         "move" => {
@@ -79,10 +83,7 @@ fn apply(document: &mut Value, operation: &Value, copied: &mut usize) -> Result<
 
 fn add(document: &mut Value, path: &[String], value: Value) -> Result<(), PatchError> {
     within_depth(path, &value)?;
-    let Some((last, parent)) = path.split_last() else {
-        *document = value;
-        return Ok(());
-    };
+    let (last, parent) = split(path)?;
     match find(document, parent)? {
         Value::Object(object) => {
             object.insert(last.clone(), value);
@@ -97,7 +98,7 @@ fn add(document: &mut Value, path: &[String], value: Value) -> Result<(), PatchE
 }
 
 fn remove(document: &mut Value, path: &[String]) -> Result<Value, PatchError> {
-    let Some((last, parent)) = path.split_last() else { return Ok(document.take()) };
+    let (last, parent) = split(path)?;
     match find(document, parent)? {
         Value::Object(object) => object.remove(last).ok_or_else(|| missing(path)),
         Value::Array(items) => {
@@ -155,8 +156,12 @@ fn member<'a>(operation: &'a Value, name: &str) -> Result<&'a str, PatchError> {
     }
 }
 
-fn value_of(operation: &Value) -> Result<&Value, PatchError> {
-    operation.get("value").ok_or_else(|| unprocessable("missing value"))
+fn value_of(operation: &Value) -> Value {
+    operation.get("value").cloned().unwrap_or_default()
+}
+
+fn split(path: &[String]) -> Result<(&String, &[String]), PatchError> {
+    path.split_last().ok_or_else(|| unprocessable("the operation has no path"))
 }
 
 fn within_depth(path: &[String], value: &Value) -> Result<(), PatchError> {

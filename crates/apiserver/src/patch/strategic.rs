@@ -266,13 +266,13 @@ fn position(items: &[Value], key: &str, value: &Value) -> Result<Option<usize>, 
 /// Whether the lists hold objects; an error if they hold this and that.
 fn one_type(original: &[Value], patch: &[Value]) -> Result<bool, PatchError> {
     let mut first = None;
-    for (list, item) in original.iter().map(|item| (original, item)).chain(patch.iter().map(|item| (patch, item))) {
-        if item.is_array() {
+    for item in original.iter().chain(patch) {
+        if first.is_none() && item.is_array() {
             return Err(PatchError::Unprocessable("lists of lists are not supported".to_owned()));
         }
         if *first.get_or_insert(super::go_kind(item)) != super::go_kind(item) {
-            let text = go_text(&Value::Array(list.to_vec()));
-            return Err(PatchError::Failed(format!("list element types are not identical: {text}")));
+            let [original, patch] = [original, patch].map(|list| go_text(&Value::Array(list.to_vec())));
+            return Err(PatchError::Failed(format!("list element types are not identical: [{original} {patch}]")));
         }
     }
     Ok(first == Some("object"))
@@ -328,7 +328,7 @@ fn bad_type(found: Option<&Value>) -> PatchError {
 }
 
 /// A value as Go's `%v` prints it: `map[a:1 b:[x y]]`.
-fn go_text(value: &Value) -> String {
+pub(super) fn go_text(value: &Value) -> String {
     match value {
         Value::Null => "<nil>".to_owned(),
         Value::String(text) => text.clone(),

@@ -63,6 +63,21 @@ struct Property {
     patch_key: Option<String>,
 }
 
+/// What of `discovery.json` is of interest here.
+#[derive(Deserialize)]
+struct Resource {
+    group: String,
+    version: String,
+    #[serde(rename = "responseKind")]
+    kind: ResponseKind,
+    scope: String,
+}
+
+#[derive(Deserialize)]
+struct ResponseKind {
+    kind: String,
+}
+
 /// `protobuf.json`: messages by name, each field's number and type; `+Name` is an embedded message.
 type Messages = HashMap<String, HashMap<String, (u32, String)>>;
 
@@ -88,7 +103,10 @@ pub(super) fn load() -> Schema {
         let fields = fields.collect();
         types.push(Type { name: name.clone(), fields, atomic: component.map_type.as_deref() == Some("atomic") });
     }
-    Schema { types, kinds, tables: parse(TABLES) }
+    let resources: Vec<Resource> = parse(DISCOVERY);
+    let cluster = resources.into_iter().filter(|resource| resource.scope == "Cluster");
+    let cluster_scoped = cluster.map(|resource| Gvk::new(&resource.group, &resource.version, &resource.kind.kind)).collect();
+    Schema { types, kinds, tables: parse(TABLES), cluster_scoped }
 }
 
 fn parse<T: for<'a> Deserialize<'a>>(text: &'static str) -> T {

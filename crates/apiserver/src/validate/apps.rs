@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Path, Report, meta, names, pod, selector};
+use super::{Path, Report, names, pod, selector};
 use crate::value::Get;
 
 pub(super) fn deployment(report: &mut Report, new: &Value, old: Option<&Value>) {
@@ -31,8 +31,8 @@ pub(super) fn replica_set(report: &mut Report, new: &Value, old: Option<&Value>)
 }
 
 fn selector_change(report: &mut Report, spec: &Value, old: Option<&Value>, path: &Path) {
-    if let Some(old) = old {
-        meta::immutable(report, &path.child("selector"), spec.at("selector"), old.at("spec").at("selector"));
+    if old.is_some_and(|old| old.at("spec").at("selector") != spec.at("selector")) {
+        selector::invalid(report, &path.child("selector"), spec.at("selector"), "field is immutable");
     }
 }
 
@@ -43,14 +43,14 @@ fn selector_and_template(report: &mut Report, spec: &Value, path: &Path) {
     } else {
         selector::selector(report, selects, &place);
         if selector::is_empty(selects) {
-            report.invalid(&place, selects.clone(), "empty selector is invalid for deployment");
+            selector::invalid(report, &place, selects, "empty selector is invalid for deployment");
         }
     }
     let (template, path) = (spec.at("template"), path.child("template"));
     let labels = template.at("metadata").at("labels");
     match selector::matches(selects, labels) {
         None => {
-            report.invalid(&place, selects.clone(), "invalid label selector");
+            selector::invalid(report, &place, selects, "invalid label selector");
             return;
         }
         Some(false) if selects.is_null() || !selector::is_empty(selects) => {

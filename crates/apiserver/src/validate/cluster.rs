@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Path, Report, names};
+use super::{Path, Report, meta, names};
 use crate::value::Get;
 
 pub(super) fn namespace(report: &mut Report, new: &Value, old: Option<&Value>) {
@@ -10,9 +10,7 @@ pub(super) fn namespace(report: &mut Report, new: &Value, old: Option<&Value>) {
         for finalizer in new.at("spec").texts("finalizers") {
             let place = Path::new("spec.finalizers");
             report.faults(&place, finalizer, names::label_key(finalizer));
-            if !finalizer.contains('/') && finalizer != "kubernetes" {
-                report.invalid(&place, finalizer, "name is neither a standard finalizer name nor is it fully qualified");
-            }
+            meta::qualified(report, finalizer, &place);
         }
     }
 }
@@ -38,7 +36,11 @@ pub(super) fn node(report: &mut Report, new: &Value, old: Option<&Value>) {
         }
         report.one_of(&place.child("effect"), effect, &["NoSchedule", "PreferNoSchedule", "NoExecute"]);
         if seen.contains(&(key, effect)) {
-            report.duplicate(&place, taint.clone());
+            // The server shows its own type, with the names it has inside.
+            let [key, value, effect] = [key, value, effect].map(names::quote);
+            let value = format!("{{\"Key\":{key},\"Value\":{value},\"Effect\":{effect},\"TimeAdded\":null}}");
+            report.duplicate_text(&place, &format!("{value}: taints must be unique by key and effect pair"));
+            continue;
         }
         seen.push((key, effect));
     }

@@ -90,7 +90,7 @@ fn json_object(report: &mut Report, data: &Value, key: &str, path: &Path) {
     };
     let bytes = BASE64.decode(text).unwrap_or_default();
     if let Err(error) = serde_json::from_slice::<serde_json::Map<String, Value>>(&bytes) {
-        let text = if bytes.is_empty() { "unexpected end of JSON input".to_owned() } else { error.to_string() };
+        let text = super::syntax_error(&bytes, &error);
         report.invalid(&path.key(key), "<secret contents redacted>", &text);
     }
 }

@@ -22,7 +22,32 @@ pub fn parse(bytes: &[u8]) -> Result<(Value, Vec<String>), String> {
     let mut duplicates = Vec::new();
     let seed = Strict { path: String::new(), duplicates: &mut duplicates };
     let value = seed.deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
-    Ok((value.map_err(|error| error.to_string())?, duplicates))
+    Ok((value.map_err(|error| syntax_error(bytes, &error))?, duplicates))
+}
+
+/// A syntax error in Go's words, as far as it has words for it.
+pub(crate) fn syntax_error(bytes: &[u8], error: &serde_json::Error) -> String {
+    if error.is_eof() {
+        return "unexpected end of JSON input".to_owned();
+    }
+    let text = error.to_string();
+    let place = [
+        ("expected value", "looking for beginning of value"),
+        ("expected ident", "in literal"),
+        ("trailing characters", "after top-level value"),
+        ("expected `,` or `}`", "after object key:value pair"),
+        ("expected `,` or `]`", "after array element"),
+        ("key must be a string", "looking for beginning of object key string"),
+        ("expected `:`", "after object key"),
+        ("trailing comma", "looking for beginning of value"),
+        ("control character", "in string literal"),
+    ];
+    let line = bytes.split(|byte| *byte == b'\n').nth(error.line().saturating_sub(1)).unwrap_or_default();
+    let at = line.get(error.column().saturating_sub(1)..).and_then(|rest| std::str::from_utf8(rest).ok()?.chars().next());
+    match (place.into_iter().find(|(ours, _)| text.starts_with(ours)), at) {
+        (Some((_, place)), Some(found)) => format!("invalid character {found:?} {place}"),
+        _ => text,
+    }
 }
 
 struct Strict<'a> {
@@ -168,25 +193,41 @@ fn fits(schema: &Schema, ty: &Ty, value: &Value, place: &dyn Fn() -> String, pat
         (Ty::Bytes, Value::String(text)) => base64(text),
         (Ty::Int32, Value::Number(number)) if number.as_i64().is_some_and(|number| i32::try_from(number).is_ok()) => Ok(()),
         (Ty::Int64, Value::Number(number)) if number.is_i64() => Ok(()),
-        (Ty::Int32 | Ty::Int64, Value::Number(number)) => mismatch(&format!("number {number}")),
-        (Ty::Time | Ty::MicroTime, Value::String(text)) if api::Time::parse(text).is_some() => Ok(()),
-        (Ty::Time | Ty::MicroTime, Value::String(text)) => {
-            let layout = if matches!(ty, Ty::Time) { "2006-01-02T15:04:05Z07:00" } else { "2006-01-02T15:04:05.000000Z07:00" };
-            Err(format!("parsing time {text:?} as {layout:?}: cannot parse {text:?} as \"2006\""))
-        }
+        (Ty::Time, Value::String(text)) => time(text, "2006-01-02T15:04:05Z07:00", text, "2006"),
+        (Ty::MicroTime, Value::String(text)) => micro_time(text),
         (Ty::Quantity, Value::String(text)) => Quantity::parse(text.trim()).map(drop).map_err(str::to_owned),
         (Ty::Quantity, Value::Number(number)) => Quantity::parse(&number.to_string()).map(drop).map_err(str::to_owned),
         (Ty::Quantity, other) => Quantity::parse(&other.to_string()).map(drop).map_err(str::to_owned),
         (Ty::IntOrString, Value::String(_)) => Ok(()),
         (Ty::IntOrString, Value::Number(number)) if number.as_i64().is_some_and(|number| i32::try_from(number).is_ok()) => Ok(()),
-        (Ty::IntOrString, Value::Number(number)) => Err(format!("json: cannot unmarshal number {number} into Go value of type int32")),
-        (Ty::IntOrString, other) => Err(format!("json: cannot unmarshal {} into Go value of type int32", json_kind(other))),
-        (Ty::Time | Ty::MicroTime, other) => Err(format!("json: cannot unmarshal {} into Go value of type string", json_kind(other))),
+        (Ty::Int32 | Ty::Int64 | Ty::IntOrString, Value::Number(number)) => mismatch(&format!("number {number}")),
         (Ty::Struct(id), Value::Object(object)) => fields(schema, schema.type_of(*id), object, path),
         (Ty::List(item), Value::Array(items)) => items.iter().try_for_each(|value| fits(schema, item, value, place, path)),
         (Ty::Map(item), Value::Object(entries)) => entries.values().try_for_each(|value| fits(schema, item, value, place, path)),
         (_, other) => mismatch(json_kind(other)),
     }
+}
+
+/// `rest` is what of `text` fits no more when it is no time at all, `part` the layout's part there.
+fn time(text: &str, layout: &str, rest: &str, part: &str) -> Result<(), String> {
+    match api::Time::parse(text) {
+        Some(_) => Ok(()),
+        None => Err(format!("parsing time {text:?} as {layout:?}: cannot parse {rest:?} as {part:?}")),
+    }
+}
+
+/// A time with exactly six digits of a second.
+fn micro_time(text: &str) -> Result<(), String> {
+    const LAYOUT: &str = "2006-01-02T15:04:05.000000Z07:00";
+    time(text, LAYOUT, text, "2006")?;
+    let rest = text.get(19..).unwrap_or_default();
+    let digits = rest.bytes().skip(1).take_while(u8::is_ascii_digit).count();
+    let (rest, part) = match digits {
+        6 => return Ok(()),
+        7.. => (&rest[7..], "Z07:00"),
+        _ => (rest, ".000000"),
+    };
+    Err(format!("parsing time {text:?} as {LAYOUT:?}: cannot parse {rest:?} as {part:?}"))
 }
 
 fn json_kind(value: &Value) -> &'static str {

@@ -89,6 +89,14 @@ pub(super) fn endpoint_slice(report: &mut Report, new: &Value, old: Option<&Valu
     }
 }
 
+pub(super) fn slice_warnings(slice: &Value) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if slice.text("addressType") == "FQDN" {
+        warnings.push("spec.addressType: FQDN endpoints are deprecated".to_owned());
+    }
+    warnings
+}
+
 fn slice_ports(report: &mut Report, ports: &[Value], path: &Path) {
     if ports.len() > MAX_PORTS {
         report.too_many(path, ports.len(), MAX_PORTS);

@@ -1,6 +1,6 @@
 //! Ingress, IngressClass, IPAddress, ServiceCIDR. Source: pkg/apis/networking/validation/validation.go.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Path, Report, meta, names, service};
 use crate::value::Get;
@@ -141,6 +141,12 @@ pub(super) fn status(report: &mut Report, new: &Value, old: &Value) {
     }
 }
 
+pub(super) fn warnings(ingress: &Value) -> Vec<String> {
+    let annotated = ingress.at("metadata").at("annotations").has(CLASS_ANNOTATION);
+    let text = format!("annotation \"{CLASS_ANNOTATION}\" is deprecated, please use 'spec.ingressClassName' instead");
+    if annotated { vec![text] } else { Vec::new() }
+}
+
 pub(super) fn ingress_class(report: &mut Report, new: &Value, old: Option<&Value>) {
     let (spec, path) = (new.at("spec"), Path::new("spec"));
     let (controller, place) = (spec.text("controller"), path.child("controller"));
@@ -227,15 +233,14 @@ fn service_cidrs(report: &mut Report, object: &Value, path: &Path) {
     match cidrs.len() {
         0 => return report.required(path, "at least one CIDR required"),
         1 | 2 => {}
-        _ => return report.invalid(path, object.at("spec").clone(), "may only hold up to 2 values"),
+        // The server shows its own type, with the names it has inside.
+        _ => return report.invalid(path, json!({"CIDRs": cidrs}), "may only hold up to 2 values"),
     }
     for (index, cidr) in cidrs.iter().enumerate() {
         report.faults(&path.index(index), *cidr, names::cidr(cidr));
     }
-    let is_v6 = |cidr: &&str| cidr.split('/').next().is_some_and(names::is_ipv6);
-    if let [first, second] = cidrs.as_slice()
-        && is_v6(first) == is_v6(second)
-    {
+    let of = |family: fn(&str) -> bool| cidrs.iter().filter(|cidr| cidr.split('/').next().is_some_and(family)).count();
+    if of(names::is_ipv4) == 2 || of(names::is_ipv6) == 2 {
         let text = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64";
         report.invalid(path, object.at("spec").at("cidrs").clone(), text);
     }

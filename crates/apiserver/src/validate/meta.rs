@@ -99,7 +99,7 @@ fn owners(report: &mut Report, owners: &[Value], path: &Path) {
         let version = owner.text("apiVersion");
         for field in ["apiVersion", "kind", "name", "uid"] {
             if owner.text(field).is_empty() {
-                report.required(&place.child(field), "");
+                report.required(&place.child(field), "must not be empty");
             } else if field == "apiVersion" && (version.matches('/').count() > 1 || version.ends_with('/')) {
                 report.invalid(&place.child(field), version, "must be <group>/<version> or <version>");
             }
@@ -112,7 +112,9 @@ fn owners(report: &mut Report, owners: &[Value], path: &Path) {
             match &controller {
                 Some(first) => {
                     let text = "Only one reference can have Controller set to true. Found \"true\" in references for";
-                    report.invalid(path, owners.to_vec(), &format!("{text} {first} and {name}"));
+                    let order = ["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"];
+                    let value = Value::Array(owners.to_vec());
+                    report.invalid_in_order(path, &value, &order, &format!("{text} {first} and {name}"));
                 }
                 None => controller = Some(name),
             }
@@ -124,9 +126,19 @@ fn finalizers(report: &mut Report, finalizers: &[&str], path: &Path) {
     for finalizer in finalizers {
         report.faults(path, *finalizer, names::label_key(finalizer));
     }
+    for (index, finalizer) in finalizers.iter().enumerate() {
+        qualified(report, finalizer, &path.index(index));
+    }
     if finalizers.contains(&"orphan") && finalizers.contains(&"foregroundDeletion") {
         let value: Vec<Value> = finalizers.iter().map(|name| (*name).into()).collect();
         report.invalid(path, value, "finalizer orphan and foregroundDeletion cannot be both set");
+    }
+}
+
+/// Only the finalizers of Kubernetes itself have no domain.
+pub(super) fn qualified(report: &mut Report, finalizer: &str, path: &Path) {
+    if !finalizer.contains('/') && !matches!(finalizer, "kubernetes" | "orphan" | "foregroundDeletion") {
+        report.invalid(path, finalizer, "name is neither a standard finalizer name nor is it fully qualified");
     }
 }
 

@@ -23,8 +23,9 @@ pub(crate) fn range(low: i64, high: i64) -> String {
 }
 
 fn regex(message: &str, format: &str, examples: &[&str]) -> String {
+    // Two blanks between examples, as upstream has them.
     let examples: Vec<String> = examples.iter().map(|example| format!("'{example}', ")).collect();
-    format!("{message} (e.g. {}regex used for validation is '{format}')", examples.join("or "))
+    format!("{message} (e.g. {}regex used for validation is '{format}')", examples.join(" or "))
 }
 
 fn is_word(text: &str, inner: impl Fn(u8) -> bool, ends: impl Fn(u8) -> bool) -> bool {
@@ -73,6 +74,27 @@ pub(crate) fn dns_subdomain(text: &str) -> Vec<String> {
         faults.push(regex(message, SUBDOMAIN, &["example.com"]));
     }
     faults
+}
+
+/// A domain that a resolver searches: labels may begin with an underscore and hold some.
+pub(crate) fn search_domain(text: &str) -> Vec<String> {
+    let mut faults = Vec::new();
+    if text.len() > 253 {
+        faults.push(max_length(253));
+    }
+    let label = |label: &str| is_word(label.strip_prefix('_').unwrap_or(label), |byte| lower(byte) || b"-_".contains(&byte), lower);
+    if !text.split('.').all(label) {
+        let message = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', \
+            and must start and end with an alphanumeric character";
+        let format = r"_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*";
+        faults.push(regex(message, format, &["example.com"]));
+    }
+    faults
+}
+
+/// The number of a user or group.
+pub(crate) fn user_id(id: i64) -> Vec<String> {
+    if (0..=i64::from(i32::MAX)).contains(&id) { Vec::new() } else { vec![range(0, i32::MAX.into())] }
 }
 
 pub(crate) fn wildcard_subdomain(text: &str) -> Vec<String> {
@@ -295,6 +317,14 @@ pub(crate) fn is_ipv6(text: &str) -> bool {
 
 pub(crate) fn is_ipv4(text: &str) -> bool {
     sloppy_ip(text).is_some() && !is_ipv6(text)
+}
+
+/// What is worth a warning about a good address: that it has a shorter form.
+pub(crate) fn ip_warning(text: &str, field: &str) -> Option<String> {
+    let ip = text.parse::<IpAddr>().ok()?;
+    let short = ip.to_string();
+    (ip.is_ipv6() && short != text)
+        .then(|| format!("{field}: IPv6 address {} should be in RFC 5952 canonical format ({})", quote(text), quote(&short)))
 }
 
 fn masked(ip: IpAddr, bits: u8) -> IpAddr {

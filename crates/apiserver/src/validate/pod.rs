@@ -86,13 +86,17 @@ fn spec(report: &mut Report, spec: &Value, path: &Path, holder: Holder) {
     let policies = ["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
     report.one_of(&path.child("dnsPolicy"), spec.text("dnsPolicy"), &policies);
     meta::labels(report, spec, "nodeSelector", &path.child("nodeSelector"));
+    let (context, place) = (spec.at("securityContext"), path.child("securityContext"));
+    for field in ["fsGroup", "runAsUser", "runAsGroup"] {
+        let id = context.at(field).as_i64();
+        report.faults(&place.child(field), id, id.map(names::user_id).unwrap_or_default());
+    }
+    for (index, group) in context.items("supplementalGroups").iter().enumerate() {
+        let id = group.as_i64().unwrap_or_default();
+        report.faults(&place.child("supplementalGroups").index(index), id, names::user_id(id));
+    }
     if spec.flag("shareProcessNamespace") && spec.flag("hostPID") {
         report.invalid(&path.child("shareProcessNamespace"), true, "ShareProcessNamespace and HostPID cannot both be enabled");
-    }
-    for (index, secret) in spec.items("imagePullSecrets").iter().enumerate() {
-        if secret.text("name").is_empty() {
-            report.required(&path.child("imagePullSecrets").index(index).child("name"), "");
-        }
     }
     dns(report, spec, &path.child("dnsConfig"));
     for (field, rule) in [
@@ -143,8 +147,8 @@ fn dns(report: &mut Report, spec: &Value, path: &Path) {
         report.invalid(&path.child("searches"), config.at("searches").clone(), "must not have more than 32 search paths");
     }
     for (index, search) in searches.into_iter().enumerate().filter(|(_, search)| *search != ".") {
-        let name = search.strip_suffix('.').unwrap_or(search).replace('_', "-");
-        report.faults(&path.child("searches").index(index), search, names::dns_subdomain(name.trim_start_matches('-')));
+        let name = search.strip_suffix('.').unwrap_or(search);
+        report.faults(&path.child("searches").index(index), search, names::search_domain(name));
     }
     for (index, option) in config.items("options").iter().enumerate() {
         if option.text("name").is_empty() {
@@ -196,6 +200,27 @@ fn host_aliases(report: &mut Report, aliases: &[Value], path: &Path) {
             report.faults(&place.child("hostnames").index(index), name, names::dns_subdomain(name));
         }
     }
+}
+
+pub(super) fn warnings(pod: &Value) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let faults = names::dns_label(pod.at("metadata").text("name"));
+    if !faults.is_empty() {
+        let text = "this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended";
+        warnings.push(format!("metadata.name: {text}: [{}]", faults.join(" ")));
+    }
+    for (index, secret) in pod.at("spec").items("imagePullSecrets").iter().enumerate() {
+        if secret.text("name").is_empty() {
+            warnings.push(format!("spec.imagePullSecrets[{index}].name: invalid empty name \"\""));
+        }
+    }
+    for (index, constraint) in pod.at("spec").items("topologySpreadConstraints").iter().enumerate() {
+        if !constraint.has("labelSelector") {
+            let text = "a null labelSelector results in matching no pod";
+            warnings.push(format!("spec.topologySpreadConstraints[{index}].labelSelector: {text}"));
+        }
+    }
+    warnings
 }
 
 /// What an update of a Pod may not change: nearly everything.

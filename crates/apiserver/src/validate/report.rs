@@ -39,6 +39,20 @@ pub fn summary(causes: &[Cause]) -> String {
     }
 }
 
+/// JSON with some fields first; the others follow by name.
+fn in_order(value: &Value, order: &[&str]) -> String {
+    match value {
+        Value::Array(items) => format!("[{}]", items.iter().map(|item| in_order(item, order)).collect::<Vec<_>>().join(",")),
+        Value::Object(object) => {
+            let first = order.iter().filter_map(|name| object.get_key_value(*name));
+            let others = object.iter().filter(|(name, _)| !order.contains(&name.as_str()));
+            let fields: Vec<String> = first.chain(others).map(|(name, value)| format!("{}:{value}", names::quote(name))).collect();
+            format!("{{{}}}", fields.join(","))
+        }
+        other => other.to_string(),
+    }
+}
+
 /// A place in an object.
 #[derive(Debug, Clone)]
 pub(super) struct Path(String);
@@ -93,6 +107,11 @@ impl Report {
 
     pub(super) fn invalid(&mut self, path: &Path, value: impl Into<Value>, detail: &str) {
         self.push("FieldValueInvalid", path, format!("Invalid value: {}", value.into()), detail);
+    }
+
+    /// An object, or a list of them, with its fields in the order that its Go type has.
+    pub(super) fn invalid_in_order(&mut self, path: &Path, value: &Value, order: &[&str], detail: &str) {
+        self.push("FieldValueInvalid", path, format!("Invalid value: {}", in_order(value, order)), detail);
     }
 
     /// One cause for each fault.

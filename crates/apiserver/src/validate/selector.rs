@@ -57,6 +57,11 @@ pub(super) fn matches(selector: &Value, labels: &Value) -> Option<bool> {
     Some(all)
 }
 
+/// Reports a selector as a whole, its fields in Go's order.
+pub(super) fn invalid(report: &mut Report, path: &Path, selector: &Value, detail: &str) {
+    report.invalid_in_order(path, selector, &["matchLabels", "matchExpressions"], detail);
+}
+
 /// Whether a selector selects everything.
 pub(super) fn is_empty(selector: &Value) -> bool {
     selector.pairs("matchLabels").next().is_none() && selector.items("matchExpressions").is_empty()

@@ -395,9 +395,17 @@ pub(super) fn hostname(report: &mut Report, ingress: &Value, path: &Path) {
     }
 }
 
+fn ip_warnings(spec: &Value, field: &str) -> Vec<String> {
+    let ips = spec.texts(field).into_iter().enumerate();
+    ips.filter_map(|(index, ip)| names::ip_warning(ip, &format!("spec.{field}[{index}]"))).collect()
+}
+
 pub(super) fn warnings(object: &Value) -> Vec<String> {
     let spec = object.at("spec");
     let mut warnings = Vec::new();
+    if !is_headless(spec) {
+        warnings.extend(ip_warnings(spec, "clusterIPs"));
+    }
     if is_headless(spec) {
         for (field, is_set) in [
             ("loadBalancerIP", !spec.text("loadBalancerIP").is_empty()),
@@ -409,6 +417,7 @@ pub(super) fn warnings(object: &Value) -> Vec<String> {
             }
         }
     }
+    warnings.extend(ip_warnings(spec, "externalIPs"));
     let is_name = spec.text("type") == "ExternalName";
     if !spec.items("externalIPs").is_empty() {
         if is_name {

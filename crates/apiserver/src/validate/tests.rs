@@ -37,7 +37,7 @@ fn names_and_metadata_are_checked_for_every_kind() {
     check(meta(json!({"name": "a", "namespace": "n"})), None, "");
     check(meta(json!({"namespace": "n"})), None, "metadata.name: Required value: name or generateName is required");
     let not_a_label = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an \
-        alphanumeric character (e.g. 'MyValue', or 'my_value', or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
+        alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
     check(
         meta(json!({"name": "a", "namespace": "n", "labels": {"k": "v v"}})),
         None,
@@ -285,7 +285,12 @@ fn wrong_types_are_refused_in_gos_words() {
             json!({"metadata": {"labels": {"a": 1}}}),
             format!("{field} number into Go struct field ObjectMeta.metadata.labels of type string"),
         ),
-        ("v1", "Service", json!({"spec": {"ports": [{"targetPort": true}]}}), format!("{field} bool into Go value of type int32")),
+        (
+            "v1",
+            "Service",
+            json!({"spec": {"ports": [{"targetPort": true}]}}),
+            format!("{field} bool into Go struct field ServicePort.spec.ports.targetPort of type int32"),
+        ),
         ("v1", "Secret", json!({"data": {"a": "not base64!"}}), "illegal base64 data at input byte 3".to_owned()),
         ("v1", "Secret", json!({"data": {"a": "abc"}}), "illegal base64 data at input byte 0".to_owned()),
         (

@@ -64,6 +64,7 @@ fn common(report: &mut Report, container: &Value, volumes: &HashSet<&str>, path:
     mounts(report, container, volumes, &path.child("volumeMounts"));
     report.one_of(&path.child("imagePullPolicy"), container.text("imagePullPolicy"), &["Always", "IfNotPresent", "Never"]);
     resources(report, container.at("resources"), &path.child("resources"));
+    huge_pages(report, container.at("resources"), &path.child("resources"));
     security(report, container.at("securityContext"), &path.child("securityContext"));
 }
 
@@ -180,7 +181,8 @@ fn field_reference(report: &mut Report, reference: &Value, path: &Path) {
     } else if field.is_empty() {
         report.required(&path.child("fieldPath"), "");
     } else if !FIELDS.contains(&field) && !field.starts_with("metadata.annotations['") && !field.starts_with("metadata.labels['") {
-        report.not_supported(&path.child("fieldPath"), field, &FIELDS);
+        let text = format!("error converting fieldPath: field label not supported: {field}");
+        report.invalid(&path.child("fieldPath"), field, &text);
     }
 }
 
@@ -226,10 +228,11 @@ fn resources(report: &mut Report, resources: &Value, path: &Path) {
         for (name, text) in resources.pairs(list) {
             let place = path.child(list).key(name);
             let huge = name.starts_with("hugepages-");
+            report.faults(&place, name, names::label_key(name));
             if !name.contains('/') && !matches!(name, "cpu" | "memory" | "ephemeral-storage") && !huge {
+                report.invalid(&place, name, "must be a standard resource type or fully qualified");
                 report.invalid(&place, name, "must be a standard resource for containers");
             }
-            report.faults(&place, name, names::label_key(name));
             let Some(amount) = quantity(resources.at(list).at(name)) else { continue };
             if amount.is_negative() {
                 report.invalid(&place, text, "must be greater than or equal to 0");
@@ -256,13 +259,19 @@ fn resources(report: &mut Report, resources: &Value, path: &Path) {
     }
 }
 
+/// Pages alone are nothing to run on.
+fn huge_pages(report: &mut Report, resources: &Value, path: &Path) {
+    let mut names = ["limits", "requests"].into_iter().flat_map(|list| resources.pairs(list)).map(|(name, _)| name);
+    let has_compute = names.clone().any(|name| matches!(name, "cpu" | "memory"));
+    if !has_compute && names.any(|name| name.starts_with("hugepages-")) {
+        report.forbidden(path, "HugePages require cpu or memory");
+    }
+}
+
 fn security(report: &mut Report, context: &Value, path: &Path) {
     for field in ["runAsUser", "runAsGroup"] {
-        if let Some(id) = context.at(field).as_i64()
-            && !(0..=i64::from(i32::MAX)).contains(&id)
-        {
-            report.invalid(&path.child(field), id, &names::range(0, i32::MAX.into()));
-        }
+        let id = context.at(field).as_i64();
+        report.faults(&path.child(field), id, id.map(names::user_id).unwrap_or_default());
     }
     if context.at("allowPrivilegeEscalation") == &Value::Bool(false) && context.flag("privileged") {
         let text = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
