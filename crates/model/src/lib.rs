@@ -14,6 +14,7 @@ pub mod issue;
 pub mod name;
 pub mod names;
 pub mod node;
+pub mod options;
 pub mod resolve;
 pub mod route;
 pub mod view;

@@ -6,9 +6,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::facts::{BackendPort, Secret};
 use crate::names::{ObjectRef, Revision, SecretName, ServiceName, Text};
+use crate::options::{Cors, HashBy, RateLimits, Redirect, SessionCookie, SourceRanges, Template, UpstreamProtocol};
 use crate::view::View;
 
 #[derive(Clone, Debug, Default)]
@@ -139,4 +141,28 @@ pub struct RouteOptions {
     pub ssl_redirect: Option<bool>,
     /// `force-ssl-redirect`: also where it has none.
     pub force_ssl_redirect: bool,
+    /// `preserve-trailing-slash`: keep it when redirecting to HTTPS.
+    pub preserve_trailing_slash: bool,
+    /// `app-root`: where `/` of the host is redirected to.
+    pub app_root: Option<Text>,
+    pub redirect: Option<Redirect>,
+    /// `relative-redirects`: a redirect to a path stays one, and is not completed with scheme and host.
+    pub relative_redirects: bool,
+    pub sources: SourceRanges,
+    pub cors: Option<Cors>,
+    /// `proxy-body-size`; 0: no limit. Unset: as configured for all.
+    pub body_bytes: Option<u64>,
+    /// `proxy-connect-timeout`, `proxy-read-timeout`; unset: as configured for all.
+    pub connect_timeout: Option<Duration>,
+    pub read_timeout: Option<Duration>,
+    pub protocol: UpstreamProtocol,
+    /// `upstream-vhost`: the Host that the upstream sees.
+    pub upstream_host: Option<Template>,
+    /// `x-forwarded-prefix`; only where the path is rewritten.
+    pub forwarded_prefix: Option<Text>,
+    /// `connection-proxy-header`: the upstream's Connection field.
+    pub connection: Option<Text>,
+    pub affinity: Option<SessionCookie>,
+    pub hash_by: Option<HashBy>,
+    pub limits: RateLimits,
 }
