@@ -4,6 +4,7 @@
 
 use std::io;
 use std::net::UdpSocket;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -51,30 +52,40 @@ impl Loop {
                     continue;
                 }
             }
-            let started = Instant::now();
-            let routes = self.routes.load();
-            for (packet, peer) in inbox.iter() {
-                let Some(slot) = outbox.slot() else { break };
-                turn = turn.wrapping_add(1);
-                let (outcome, route) = at_once(&routes, packet, slot, |query| query.udp_limit(), turn);
-                match outcome {
-                    AtOnce::Reply { length, code } => {
-                        let v6 = peer.address().is_some_and(|address| address.is_ipv6());
-                        let (asked, answered) = (packet.len(), length);
-                        tally.add(route, Transport { tcp: false, v6 }, qtype(packet), code, asked, answered);
-                        outbox.push(length, &peer);
-                    }
-                    AtOnce::Later => {
-                        let job = Job { packet: packet.into(), peer, socket: self.socket.clone(), routes: self.routes.clone() };
-                        if self.later.try_send(job).is_err() {
-                            tally.dropped += 1;
-                        }
-                    }
-                    AtOnce::Silence => {}
-                }
+            // One question that hits a mistake of ours must not silence the thread: its batch is lost, and its clients ask again.
+            let batch = AssertUnwindSafe(|| self.batch(&inbox, &mut outbox, &mut tally, &mut turn));
+            if catch_unwind(batch).is_err() {
+                self.metrics.panics.inc();
+                outbox = Outbox::new(BATCH, MAX_UDP);
+                tally = Tally::default();
             }
-            let lost = outbox.send(&self.socket);
-            self.metrics.take(&routes, &mut tally, lost, started.elapsed());
         }
+    }
+
+    fn batch(&self, inbox: &Inbox, outbox: &mut Outbox, tally: &mut Tally, turn: &mut u32) {
+        let started = Instant::now();
+        let routes = self.routes.load();
+        for (packet, peer) in inbox.iter() {
+            let Some(slot) = outbox.slot() else { break };
+            *turn = turn.wrapping_add(1);
+            let (outcome, route) = at_once(&routes, packet, slot, |query| query.udp_limit(), *turn);
+            match outcome {
+                AtOnce::Reply { length, code } => {
+                    let v6 = peer.address().is_some_and(|address| address.is_ipv6());
+                    let (asked, answered) = (packet.len(), length);
+                    tally.add(route, Transport { tcp: false, v6 }, qtype(packet), code, asked, answered);
+                    outbox.push(length, &peer);
+                }
+                AtOnce::Later => {
+                    let job = Job { packet: packet.into(), peer, socket: self.socket.clone(), routes: self.routes.clone() };
+                    if self.later.try_send(job).is_err() {
+                        tally.dropped += 1;
+                    }
+                }
+                AtOnce::Silence => {}
+            }
+        }
+        let lost = outbox.send(&self.socket);
+        self.metrics.take(&routes, tally, lost, started.elapsed());
     }
 }
