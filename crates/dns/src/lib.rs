@@ -15,6 +15,7 @@ pub mod config;
 mod name;
 pub mod plugins;
 mod server;
+pub mod trace;
 mod wire;
 
 use std::io;

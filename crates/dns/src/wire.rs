@@ -328,29 +328,35 @@ pub(crate) fn rcode_name(code: u8) -> &'static str {
     RCODES.iter().find(|(known, _)| *known == code).map_or("OTHER", |(_, name)| name)
 }
 
+const TYPES: [(u16, &str); 19] = [
+    (rtype::A, "A"),
+    (rtype::AAAA, "AAAA"),
+    (rtype::SRV, "SRV"),
+    (rtype::PTR, "PTR"),
+    (rtype::CNAME, "CNAME"),
+    (rtype::SOA, "SOA"),
+    (rtype::NS, "NS"),
+    (rtype::TXT, "TXT"),
+    (rtype::MX, "MX"),
+    (rtype::ANY, "ANY"),
+    (65, "HTTPS"),
+    (35, "NAPTR"),
+    (43, "DS"),
+    (46, "RRSIG"),
+    (47, "NSEC"),
+    (48, "DNSKEY"),
+    (rtype::IXFR, "IXFR"),
+    (rtype::AXFR, "AXFR"),
+    (64, "SVCB"),
+];
+
 /// The type as CoreDNS's metrics name it: the common ones, and `other`.
 pub(crate) fn type_name(rtype: u16) -> &'static str {
-    match rtype {
-        rtype::A => "A",
-        rtype::NS => "NS",
-        rtype::CNAME => "CNAME",
-        rtype::SOA => "SOA",
-        rtype::PTR => "PTR",
-        rtype::MX => "MX",
-        rtype::TXT => "TXT",
-        rtype::AAAA => "AAAA",
-        rtype::SRV => "SRV",
-        rtype::IXFR => "IXFR",
-        rtype::AXFR => "AXFR",
-        rtype::ANY => "ANY",
-        35 => "NAPTR",
-        43 => "DS",
-        46 => "RRSIG",
-        47 => "NSEC",
-        48 => "DNSKEY",
-        65 => "HTTPS",
-        _ => "other",
-    }
+    TYPES.iter().find(|(known, _)| *known == rtype).map_or("other", |(_, name)| name)
+}
+
+pub(crate) fn type_named(name: &str) -> Option<u16> {
+    TYPES.iter().find(|(_, known)| known.eq_ignore_ascii_case(name)).map(|(rtype, _)| *rtype)
 }
 
 #[cfg(test)]

@@ -129,3 +129,6 @@ async fn sleep_until(due: Option<Instant>) {
         tokio::time::sleep_until(due).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

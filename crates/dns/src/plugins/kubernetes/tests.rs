@@ -82,8 +82,7 @@ pub(crate) fn filled_routes(corefile: &Corefile, objects: &str) -> Vec<crate::se
 
 fn request(question: &str) -> Request {
     let (name, kind) = question.split_once(' ').expect("name and type");
-    let kinds = [1, 2, 5, 6, 12, 15, 16, 28, 33, 255];
-    let qtype = kinds.into_iter().find(|each| crate::wire::type_name(*each) == kind).expect("a type");
+    let qtype = crate::wire::type_named(kind).expect("a type");
     Request {
         question: Question { name: Name::parse(name).expect("a name"), qtype, qclass: crate::wire::CLASS_IN },
         client: "10.2.0.1:4000".parse().expect("address"),
@@ -96,7 +95,7 @@ fn request(question: &str) -> Request {
 }
 
 /// Reads the lines of [`CLUSTER`]'s form.
-fn names(objects: &str) -> NameView {
+pub(crate) fn names(objects: &str) -> NameView {
     let (mut view, revision) = (NameView { revision: Revision(1), ..NameView::default() }, Revision(1));
     let mut services: Vec<(ServiceName, NamedService)> = Vec::new();
     for line in objects.lines().filter(|line| !line.trim().is_empty()) {

@@ -1,0 +1,69 @@
+use super::*;
+use crate::plugins::Spec;
+use crate::plugins::kubernetes::snapshot;
+use crate::plugins::kubernetes::tests::names;
+
+/// A follower whose proxy has applied revision 1, which held `web`.
+fn follower() -> (Follower, watch::Sender<Revision>, NameView) {
+    let corefile = crate::config::Corefile::parse(". {\n kubernetes cluster.local\n}").expect("a Corefile");
+    let Some(Spec::Kubernetes(options)) = corefile.blocks[0].plugins.first().cloned() else { panic!("kubernetes is there") };
+    let (applied, watching) = watch::channel(Revision(1));
+    let (_, views) = watch::channel(Arc::default());
+    let current = Current::new(arc_swap::ArcSwap::from_pointee(Snapshot::unsynced()));
+    let follower = Follower { options, current, names: views, applied: Some(watching), ready: None };
+    let view = names("ns default\nsvc default/web 10.96.0.1 http:80/tcp\n");
+    follower.take_up(&Arc::new(view.clone()), &mut Vec::new());
+    (follower, applied, view)
+}
+
+fn put(view: &mut NameView, revision: u64, objects: &str) -> Arc<NameView> {
+    view.revision = Revision(revision);
+    for (name, service) in names(objects).services.iter() {
+        view.services.insert(view.revision, name.clone(), service.clone());
+    }
+    Arc::new(view.clone())
+}
+
+fn knows(follower: &Follower, name: &str) -> bool {
+    let key = snapshot::key(&ServiceName::new("default", name)).expect("a key");
+    follower.current.load().services.get(&*key).is_some()
+}
+
+#[test]
+fn a_new_virtual_address_has_no_name_before_the_proxy_applied_it() {
+    let (follower, applied, mut view) = follower();
+    let mut held = Vec::new();
+    let second = put(&mut view, 2, "svc default/new 10.96.0.2 http:80/tcp\nheadless default/db\n  ep 10.1.0.1\n");
+    follower.take_up(&second, &mut held);
+    assert!(!knows(&follower, "new"), "the proxy is at revision 1");
+    assert!(knows(&follower, "db"), "what needs no rule does not wait");
+    // A change to it meanwhile waits as well.
+    let third = put(&mut view, 3, "svc default/new 10.96.0.2 https:443/tcp\n");
+    follower.take_up(&third, &mut held);
+    assert!(!knows(&follower, "new"));
+    applied.send_replace(Revision(2));
+    follower.let_go(&mut held);
+    assert!(knows(&follower, "new") && held.is_empty());
+}
+
+#[test]
+fn a_new_name_waits_for_a_slow_proxy_only_so_long() {
+    let (follower, _applied, mut view) = follower();
+    let mut held = Vec::new();
+    follower.take_up(&put(&mut view, 2, "svc default/new 10.96.0.2 http:80/tcp\n"), &mut held);
+    assert!(!knows(&follower, "new"));
+    held[0].until = Instant::now();
+    follower.let_go(&mut held);
+    assert!(knows(&follower, "new"));
+}
+
+#[test]
+fn a_known_name_changes_at_once() {
+    let (follower, _applied, mut view) = follower();
+    let mut held = Vec::new();
+    let second = put(&mut view, 2, "svc default/web 10.96.0.9 http:80/tcp\n");
+    follower.take_up(&second, &mut held);
+    assert!(held.is_empty() && knows(&follower, "web"));
+    let address = "10.96.0.9".parse().expect("address");
+    assert_eq!(follower.current.load().with_virtual_ip(address).count(), 1);
+}
