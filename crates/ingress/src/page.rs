@@ -14,6 +14,13 @@ pub(crate) fn error(status: StatusCode) -> Response<ResponseBody> {
     page(status, "text/html", html(status))
 }
 
+/// An answer without a body.
+pub(crate) fn empty(status: StatusCode) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::Page(None));
+    *response.status_mut() = status;
+    response
+}
+
 /// The client speaks in a way that cannot be trusted to mean the same to everybody: its connection ends with this.
 pub(crate) fn refusal(status: StatusCode) -> Response<ResponseBody> {
     let mut response = error(status);

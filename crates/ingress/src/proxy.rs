@@ -5,6 +5,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use hyper::body::Incoming;
 use hyper::http::header::{HeaderName, HeaderValue, SERVER};
@@ -13,14 +14,17 @@ use hyper::http::{Method, Request, Response, StatusCode};
 use self::record::Record;
 use self::target::Target;
 use crate::body::{RequestBody, ResponseBody};
-use crate::filter::forwarded::Peer;
-use crate::filter::{hop, redirect};
+use crate::filter::cors::{Allowed, Cors};
+use crate::filter::forwarded::{Client, Peer};
+use crate::filter::variables::{self, Values};
+use crate::filter::{hop, redirect, sources};
 use crate::listen::Scheme;
 use crate::page;
 use crate::table::route::Act;
-use crate::table::{Asked, Route};
+use crate::table::{Asked, Route, VirtualHost};
 use crate::worker::Core;
 
+mod affinity;
 mod forward;
 mod record;
 mod target;
@@ -30,67 +34,132 @@ mod tunnel;
 static HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000; includeSubDomains");
 static STRICT_TRANSPORT_SECURITY: HeaderName = HeaderName::from_static("strict-transport-security");
 
-/// What was matched: the route, if there is one, and whether the answer carries HSTS.
+/// A request's head as its client meant it, for filters.
+#[derive(Clone, Copy)]
+struct Question<'a> {
+    target: &'a Target,
+    client: &'a Client,
+    request: &'a Request<Incoming>,
+}
+
+/// What the request's host makes of it.
 struct Matched {
-    route: Option<Arc<Route>>,
+    found: Found,
     hsts: bool,
+}
+
+enum Found {
+    Route(Arc<Route>),
+    Nothing,
+    /// `app-root`.
+    Elsewhere(String),
 }
 
 pub(crate) async fn answer(core: Rc<Core>, peer: Rc<Peer>, request: Request<Incoming>) -> Response<ResponseBody> {
     let client = peer.client(request.headers(), &core.shared.config.forwarded);
-    let mut record = Record::new(core.clone(), client.address, &request);
+    let record = Record::new(core.clone(), client.address, &request);
     let target = match Target::of(&request) {
         Ok(target) => target,
         Err(status) => return record.page(page::refusal(status)),
     };
-    let matched = find(&core, &peer, &target, &request);
-    let mut response = match matched.route {
-        None => record.page(page::default_backend()),
-        Some(route) => {
-            record.labels = Some(route.labels.clone());
-            match answer_by_self(&route, &target, &client, &request) {
-                Some(response) => record.page(response),
-                None => forward::forward(record, &peer, &client, &route, target, request).await,
-            }
-        }
+    let Matched { found, hsts } = find(&core, &peer, Question { target: &target, client: &client, request: &request });
+    let mut response = match found {
+        Found::Nothing => record.page(page::default_backend()),
+        Found::Elsewhere(to) => record.page(redirect_to(StatusCode::FOUND, &to)),
+        Found::Route(route) => by_route(record, &peer, client, &route, target, request).await,
     };
-    if matched.hsts {
+    if hsts {
         response.headers_mut().insert(&STRICT_TRANSPORT_SECURITY, HSTS.clone());
     }
     response
 }
 
-fn find(core: &Core, peer: &Peer, target: &Target, request: &Request<Incoming>) -> Matched {
+fn find(core: &Core, peer: &Peer, question: Question<'_>) -> Matched {
+    let Question { target, client, request } = question;
     let table = core.shared.table.load();
-    let Some(host) = table.host(&target.name) else { return Matched { route: None, hsts: false } };
+    let Some(host) = table.host(&target.name) else { return Matched { found: Found::Nothing, hsts: false } };
+    let hsts = host.tls && peer.scheme == Scheme::Https;
+    if let VirtualHost { app_root: Some(root), .. } = &**host
+        && target.path == b"/"
+    {
+        let to = redirect::absolute(root.to_string(), client.proto, target.http_host());
+        return Matched { found: Found::Elsewhere(to), hsts };
+    }
     let asked = Asked {
         path: &target.path,
         method: request.method().as_str(),
         headers: request.headers(),
         query: request.uri().query().unwrap_or(""),
     };
-    Matched { route: host.route(&asked).cloned(), hsts: host.tls && peer.scheme == Scheme::Https }
+    Matched { found: host.route(&asked).cloned().map_or(Found::Nothing, Found::Route), hsts }
 }
 
-/// The answer that needs no upstream, if the route has one for this request.
+/// The answer of a route, its own or its upstream's.
+async fn by_route(
+    mut record: Record,
+    peer: &Peer,
+    client: Client,
+    route: &Route,
+    target: Target,
+    request: Request<Incoming>,
+) -> Response<ResponseBody> {
+    record.labels = Some(route.labels.clone());
+    let allowed = route.policy.cors.as_ref().and_then(|cors| cors.allows(request.headers()));
+    let question = Question { target: &target, client: &client, request: &request };
+    let mut response = match answer_by_self(route, question, allowed.as_ref(), &mut record) {
+        Some(response) => record.page(response),
+        None => forward::forward(record, peer, &client, route, target, request).await,
+    };
+    if let (Some(cors), Some(allowed)) = (&route.policy.cors, allowed) {
+        cors.tell(response.headers_mut(), allowed);
+    }
+    response
+}
+
+/// The answer that needs no upstream, if the route has one for this request. In the order of nginx's phases: rewrite, pre-access,
+/// access.
 fn answer_by_self(
     route: &Route,
-    target: &Target,
-    client: &crate::filter::forwarded::Client,
-    request: &Request<Incoming>,
+    question: Question<'_>,
+    allowed_origin: Option<&Allowed>,
+    record: &mut Record,
 ) -> Option<Response<ResponseBody>> {
-    if route.policy.ssl_redirect && client.proto == "http" && !redirect::is_exempt(&target.path) {
-        let to = redirect::to_https(&target.name, target.path_and_query(request));
-        return Some(page::redirect(StatusCode::PERMANENT_REDIRECT, &to).unwrap_or_else(|| page::error(StatusCode::BAD_REQUEST)));
+    let Question { target, client, request } = question;
+    let (policy, options) = (&route.policy, &route.policy.options);
+    if Cors::is_preflight(request.method(), allowed_origin) {
+        return Some(page::empty(StatusCode::NO_CONTENT));
     }
-    if let Some(rewrite) = route.policy.rewrite.as_ref().filter(|rewrite| rewrite.redirects) {
-        let to = rewrite.apply(&target.path, request.uri().query())?;
-        return Some(page::redirect(StatusCode::FOUND, &to).unwrap_or_else(|| page::error(StatusCode::INTERNAL_SERVER_ERROR)));
+    if let Some(to) = &options.redirect {
+        let status = StatusCode::from_u16(to.code).unwrap_or(StatusCode::FOUND);
+        let place = variables::fill(&to.to, &question.values());
+        let place = if options.relative_redirects { place } else { redirect::absolute(place, client.proto, target.http_host()) };
+        return Some(redirect_to(status, &place));
+    }
+    if policy.ssl_redirect && client.proto == "http" && !redirect::is_exempt(&target.path) {
+        let to = redirect::to_https(&target.name, target.path_and_query(request), options.preserve_trailing_slash);
+        return Some(redirect_to(StatusCode::PERMANENT_REDIRECT, &to));
+    }
+    if let Some(limits) = &policy.limits {
+        match limits.admit(client.address, Instant::now()) {
+            Ok(in_flight) => record.in_flight = in_flight,
+            Err(_) => return Some(page::error(StatusCode::SERVICE_UNAVAILABLE)),
+        }
+    }
+    if !sources::lets_in(&options.sources, client.address) {
+        return Some(page::error(StatusCode::FORBIDDEN));
+    }
+    if let Some(rewrite) = policy.rewrite.as_ref().filter(|rewrite| rewrite.redirects) {
+        return Some(redirect_to(StatusCode::FOUND, &rewrite.apply(&target.path, request.uri().query())?));
     }
     match route.action {
         Act::NotFound => Some(page::default_backend()),
         Act::Forward(_) => None,
     }
+}
+
+/// A redirect; a place that can stand in no header (a client's bytes may be part of it) is a bad request.
+fn redirect_to(status: StatusCode, to: &str) -> Response<ResponseBody> {
+    page::redirect(status, to).unwrap_or_else(|| page::error(StatusCode::BAD_REQUEST))
 }
 
 /// The answer's head as the client gets it. nginx hides the same fields.
@@ -112,4 +181,22 @@ fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
     *again.uri_mut() = request.uri().clone();
     *again.headers_mut() = request.headers().clone();
     again
+}
+
+// === impl Question ===
+
+impl Question<'_> {
+    fn values(&self) -> Values<'_> {
+        Values {
+            host: &self.target.name,
+            http_host: self.target.http_host(),
+            path: &self.target.path,
+            uri: self.request.uri(),
+            method: self.request.method().as_str(),
+            scheme: self.client.proto,
+            client: self.client.address,
+            id: "",
+            headers: self.request.headers(),
+        }
+    }
 }

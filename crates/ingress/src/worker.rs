@@ -19,7 +19,7 @@ use rustls::sign::CertifiedKey;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 use tokio::task::LocalSet;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::access_log::Log;
 use crate::config::{AccessLog, Config};
@@ -41,6 +41,7 @@ pub(crate) struct Shared {
 pub(crate) struct Core {
     pub shared: Arc<Shared>,
     pub pool: Pool,
+    pub upstream_tls: TlsConnector,
     pub counters: Counters,
     pub connections: Connections,
     random: Cell<u64>,
@@ -87,6 +88,7 @@ impl Core {
         let config = &shared.config;
         Self {
             pool: Pool::new(config.limits.idle_upstream, config.timeouts.idle_upstream),
+            upstream_tls: tls::upstream_connector(),
             counters: Counters::new(shared.metrics.clone()),
             connections: Connections::default(),
             // The system seeds each `RandomState`; the lowest bit keeps the state from being zero.

@@ -3,25 +3,28 @@
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use hyper::body::{Body as _, Incoming};
-use hyper::http::header::{CONNECTION, HeaderValue, UPGRADE};
+use hyper::http::header::{CONNECTION, HOST, HeaderName, HeaderValue, SET_COOKIE, UPGRADE};
 use hyper::http::uri::PathAndQuery;
 use hyper::http::{Request, Response, StatusCode, Uri, Version};
 use hyper::upgrade::OnUpgrade;
+use model::options::UpstreamProtocol;
 
 use super::record::{Lease, Record};
 use super::target::{Target, origin_form};
-use super::{clean, copy, is_idempotent, tunnel};
+use super::{Question, affinity, clean, copy, is_idempotent, tunnel};
 use crate::body::{Progress, RequestBody, ResponseBody, State};
 use crate::filter::forwarded::{Client, Peer};
-use crate::filter::hop;
+use crate::filter::{hop, variables};
 use crate::page;
 use crate::table::Route;
 use crate::table::route::Act;
-use crate::upstream::Upstream;
 use crate::upstream::connection::{ConnectError, Connection, SendError};
+use crate::upstream::{self, By, Upstream, fnv};
+
+static X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
 /// Endpoints that one request is tried at (`proxy-next-upstream-tries`).
 const MAX_TRIES: usize = 3;
@@ -42,13 +45,33 @@ pub(super) async fn forward(
 ) -> Response<ResponseBody> {
     let core = record.core().clone();
     let config = &core.shared.config;
-    let limit = route.policy.body_bytes.unwrap_or(config.limits.body_bytes);
+    let (policy, options) = (&route.policy, &route.policy.options);
+    let limit = options.body_bytes.unwrap_or(config.limits.body_bytes);
     if limit != 0 && request.body().size_hint().lower() > limit {
         return record.page(page::error(StatusCode::PAYLOAD_TOO_LARGE));
     }
     let Some(upstream) = choose(route, || core.random()) else { return record.page(page::error(StatusCode::SERVICE_UNAVAILABLE)) };
     let Some(uri) = upstream_uri(route, &target, request.uri()) else {
         return record.page(page::error(StatusCode::INTERNAL_SERVER_ERROR));
+    };
+
+    let values = Question { target: &target, client, request: &request };
+    let host = match &options.upstream_host {
+        Some(host) => match HeaderValue::from_str(&variables::fill(host, &values.values())) {
+            Ok(host) => host,
+            Err(_) => return record.page(page::error(StatusCode::BAD_REQUEST)),
+        },
+        None => target.host.clone(),
+    };
+    let token = options.affinity.as_ref().and_then(|cookie| affinity::brought(cookie, request.headers()));
+    let by = match (token, &options.hash_by) {
+        (Some(token), _) => By::Token(token),
+        (None, Some(hash_by)) => By::Hash {
+            hash: fnv(variables::fill(&hash_by.key, &values.values()).as_bytes()),
+            subset: hash_by.subset.unwrap_or(1),
+            random: core.random(),
+        },
+        (None, None) => By::Turn,
     };
 
     let on_client_upgrade = hyper::upgrade::on(&mut request);
@@ -62,34 +85,63 @@ pub(super) async fn forward(
         head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         head.headers.insert(UPGRADE, protocol.clone());
     }
+    head.headers.insert(HOST, host);
+    if let Some(prefix) = &policy.forwarded_prefix {
+        head.headers.insert(&X_FORWARDED_PREFIX, prefix.clone());
+    }
+    if let (Some(connection), None) = (&policy.connection, &protocol) {
+        head.headers.insert(CONNECTION, connection.clone());
+    }
     let (body, progress) = RequestBody::new(body, limit, config.timeouts.client);
     head.uri = uri;
     head.version = Version::HTTP_11;
     let request = Request::from_parts(head, body);
 
-    let read = route.policy.read_timeout.unwrap_or(config.timeouts.read);
-    match send(&mut record, &upstream, request, &progress, read).await {
-        Ok(response) => finish(record, response, protocol.map(|_| on_client_upgrade), read),
-        Err(status) => record.page(page::error(status)),
+    let way = Way {
+        upstream: &upstream,
+        by,
+        protocol: options.protocol,
+        connect: options.connect_timeout.unwrap_or(config.timeouts.connect),
+        read: options.read_timeout.unwrap_or(config.timeouts.read),
+    };
+    let response = match send(&mut record, &way, request, &progress).await {
+        Ok(response) => response,
+        Err(status) => return record.page(page::error(status)),
+    };
+    let came_from = record.lease.as_ref().map(|lease| upstream::token(lease.peer.endpoint));
+    let mut response = finish(record, response, protocol.map(|_| on_client_upgrade), way.read);
+    if let (Some(cookie), Some(came_from)) = (&options.affinity, came_from)
+        && (token.is_none() || (token != Some(came_from) && cookie.change_on_failure) || token.is_some_and(|token| !upstream.has(token)))
+        && let Some(set) = affinity::set_cookie(cookie, came_from, &route.labels.path, client.proto == "https", SystemTime::now())
+    {
+        response.headers_mut().append(SET_COOKIE, set);
     }
+    response
+}
+
+/// How a request is to reach its upstream.
+struct Way<'a> {
+    upstream: &'a Upstream,
+    by: By,
+    protocol: UpstreamProtocol,
+    connect: Duration,
+    read: Duration,
 }
 
 /// Sends until somebody answers; the answer's connection is the record's lease.
 async fn send(
     record: &mut Record,
-    upstream: &Upstream,
+    way: &Way<'_>,
     mut request: Request<RequestBody>,
     progress: &Progress,
-    read: Duration,
 ) -> Result<Response<Incoming>, StatusCode> {
     let core = record.core().clone();
-    let timeouts = &core.shared.config.timeouts;
     let repeatable = request.body().is_empty() && is_idempotent(request.method());
     let mut tried: Vec<SocketAddr> = Vec::new();
     let mut fresh_only = false;
     let mut status = StatusCode::BAD_GATEWAY;
     for _ in 0..MAX_TRIES {
-        let endpoint = match upstream.pick(&tried).await {
+        let endpoint = match way.upstream.pick(&tried, &way.by).await {
             Ok(endpoint) => endpoint,
             Err(error) => {
                 tracing::debug!(%error, "no endpoint");
@@ -97,10 +149,11 @@ async fn send(
             }
         };
         let started = Instant::now();
-        let pooled = if fresh_only { None } else { core.pool.take(endpoint).await };
+        let peer = upstream::connection::Peer { endpoint, protocol: way.protocol };
+        let pooled = if fresh_only { None } else { core.pool.take(peer).await };
         let mut connection = match pooled {
             Some(connection) => connection,
-            None => match Connection::open(endpoint, timeouts.connect).await {
+            None => match Connection::open(peer, &core.upstream_tls, way.connect).await {
                 Ok(connection) => connection,
                 Err(error) => {
                     status = if matches!(error, ConnectError::TimedOut) { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::BAD_GATEWAY };
@@ -113,9 +166,9 @@ async fn send(
         };
         let reused = connection.n_requests > 0;
         let again = repeatable.then(|| copy(&request));
-        let unsent = match exchange(&mut connection, request, progress, read).await {
+        let unsent = match exchange(&mut connection, request, progress, way.read).await {
             Ok(response) => {
-                record.lease = Some(Lease { endpoint, connection, progress: progress.clone(), started });
+                record.lease = Some(Lease { peer, connection, progress: progress.clone(), started });
                 return Ok(response);
             }
             Err(Failed::TimedOut) => {

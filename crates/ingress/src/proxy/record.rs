@@ -11,8 +11,9 @@ use hyper::http::{HeaderMap, Method, Request, Response, Uri, Version};
 
 use crate::access_log::{Entry, Try};
 use crate::body::{Done, Progress, ResponseBody, State};
+use crate::filter::limit::InFlight;
 use crate::table::route::Labels;
-use crate::upstream::connection::Connection;
+use crate::upstream::connection::{Connection, Peer};
 use crate::worker::Core;
 
 /// Counted and logged when it is dropped: after the answer's last byte, or when somebody gave up.
@@ -28,12 +29,14 @@ pub(super) struct Record {
     pub tries: Vec<Try>,
     /// The connection that the answer comes over; it goes back to the pool once both bodies are through.
     pub lease: Option<Lease>,
+    /// Counted among the client's requests at once.
+    pub in_flight: Option<InFlight>,
     /// Only where there is a log.
     head: Option<Box<Head>>,
 }
 
 pub(super) struct Lease {
-    pub endpoint: SocketAddr,
+    pub peer: Peer,
     pub connection: Connection,
     pub progress: Progress,
     pub started: Instant,
@@ -64,6 +67,7 @@ impl Record {
             id: None,
             tries: Vec::new(),
             lease: None,
+            in_flight: None,
             head,
         }
     }
@@ -95,19 +99,19 @@ impl Done for Record {
     }
 
     fn finished(&mut self) {
-        let Some(Lease { endpoint, connection, progress, started }) = self.lease.take() else { return };
-        self.tries.push(Try { endpoint, received_bytes: self.sent_bytes, took: started.elapsed(), status: self.status });
+        let Some(Lease { peer, connection, progress, started }) = self.lease.take() else { return };
+        self.tries.push(Try { endpoint: peer.endpoint, received_bytes: self.sent_bytes, took: started.elapsed(), status: self.status });
         // An upstream that answered before it took the whole request will not read another from the middle of this one.
         if progress.get() == State::Done && !self.core.connections.are_draining() {
-            self.core.pool.put(endpoint, connection);
+            self.core.pool.put(peer, connection);
         }
     }
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
-        if let Some(Lease { endpoint, started, .. }) = self.lease.take() {
-            self.tries.push(Try { endpoint, received_bytes: self.sent_bytes, took: started.elapsed(), status: self.status });
+        if let Some(Lease { peer, started, .. }) = self.lease.take() {
+            self.tries.push(Try { endpoint: peer.endpoint, received_bytes: self.sent_bytes, took: started.elapsed(), status: self.status });
         }
         let took = self.started.elapsed();
         if let Some(labels) = &self.labels {

@@ -34,6 +34,11 @@ impl Target {
         Ok(Self { host, name, path })
     }
 
+    pub(super) fn http_host(&self) -> &str {
+        // A name was read from it: it is text.
+        self.host.to_str().unwrap_or(&self.name)
+    }
+
     /// Path and query as they came.
     pub(super) fn path_and_query<'a>(&self, request: &'a Request<Incoming>) -> &'a str {
         request.uri().path_and_query().map_or("/", PathAndQuery::as_str)

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use hyper::http::HeaderMap;
+use model::Text;
 use model::route::{Host, HostPattern, PathMatch, UpstreamKey};
 use regex::bytes::Regex;
 
@@ -29,6 +30,8 @@ pub(crate) struct VirtualHost {
     pub certificates: Vec<Certificate>,
     /// A `tls` section names this host: HTTPS answers carry HSTS.
     pub tls: bool,
+    /// Where `/` is redirected to, whichever route it would take (`app-root` belongs to the host in ingress-nginx).
+    pub app_root: Option<Text>,
 }
 
 /// Positions in `routes` by what their path asks for; each list ascends.
@@ -73,7 +76,8 @@ impl VirtualHost {
         index.prefix_lengths.sort_unstable_by(|a, b| b.cmp(a));
         index.prefix_lengths.dedup();
         let default = host.default_backend.as_ref().and_then(|route| Route::compile(route, &name, host.tls, upstream).ok()).map(Arc::new);
-        Self { routes, index, default, certificates, tls: host.tls }
+        let app_root = host.routes.iter().find_map(|route| route.options.app_root.clone());
+        Self { routes, index, default, certificates, tls: host.tls, app_root }
     }
 
     /// The first route in order that accepts the request, else the host's default.

@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use hyper::http::HeaderMap;
-use hyper::http::header::HeaderName;
+use hyper::http::header::{HeaderName, HeaderValue};
 use model::Text;
 use model::facts::BackendPort;
-use model::route::{self, Action, PathMatch, UpstreamKey, ValueMatch, ValuePattern};
+use model::route::{self, Action, PathMatch, RouteOptions, UpstreamKey, ValueMatch, ValuePattern};
 use regex::bytes::{Regex, RegexBuilder};
 
 use super::host::Asked;
+use crate::filter::cors::Cors;
+use crate::filter::limit::Limits;
 use crate::filter::rewrite::Rewrite;
 use crate::upstream::Upstream;
 
@@ -29,9 +30,12 @@ pub(crate) struct Policy {
     pub rewrite: Option<Rewrite>,
     /// Plain HTTP is sent to HTTPS.
     pub ssl_redirect: bool,
-    /// `None`: as configured for all.
-    pub body_bytes: Option<u64>,
-    pub read_timeout: Option<Duration>,
+    pub cors: Option<Cors>,
+    pub limits: Option<Limits>,
+    pub forwarded_prefix: Option<HeaderValue>,
+    pub connection: Option<HeaderValue>,
+    /// The rest, which needs no making ready.
+    pub options: Arc<RouteOptions>,
 }
 
 pub(crate) enum Act {
@@ -111,7 +115,16 @@ impl Policy {
             _ => None,
         };
         let ssl_redirect = options.force_ssl_redirect || (tls && options.ssl_redirect.unwrap_or(true));
-        Ok(Self { rewrite, ssl_redirect, body_bytes: None, read_timeout: None })
+        let value = |text: &Option<Text>| text.as_ref().filter(|text| !text.is_empty()).and_then(|text| HeaderValue::from_str(text).ok());
+        Ok(Self {
+            forwarded_prefix: rewrite.as_ref().and_then(|_| value(&options.forwarded_prefix)),
+            rewrite,
+            ssl_redirect,
+            cors: options.cors.as_ref().map(Cors::new),
+            limits: Limits::new(&options.limits),
+            connection: value(&options.connection),
+            options: options.clone(),
+        })
     }
 }
 

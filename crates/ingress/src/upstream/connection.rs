@@ -8,9 +8,19 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::http::{Request, Response};
 use hyper_util::rt::TokioIo;
+use model::options::UpstreamProtocol;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use crate::body::RequestBody;
+
+/// Whom a connection is to, and how it speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Peer {
+    pub endpoint: SocketAddr,
+    pub protocol: UpstreamProtocol,
+}
 
 pub(crate) struct Connection {
     sender: http1::SendRequest<RequestBody>,
@@ -22,6 +32,8 @@ pub(crate) struct Connection {
 pub(crate) enum ConnectError {
     #[error("no connection within the time")]
     TimedOut,
+    #[error("HTTP/2 to an upstream is not spoken yet")]
+    NoHttp2,
     #[error(transparent)]
     Io(#[from] io::Error),
     #[error(transparent)]
@@ -41,9 +53,21 @@ const MAX_REQUESTS: u32 = 10_000;
 // === impl Connection ===
 
 impl Connection {
-    pub(crate) async fn open(address: SocketAddr, timeout: Duration) -> Result<Self, ConnectError> {
-        let stream = tokio::time::timeout(timeout, TcpStream::connect(address)).await.map_err(|_| ConnectError::TimedOut)??;
-        stream.set_nodelay(true)?;
+    /// Connects, TLS included, within `timeout`.
+    pub(crate) async fn open(peer: Peer, tls: &TlsConnector, timeout: Duration) -> Result<Self, ConnectError> {
+        let opening = async {
+            let stream = TcpStream::connect(peer.endpoint).await?;
+            stream.set_nodelay(true)?;
+            match peer.protocol {
+                UpstreamProtocol::Http => Self::over(stream).await,
+                UpstreamProtocol::Https => Self::over(tls.connect(peer.endpoint.ip().into(), stream).await?).await,
+                UpstreamProtocol::Grpc | UpstreamProtocol::Grpcs => Err(ConnectError::NoHttp2),
+            }
+        };
+        tokio::time::timeout(timeout, opening).await.map_err(|_| ConnectError::TimedOut)?
+    }
+
+    async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<Self, ConnectError> {
         let (sender, connection) = http1::Builder::new().title_case_headers(true).handshake(TokioIo::new(stream)).await?;
         tokio::task::spawn_local(async move {
             // Whoever sent a request hears of the error; an idle connection that breaks is of no interest.

@@ -2,10 +2,9 @@
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::connection::Connection;
+use super::connection::{Connection, Peer};
 
 pub(crate) struct Pool {
     idle: RefCell<Idle>,
@@ -15,7 +14,7 @@ pub(crate) struct Pool {
 
 #[derive(Default)]
 struct Idle {
-    by_endpoint: HashMap<SocketAddr, VecDeque<(Instant, Connection)>>,
+    by_endpoint: HashMap<Peer, VecDeque<(Instant, Connection)>>,
     n: usize,
 }
 
@@ -27,7 +26,7 @@ impl Pool {
     }
 
     /// A living connection to the endpoint, if there is one.
-    pub(crate) async fn take(&self, endpoint: SocketAddr) -> Option<Connection> {
+    pub(crate) async fn take(&self, endpoint: Peer) -> Option<Connection> {
         loop {
             let (since, mut connection) = self.idle.borrow_mut().pop(endpoint)?;
             if since.elapsed() < self.timeout && !connection.is_closed() && connection.is_usable().await {
@@ -37,7 +36,7 @@ impl Pool {
     }
 
     /// Keeps a connection whose exchange is done.
-    pub(crate) fn put(&self, endpoint: SocketAddr, connection: Connection) {
+    pub(crate) fn put(&self, endpoint: Peer, connection: Connection) {
         if connection.is_closed() || self.max == 0 {
             return;
         }
@@ -67,7 +66,7 @@ impl Pool {
 // === impl Idle ===
 
 impl Idle {
-    fn pop(&mut self, endpoint: SocketAddr) -> Option<(Instant, Connection)> {
+    fn pop(&mut self, endpoint: Peer) -> Option<(Instant, Connection)> {
         let found = self.by_endpoint.get_mut(&endpoint)?.pop_back()?;
         self.n -= 1;
         Some(found)
@@ -75,7 +74,11 @@ impl Idle {
 
     fn drop_oldest(&mut self) {
         let age = |connections: &VecDeque<(Instant, Connection)>| connections.front().map(|(since, _)| *since);
-        let oldest = self.by_endpoint.iter().filter_map(|(endpoint, connections)| Some((age(connections)?, *endpoint))).min();
+        let oldest = self
+            .by_endpoint
+            .iter()
+            .filter_map(|(endpoint, connections)| Some((age(connections)?, *endpoint)))
+            .min_by_key(|(since, _)| *since);
         if let Some((_, endpoint)) = oldest
             && let Some(connections) = self.by_endpoint.get_mut(&endpoint)
         {
