@@ -29,6 +29,7 @@ pub use decode::{parse, structure, unknown_fields};
 pub use report::{Cause, summary};
 
 use crate::schema::{Gvk, Schema};
+use crate::value::Get;
 use report::{Path, Report};
 
 /// What validates one kind.
@@ -134,6 +135,14 @@ pub fn warnings(gvk: &Gvk, new: &Value) -> Vec<String> {
 pub fn deprecation(gvk: &Gvk) -> Option<&'static str> {
     (gvk.group.is_empty() && gvk.kind == "Endpoints")
         .then_some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
+}
+
+/// What is wrong with the cluster addresses and families of a Service. Part of [`object`], and asked before any is allocated: what is wrong
+/// with those that were sent says more than what cannot be allocated.
+pub fn cluster_ips(new: &Value, old: Option<&Value>) -> Vec<Cause> {
+    let mut report = Report::default();
+    service::cluster_ips(&mut report, new.at("spec"), old.map(|old| old.at("spec")), &Path::new("spec"));
+    report.into_causes()
 }
 
 /// Whether a name (or the start of one, `generateName`) is what the kind's names may be.

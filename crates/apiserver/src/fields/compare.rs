@@ -2,7 +2,7 @@
 //!
 //! Source: structured-merge-diff's typed/compare.go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
@@ -79,11 +79,11 @@ impl Walk<'_> {
                 true
             }
             Ty::Map(item) if !field.is_some_and(|field| field.atomic_map) => {
-                let entries = |value: Option<&Value>| value.and_then(Value::as_object).cloned().unwrap_or_default();
-                let (old, new) = (entries(old), entries(new));
-                let keys: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+                let [old, new] = [old, new].map(|value| value.and_then(Value::as_object));
+                let keys: BTreeSet<&String> = [old, new].into_iter().flatten().flat_map(Map::keys).collect();
                 for key in keys {
-                    self.step(format!("f:{key}"), item, None, old.get(key), new.get(key));
+                    let [old, new] = [old, new].map(|entries| entries.and_then(|entries| entries.get(key)));
+                    self.step(format!("f:{key}"), item, None, old, new);
                 }
                 true
             }
@@ -105,14 +105,13 @@ impl Walk<'_> {
     }
 
     fn items(&mut self, item: &Ty, old: Option<&Value>, new: Option<&Value>, key: impl Fn(&Value) -> String) {
-        let index = |list: Option<&Value>| -> BTreeMap<String, Value> {
+        let [old, new] = [old, new].map(|list| {
             let items = list.and_then(Value::as_array).into_iter().flatten();
-            items.map(|value| (key(value), value.clone())).collect()
-        };
-        let (old, new) = (index(old), index(new));
-        let keys: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+            items.map(|value| (key(value), value)).collect::<BTreeMap<String, &Value>>()
+        });
+        let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
         for key in keys {
-            self.step(key.clone(), item, None, old.get(key), new.get(key));
+            self.step(key.clone(), item, None, old.get(key).copied(), new.get(key).copied());
         }
     }
 }

@@ -3,6 +3,9 @@
 //!
 //! Source: apimachinery's pkg/util/strategicpatch/patch.go, whose order of steps and error texts are kept.
 
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+
 use serde_json::{Map, Value};
 
 use super::PatchError;
@@ -122,14 +125,11 @@ impl<'a> Merge<'a> {
         }
         if !one_type(&original, &patch)? {
             if deletes {
-                return Ok(original.into_iter().filter(|item| !patch.contains(item)).collect());
+                let deleted: HashSet<String> = patch.iter().map(Value::to_string).collect();
+                return Ok(original.into_iter().filter(|item| !deleted.contains(&item.to_string())).collect());
             }
-            let mut merged = Vec::with_capacity(original.len() + patch.len());
-            for item in original.iter().chain(&patch) {
-                if !merged.contains(item) {
-                    merged.push(item.clone());
-                }
-            }
+            let mut seen = HashSet::new();
+            let merged = original.iter().chain(&patch).filter(|item| seen.insert(item.to_string())).cloned().collect();
             return in_order(merged, &patch, &original, None);
         }
         let Some((key, field)) = field.and_then(|field| Some((field.merge.key.as_deref()?, field))) else {
@@ -137,15 +137,20 @@ impl<'a> Merge<'a> {
         };
         let (original, patch) = list_directives(original, patch, key)?;
         let mut merged = original.clone();
+        let mut places = ranks(&merged, Some(key), false)?;
         for item in &patch {
             let Value::Object(item) = item else { continue };
             let value = item.get(key).ok_or_else(|| no_key(item, key))?;
-            match position(&merged, key, value)? {
-                Some(index) => {
+            match places.entry(value.to_string()) {
+                Entry::Occupied(place) => {
+                    let index = *place.get();
                     let found = merged[index].as_object().cloned().unwrap_or_default();
                     merged[index] = Value::Object(self.object(found, item.clone(), self.schema.struct_in(&field.ty))?);
                 }
-                None => merged.push(Value::Object(item.clone())),
+                Entry::Vacant(place) => {
+                    place.insert(merged.len());
+                    merged.push(Value::Object(item.clone()));
+                }
             }
         }
         in_order(merged, &patch, &original, Some(key))
@@ -155,6 +160,7 @@ impl<'a> Merge<'a> {
 /// Carries out the items of a patch list that are directives; gives what is left of both lists.
 fn list_directives(mut original: Vec<Value>, patch: Vec<Value>, key: &str) -> Result<(Vec<Value>, Vec<Value>), PatchError> {
     let mut plain = Vec::with_capacity(patch.len());
+    let mut deleted = HashSet::new();
     let mut replaces = false;
     for item in patch {
         let Some((object, directive)) = item.as_object().and_then(|object| Some((object, object.get(DIRECTIVE)?))) else {
@@ -163,17 +169,18 @@ fn list_directives(mut original: Vec<Value>, patch: Vec<Value>, key: &str) -> Re
         };
         match directive.as_str() {
             Some("delete") => {
-                let value = object.get(key).ok_or_else(|| no_key(object, key))?;
-                while let Some(index) = position(&original, key, value)? {
-                    original.remove(index);
-                }
+                deleted.insert(object.get(key).ok_or_else(|| no_key(object, key))?.to_string());
             }
             Some("replace") => replaces = true,
             Some("merge") => return Err(PatchError::Failed("merging lists cannot yet be specified in the patch".to_owned())),
             _ => return Err(bad_directive(directive, object)),
         }
     }
-    if replaces { Ok((plain, Vec::new())) } else { Ok((original, plain)) }
+    if replaces {
+        return Ok((plain, Vec::new()));
+    }
+    original.retain(|item| item.get(key).is_none_or(|value| !deleted.contains(&value.to_string())));
+    Ok((original, plain))
 }
 
 fn retain_keys(original: &mut Object, patch: &mut Object) -> Result<(), PatchError> {
@@ -183,7 +190,8 @@ fn retain_keys(original: &mut Object, patch: &mut Object) -> Result<(), PatchErr
         Some(Value::Array(keys)) => keys,
         Some(_) => return Err(bad()),
     };
-    let retained = |name: &str| keys.iter().any(|key| key == name);
+    let keys: HashSet<&str> = keys.iter().filter_map(Value::as_str).collect();
+    let retained = |name: &str| keys.contains(name);
     let is_aside = |name: &str| name.starts_with(DELETE_FROM) || name.starts_with(SET_ORDER);
     if patch.iter().any(|(name, value)| !value.is_null() && !is_aside(name) && !retained(name)) {
         return Err(bad());
@@ -194,20 +202,13 @@ fn retain_keys(original: &mut Object, patch: &mut Object) -> Result<(), PatchErr
 
 /// Puts `items` in order: those that `order` names as it says, the others between them where `before` had them.
 fn in_order(items: Vec<Value>, order: &[Value], before: &[Value], key: Option<&str>) -> Result<Vec<Value>, PatchError> {
-    let rank = |list: &[Value], item: &Value| -> Result<Option<usize>, PatchError> {
-        match key {
-            None => Ok(list.iter().position(|other| other == item)),
-            Some(key) => {
-                let object = item.as_object().ok_or_else(|| bad_type(Some(item)))?;
-                position(list, key, object.get(key).ok_or_else(|| no_key(object, key))?)
-            }
-        }
-    };
+    let (order, before) = (ranks(order, key, true)?, ranks(before, key, true)?);
     let (mut named, mut others) = (Vec::new(), Vec::new());
     for item in items {
-        let was = rank(before, &item)?;
-        match rank(order, &item)? {
-            Some(at) => named.push((at, was, item)),
+        let name = name_of(&item, key)?;
+        let was = before.get(&name).copied();
+        match order.get(&name) {
+            Some(at) => named.push((*at, was, item)),
             None => others.push((was.unwrap_or(usize::MAX), was, item)),
         }
     }
@@ -253,14 +254,26 @@ fn check_order(patch: &[Value], order: &[Value], key: Option<&str>) -> Result<()
     Ok(())
 }
 
-fn position(items: &[Value], key: &str, value: &Value) -> Result<Option<usize>, PatchError> {
+/// Where each item first stands, by its name. Items without the key have none, unless they must (`strict`).
+fn ranks(items: &[Value], key: Option<&str>, strict: bool) -> Result<HashMap<String, usize>, PatchError> {
+    let mut ranks = HashMap::with_capacity(items.len());
     for (index, item) in items.iter().enumerate() {
-        let object = item.as_object().ok_or_else(|| PatchError::Failed("value for key is not a map".to_owned()))?;
-        if object.get(key) == Some(value) {
-            return Ok(Some(index));
+        match name_of(item, key) {
+            Ok(name) => {
+                ranks.entry(name).or_insert(index);
+            }
+            Err(error) if strict => return Err(error),
+            Err(_) => {}
         }
     }
-    Ok(None)
+    Ok(ranks)
+}
+
+/// What tells an item from the others of its list: the value of its merge key, or itself.
+fn name_of(item: &Value, key: Option<&str>) -> Result<String, PatchError> {
+    let Some(key) = key else { return Ok(item.to_string()) };
+    let object = item.as_object().ok_or_else(|| bad_type(Some(item)))?;
+    object.get(key).map(Value::to_string).ok_or_else(|| no_key(object, key))
 }
 
 /// Whether the lists hold objects; an error if they hold this and that.

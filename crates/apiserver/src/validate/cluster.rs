@@ -25,7 +25,7 @@ pub(super) fn namespace_status(report: &mut Report, new: &Value, _old: &Value) {
 
 pub(super) fn node(report: &mut Report, new: &Value, old: Option<&Value>) {
     let spec = new.at("spec");
-    let mut seen = Vec::new();
+    let mut seen = std::collections::HashSet::new();
     for (index, taint) in spec.items("taints").iter().enumerate() {
         let place = Path::new("metadata.taints").index(index);
         let (key, value, effect) = (taint.text("key"), taint.text("value"), taint.text("effect"));
@@ -35,14 +35,13 @@ pub(super) fn node(report: &mut Report, new: &Value, old: Option<&Value>) {
             report.invalid(&place.child("value"), value, &faults.join(";"));
         }
         report.one_of(&place.child("effect"), effect, &["NoSchedule", "PreferNoSchedule", "NoExecute"]);
-        if seen.contains(&(key, effect)) {
+        if !seen.insert((key, effect)) {
             // The server shows its own type, with the names it has inside.
             let [key, value, effect] = [key, value, effect].map(names::quote);
             let value = format!("{{\"Key\":{key},\"Value\":{value},\"Effect\":{effect},\"TimeAdded\":null}}");
             report.duplicate_text(&place, &format!("{value}: taints must be unique by key and effect pair"));
             continue;
         }
-        seen.push((key, effect));
     }
     let path = Path::new("spec.podCIDRs");
     let cidrs = spec.texts("podCIDRs");

@@ -192,7 +192,9 @@ pub(super) fn ip_address(report: &mut Report, new: &Value, old: Option<&Value>) 
     let path = Path::new("spec.parentRef");
     let parent = new.at("spec").at("parentRef");
     if let Some(old) = old {
-        meta::immutable(report, &path, parent, old.at("spec").at("parentRef"));
+        if parent != old.at("spec").at("parentRef") {
+            report.invalid(&path, Value::Null, "field is immutable");
+        }
         return;
     }
     if parent.is_null() {

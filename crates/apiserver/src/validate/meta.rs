@@ -1,5 +1,7 @@
 //! Metadata, the same for every kind. Source: apimachinery's pkg/api/validation/objectmeta.go.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::{Path, Report, names};
@@ -43,7 +45,7 @@ pub(super) fn update(report: &mut Report, new: &Value, old: &Value) {
     let path = Path::new("metadata");
     let (new, old) = (new.at("metadata"), old.at("metadata"));
     if old.has("deletionTimestamp") {
-        let before = old.texts("finalizers");
+        let before: HashSet<&str> = old.texts("finalizers").into_iter().collect();
         let mut added: Vec<&str> = new.texts("finalizers").into_iter().filter(|name| !before.contains(name)).collect();
         added.sort_unstable();
         if !added.is_empty() {

@@ -6,6 +6,8 @@
 mod container;
 mod volume;
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::{Path, Report, meta, names};
@@ -242,13 +244,15 @@ fn changes(report: &mut Report, new: &Value, old: &Value, path: &Path) {
         (None, Some(_)) => report.invalid(&place, Value::Null, "must not update from a positive integer to nil value"),
         _ => {}
     }
-    let kept = |old: &Value| new.items("tolerations").contains(old);
-    if !old.items("tolerations").iter().all(kept) {
+    let texts = |spec: &Value, list: &str| spec.items(list).iter().map(Value::to_string).collect::<HashSet<_>>();
+    if !texts(old, "tolerations").is_subset(&texts(new, "tolerations")) {
         let text = "existing toleration can not be modified except its tolerationSeconds";
         report.forbidden(&path.child("tolerations"), text);
     }
-    if !new.items("schedulingGates").iter().all(|gate| old.items("schedulingGates").contains(gate)) {
-        report.forbidden(&path.child("schedulingGates"), "only deletion is allowed, but found new scheduling gate");
+    let gates = texts(old, "schedulingGates");
+    for (index, gate) in new.items("schedulingGates").iter().enumerate().filter(|(_, gate)| !gates.contains(&gate.to_string())) {
+        let text = format!("only deletion is allowed, but found new scheduling gate '{}'", gate.text("name"));
+        report.forbidden(&path.child("schedulingGates").index(index).child("name"), &text);
     }
     let (was_gated, mut munged) = (!old.items("schedulingGates").is_empty(), new.clone());
     for list in ["containers", "initContainers"] {

@@ -1,5 +1,7 @@
 //! Service. Source: pkg/apis/core/validation/validation.go; pkg/api/service/warnings.go.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use super::{Path, Report, meta, names};
@@ -32,14 +34,14 @@ pub(super) fn service(report: &mut Report, new: &Value, old: Option<&Value>) {
         "ExternalName" => external_name(report, spec, &path),
         _ => {}
     }
-    let mut seen = Vec::new();
+    let mut seen = HashSet::new();
     for (index, port) in ports.iter().enumerate() {
         self::port(report, port, ports.len() > 1, &mut seen, &path.child("ports").index(index));
     }
     meta::labels(report, spec, "selector", &path.child("selector"));
     affinity(report, spec, &path);
     cluster_ips(report, spec, old.map(|old| old.at("spec")), &path);
-    let known = old.map(|old| old.at("spec").texts("externalIPs")).unwrap_or_default();
+    let known: HashSet<&str> = old.map(|old| old.at("spec").texts("externalIPs")).unwrap_or_default().into_iter().collect();
     for (index, ip) in spec.texts("externalIPs").into_iter().enumerate() {
         let place = path.child("externalIPs").index(index);
         let faults = if known.contains(&ip) { Vec::new() } else { names::legacy_ip(ip) };
@@ -97,16 +99,15 @@ fn external_name(report: &mut Report, spec: &Value, path: &Path) {
     }
 }
 
-fn port(report: &mut Report, port: &Value, needs_name: bool, seen: &mut Vec<String>, path: &Path) {
+fn port(report: &mut Report, port: &Value, needs_name: bool, seen: &mut HashSet<String>, path: &Path) {
     match port.text("name") {
         "" if needs_name => report.required(&path.child("name"), ""),
         "" => {}
         name => {
             report.faults(&path.child("name"), name, names::dns_label(name));
-            if seen.iter().any(|other| other == name) {
+            if !seen.insert(name.to_owned()) {
                 report.duplicate(&path.child("name"), name);
             }
-            seen.push(name.to_owned());
         }
     }
     report.faults(&path.child("port"), port.int("port"), names::port_number(port.int("port")));
@@ -145,7 +146,7 @@ fn affinity(report: &mut Report, spec: &Value, path: &Path) {
     }
 }
 
-fn cluster_ips(report: &mut Report, spec: &Value, old: Option<&Value>, path: &Path) {
+pub(super) fn cluster_ips(report: &mut Report, spec: &Value, old: Option<&Value>, path: &Path) {
     if spec.text("type") == "ExternalName" {
         return;
     }
@@ -158,12 +159,13 @@ fn cluster_ips(report: &mut Report, spec: &Value, old: Option<&Value>, path: &Pa
         (ip, Some(first)) if ip != *first => report.invalid(&place, all(), "first value must match `clusterIP`"),
         _ => {}
     }
+    let mut seen = HashSet::new();
     for (index, family) in families.iter().enumerate() {
         let place = path.child("ipFamilies").index(index);
         if !matches!(*family, "IPv4" | "IPv6") {
             report.not_supported(&place, *family, &["IPv4", "IPv6"]);
         }
-        if families[..index].contains(family) {
+        if !seen.insert(family) {
             report.duplicate(&place, *family);
         }
     }
@@ -173,7 +175,7 @@ fn cluster_ips(report: &mut Report, spec: &Value, old: Option<&Value>, path: &Pa
             report.not_supported(&path.child("ipFamilyPolicy"), policy, &supported);
         }
     }
-    let known = old.map(|old| old.texts("clusterIPs")).unwrap_or_default();
+    let known: HashSet<&str> = old.map(|old| old.texts("clusterIPs")).unwrap_or_default().into_iter().collect();
     let mut sound = true;
     for (index, ip) in ips.iter().enumerate() {
         if index == 0 && *ip == "None" {
@@ -275,13 +277,13 @@ fn port_numbers(report: &mut Report, ports: &[Value], ty: &str, path: &Path) {
             report.forbidden(&path.index(index).child("nodePort"), "may not be used when `type` is 'ClusterIP'");
         }
     }
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     for (index, port) in ports.iter().enumerate().filter(|(_, port)| port.int("nodePort") != 0) {
         if !seen.insert(key(port, "nodePort")) {
             report.duplicate(&path.index(index).child("nodePort"), port.int("nodePort"));
         }
     }
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     for (index, port) in ports.iter().enumerate() {
         if !seen.insert(key(port, "port")) {
             // The server shows its own type, with the names it has inside.
@@ -305,9 +307,10 @@ fn source_ranges(report: &mut Report, new: &Value, old: Option<&Value>, path: &P
             report.forbidden(&place, only_balanced);
         }
         let known = old.map(|old| old.at("spec").texts("loadBalancerSourceRanges")).unwrap_or_default();
+        let known: HashSet<&str> = known.into_iter().map(str::trim).collect();
         for (index, range) in ranges.iter().enumerate() {
             let range = range.trim();
-            if !known.iter().any(|known| known.trim() == range) {
+            if !known.contains(range) {
                 report.faults(&place.index(index), range, names::legacy_cidr(range));
             }
         }
