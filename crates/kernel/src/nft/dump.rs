@@ -47,7 +47,7 @@ impl Dump {
     }
 
     /// Whether the chain of these rules holds exactly them, in this order.
-    pub fn has_rules(&self, table: &Table, chain: &str, rules: &[&Rule]) -> bool {
+    pub fn has_rules<'a>(&self, table: &Table, chain: &str, rules: impl ExactSizeIterator<Item = &'a Rule>) -> bool {
         let held = self.rules.get(chain).map(Vec::as_slice).unwrap_or_default();
         held.len() == rules.len() && held.iter().zip(rules).all(|(held, rule)| held.hash == Some(encode::rule_hash(table.family, rule)))
     }

@@ -135,8 +135,8 @@ fn what_was_committed_is_read_back_and_listed_by_nft() {
             let batch = everything();
             let rules: Vec<&Rule> =
                 batch.ops.iter().filter_map(|op| if let Op::AddRule(r) = op { (r.chain == chain).then_some(r) } else { None }).collect();
-            assert!(dump.has_rules(&table(), chain, &rules), "{chain}");
-            assert!(!dump.has_rules(&table(), chain, &rules[1..]), "{chain}");
+            assert!(dump.has_rules(&table(), chain, rules.iter().copied()), "{chain}");
+            assert!(!dump.has_rules(&table(), chain, rules[1..].iter().copied()), "{chain}");
         }
         for op in everything().ops {
             if let Op::AddElements(set, elements) = op {

@@ -1,0 +1,70 @@
+use expect_test::{Expect, expect};
+
+use super::*;
+
+fn check(text: &str, expected: Expect) {
+    let said = match Config::parse(text) {
+        Ok(c) => format!(
+            "{:?} node {:?} from {:?} ports {:?} mark {}{} sync {:?}/{:?} health {:?}",
+            c.mode,
+            c.node_name,
+            c.detector,
+            c.node_ports,
+            c.masquerade_bit,
+            if c.masquerade_all { " all" } else { "" },
+            c.sync_period,
+            c.min_sync_period,
+            c.healthz_bind
+        ),
+        Err(errors) => errors.to_string(),
+    };
+    expected.assert_eq(&said);
+}
+
+#[test]
+fn an_empty_file_is_auto_with_node_ports_on_every_address() {
+    check("kind: KubeProxyConfiguration", expect![[""]]);
+}
+
+#[test]
+fn nftables_by_name_has_the_defaults_of_kube_proxys_nftables_mode() {
+    check(
+        "{mode: nftables, hostnameOverride: Node-1, clusterCIDR: '10.0.0.0/8,fd00:10::/64', nftables: {masqueradeAll: true, masqueradeBit: 3, minSyncPeriod: 1ms}}",
+        expect![[""]],
+    );
+}
+
+#[test]
+fn auto_takes_what_was_written_for_iptables() {
+    check("{iptables: {masqueradeAll: true, syncPeriod: 1m30s}, healthzBindAddress: ''}", expect![[""]]);
+}
+
+#[test]
+fn node_port_keywords_mix_with_ranges() {
+    check("{mode: nftables, nodePortAddresses: [primary, localhost, 192.168.0.7/24]}", expect![[""]]);
+}
+
+#[test]
+fn every_mistake_is_told_with_its_field() {
+    check(
+        "{kind: Other, mode: fast, nftables: {masqueradeBit: 99, syncPeriod: soon, masqAll: true}, detectLocalMode: BridgeInterface,
+          nodePortAddresses: [10.0.0.0/99], healthzBindAddress: here, hostNameOverride: x, conntrack: {max: 1}, ipvs: 3}",
+        expect![[""]],
+    );
+}
+
+#[test]
+fn a_family_without_ranges_of_its_own_keeps_all_addresses() {
+    let config = Config::parse("{mode: nftables, nodePortAddresses: [192.168.0.0/24]}").expect("valid");
+    assert!(!config.node_ports.of_family(Family::V4).all);
+    assert!(config.node_ports.of_family(Family::V6).all);
+}
+
+#[test]
+fn durations_are_gos() {
+    for (text, millis) in
+        [("0s", Some(0)), ("1h2m3.5s", Some(3_723_500)), ("15ms", Some(15)), ("5", None), ("1x", None), ("", None), ("-1s", None)]
+    {
+        assert_eq!(duration::parse(text).map(|d| d.as_millis()), millis, "{text}");
+    }
+}

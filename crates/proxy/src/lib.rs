@@ -1,0 +1,114 @@
+//! The service proxy of one node: NodeView in, packets where they belong.
+//!
+//! Owns the modes, the driver that they share, kube-proxy's configuration file, its health pages and the health-check node ports.
+//! Must not know where a view came from; a mode never asks about readiness or policies, and never imports another mode.
+//!
+//! ```text
+//! let config = proxy::Config::parse(&text)?;                          // kube-proxy's file; all mistakes at once
+//! let running = proxy::start(config, node_views, drain, &registry)?;  // an OS thread syncs from now on
+//! running.applied.wait_for(|r| r.0 > 0)                               // the first view is in force: ready
+//! status::serve(.., running.health_pages(), ..)                       // /healthz, /livez
+//! status::serve(.., running.metrics_pages(&registry), ..)             // /metrics, /proxyMode, /configz
+//! ```
+//! [`start`] must be called inside a tokio runtime. The `watch` may start with a default view: nothing is programmed before the
+//! first one whose revision is not 0. When the drain starts the thread ends after the sync in hand; rules stay in the kernel.
+//! [`render`] gives the rules of a view as text and touches nothing; [`cleanup`] removes what any mode of ours, or kube-proxy's
+//! nftables mode, left in the kernel.
+
+pub mod config;
+mod driver;
+pub mod health;
+mod health_check;
+mod leftovers;
+mod metrics;
+mod mode;
+mod nftables;
+
+use std::sync::Arc;
+
+use model::{NodeView, Revision};
+use runtime::status::{Page, Pages};
+use runtime::{Drain, Registry};
+use tokio::sync::watch;
+
+pub use config::{Config, ConfigErrors, ModeName};
+pub use health::Health;
+pub use mode::{Applied, ApplyError, Mode};
+
+/// Why a proxy cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Known, and coming; refused by name until then.
+    #[error("proxy mode {0} is not available in this version; use nftables")]
+    NotYet(ModeName),
+    #[error("proxy mode nftables cannot run here: {0}")]
+    Kernel(#[from] kernel::probe::ProbeError),
+    #[error("starting the sync thread: {0}")]
+    Thread(std::io::Error),
+    #[error(transparent)]
+    Mode(#[from] ApplyError),
+}
+
+/// A proxy at work.
+pub struct Running {
+    /// The revision whose rules are in force; 0 before the first.
+    pub applied: watch::Receiver<Revision>,
+    pub health: Health,
+    mode: ModeName,
+    configz: String,
+}
+
+/// Starts the mode of `config` on a thread of its own, in the network namespace of the caller.
+///
+/// # Errors
+/// If the mode is not available, or this kernel cannot run it. Failures later on are retried with back-off and told by the health
+/// page, the metrics and the log.
+pub fn start(config: Config, views: watch::Receiver<Arc<NodeView>>, drain: Drain, registry: &Registry) -> Result<Running, StartError> {
+    let name = config.mode.available()?;
+    kernel::probe::nf_tables()?;
+    let config = Arc::new(config);
+    let health = Health::new(config.sync_period);
+    let modes: Vec<Box<dyn Mode + Send>> = vec![Box::new(nftables::Nftables::new(config.clone()))];
+    let applied = driver::start(config.clone(), modes, views.clone(), health.clone(), drain.clone(), metrics::Metrics::new(registry))?;
+    tokio::spawn(health_check::run(config.clone(), views, applied.clone(), health.clone(), drain));
+    Ok(Running { applied, health, mode: name, configz: config.to_json() })
+}
+
+/// The rules that the mode of `config` would program for `view` on an empty node, as nft's text.
+///
+/// # Errors
+/// If the mode is not available.
+pub fn render(view: &NodeView, config: &Config) -> Result<String, StartError> {
+    config.mode.available()?;
+    Ok(nftables::render(view, &Arc::new(config.clone())))
+}
+
+/// Removes what our modes and kube-proxy's nftables mode left in the kernel, both families. What is not there is no error.
+pub fn cleanup() -> Result<(), ApplyError> {
+    nftables::cleanup()?;
+    leftovers::remove()
+}
+
+impl Running {
+    /// `/healthz` and `/livez`, as kube-proxy serves them on `healthzBindAddress`.
+    pub fn health_pages(&self) -> Pages {
+        let health = self.health.clone();
+        Arc::new(move |ask| match ask.path {
+            "/healthz" => Some(health.healthz()),
+            "/livez" => Some(health.livez()),
+            _ => None,
+        })
+    }
+
+    /// `/metrics`, `/proxyMode`, `/configz` and `/healthz` (of the server itself), as on `metricsBindAddress`.
+    pub fn metrics_pages(&self, registry: &Registry) -> Pages {
+        let (registry, mode, configz) = (registry.clone(), self.mode, self.configz.clone());
+        Arc::new(move |ask| match ask.path {
+            "/metrics" => Some(Page::metrics(&registry)),
+            "/proxyMode" => Some(Page::text(200, mode.as_str())),
+            "/configz" => Some(Page::json(200, configz.clone())),
+            "/healthz" => Some(Page::text(200, "ok")),
+            _ => None,
+        })
+    }
+}

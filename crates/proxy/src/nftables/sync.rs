@@ -1,0 +1,467 @@
+//! One family's table: a full sync from whatever the kernel holds, or the difference between two views.
+//!
+//! Both go the same way: claims decide who has a front, each front turns from held to wanted, and the plan makes transactions of it.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use kernel::nft::{Chain, Dump, Element, Field, Name, Nft, Op, Rule, Set, Table};
+use model::node::{NodeKey, NodeService};
+use model::{Changed, Family, NodeView};
+
+use super::claims::Claims;
+use super::class::Class;
+use super::front::{DRAIN_AFTER, Moved};
+use super::held::Held;
+use super::layout::{self, Lane};
+use super::plan::{Change, Place, Plan, Sink};
+use super::want::{self, Front, Want};
+use super::{nft_family, sticky};
+use crate::{Applied, ApplyError, Config};
+
+pub(super) struct FamilySync {
+    config: Arc<Config>,
+    family: Family,
+    table: Table,
+    nft: Option<Nft>,
+    state: State,
+}
+
+/// What the kernel holds by our knowledge; thrown away by a full sync.
+#[derive(Default)]
+struct State {
+    held: Held,
+    claims: Claims,
+    /// How many Services list an address as an endpoint's, or as their own.
+    endpoint_uses: HashMap<IpAddr, u32>,
+    cluster_ip_uses: HashMap<IpAddr, u32>,
+    structure: Structure,
+    /// Fronts with slots to drain, and from when on.
+    drains: HashMap<Front, Instant>,
+}
+
+/// Chains and sets that are there as they should be.
+#[derive(Default)]
+struct Structure {
+    chains: HashMap<Name, Vec<Rule>>,
+    sets: HashSet<Name>,
+    classes: HashSet<(Lane, u32)>,
+    /// What was found at the start of a full sync; `None` at any other time.
+    found: Option<Dump>,
+}
+
+/// What has to be seen to once the transactions are through.
+#[derive(Default)]
+struct Later {
+    draining: Vec<Front>,
+    moved: Vec<(Front, Class, Vec<Moved>)>,
+}
+
+// === impl FamilySync ===
+
+impl FamilySync {
+    pub(super) fn new(config: Arc<Config>, family: Family) -> Self {
+        Self { config, family, table: super::table(family), nft: None, state: State::default() }
+    }
+
+    pub(super) fn sync(&mut self, view: &NodeView, last: Option<&NodeView>) -> Result<Applied, ApplyError> {
+        let mut nft = match self.nft.take() {
+            Some(nft) => nft,
+            None => Nft::open()?,
+        };
+        let result = match last {
+            Some(last) => self.difference(&mut nft, view, last),
+            None => self.full(&mut nft, view),
+        };
+        self.nft = Some(nft);
+        result
+    }
+
+    pub(super) fn render(&mut self, view: &NodeView) -> String {
+        let mut text = String::new();
+        let plan = Plan::new(self.table.clone(), Sink::Text(&mut text));
+        self.fill(plan, view, true).expect("BUG: text takes every batch");
+        text
+    }
+
+    pub(super) fn intact(&mut self) -> Result<bool, ApplyError> {
+        let Some(nft) = &mut self.nft else { return Ok(true) };
+        let Some(dump) = nft.dump(&self.table)? else { return Ok(false) };
+        let names: HashSet<&str> = dump.set_names().collect();
+        let structure = &self.state.structure;
+        Ok(structure.sets.iter().all(|set| names.contains(set.as_ref()))
+            && structure.chains.iter().all(|(chain, rules)| dump.has_rules(&self.table, chain, rules.iter())))
+    }
+
+    /// Reads the table back and applies the difference.
+    fn full(&mut self, nft: &mut Nft, view: &NodeView) -> Result<Applied, ApplyError> {
+        self.state = State::default();
+        let found = nft.dump(&self.table)?.filter(|dump| !dump.chains.is_empty());
+        let compatible = found.as_ref().is_some_and(|dump| self.is_ours(dump));
+        if compatible {
+            self.state.held = Held::read(nft, &self.table)?;
+            self.state.structure.found = found;
+        } else if nft.tables(self.table.family)?.contains(&self.table.name) {
+            // Another version's layout: it cannot be turned into ours.
+            tracing::warn!(table = %self.table, "the table has another layout and is made anew");
+            let mut plan = Plan::new(self.table.clone(), Sink::Kernel(nft));
+            plan.structure([Op::DeleteTable]);
+            plan.finish()?;
+        }
+        let plan = Plan::new(self.table.clone(), Sink::Kernel(nft));
+        let (applied, later) = self.fill(plan, view, !compatible)?;
+        self.after(nft, applied, later)
+    }
+
+    fn is_ours(&self, dump: &Dump) -> bool {
+        layout::sets(nft_family(self.family)).iter().all(|set| dump.has_set(set) != Some(false))
+            && layout::base_chains()
+                .iter()
+                .all(|(chain, _)| dump.chains.iter().find(|found| found.name == chain.name).is_none_or(|found| found == chain))
+    }
+
+    /// From what is held to `view`, all of it.
+    fn fill(&mut self, mut plan: Plan<'_>, view: &NodeView, fresh: bool) -> Result<(Applied, Later), ApplyError> {
+        let mut later = Later::default();
+        if fresh {
+            plan.structure([Op::AddTable]);
+        }
+        for set in layout::sets(nft_family(self.family)) {
+            self.state.structure.ensure_set(set, &mut plan);
+        }
+        for (chain, rules) in layout::chains(&self.config, self.family, view) {
+            self.state.structure.ensure_chain(chain, rules, &self.table, &mut plan);
+        }
+        self.turn_globals(view, &mut plan);
+        plan.unit(std::mem::take(&mut self.state.held.stray))?;
+
+        let node_ips = node_ips(view);
+        let ours: BTreeSet<&NodeKey> = view.services.iter().map(|(key, _)| key).filter(|key| key.family == self.family).collect();
+        for key in &ours {
+            let Some(service) = view.services.get(key) else { continue };
+            for (front, _) in want::fronts(service, node_ips) {
+                self.state.claims.claim(front, key);
+            }
+            count(&mut self.state.endpoint_uses, want::endpoint_ips(service));
+            count(&mut self.state.cluster_ip_uses, [service.cluster_ip]);
+        }
+        self.turn_members(&mut plan)?;
+        for key in ours {
+            let Some(service) = view.services.get(key) else { continue };
+            for (front, want) in want::fronts(service, node_ips) {
+                if self.state.claims.owner(&front) == Some(key) {
+                    self.turn(front, Some((key, &want)), &mut plan, &mut later)?;
+                }
+            }
+        }
+        let orphans: BTreeSet<Front> =
+            self.state.held.fronts.keys().filter(|front| self.state.claims.owner(front).is_none()).copied().collect();
+        for front in orphans {
+            self.turn(front, None, &mut plan, &mut later)?;
+        }
+        for (chain, rules) in layout::base_chains() {
+            self.state.structure.ensure_base_chain(chain, rules, &self.table, &mut plan);
+        }
+        self.remove_unneeded(&mut plan)?;
+        Ok((plan.finish()?, later))
+    }
+
+    /// Applies what differs between two views.
+    fn difference(&mut self, nft: &mut Nft, view: &NodeView, last: &NodeView) -> Result<Applied, ApplyError> {
+        let mut later = Later::default();
+        let mut plan = Plan::new(self.table.clone(), Sink::Kernel(nft));
+        self.drain(&mut plan)?;
+        if last.revision < view.globals_at {
+            for (chain, rules) in layout::chains(&self.config, self.family, view) {
+                self.state.structure.ensure_chain(chain, rules, &self.table, &mut plan);
+            }
+            self.turn_globals(view, &mut plan);
+        }
+        let (mut dirty, mut wants) = (BTreeSet::new(), HashMap::new());
+        let (mut endpoints, mut cluster_ips) = (HashMap::new(), HashMap::new());
+        for key in self.changed(view, last) {
+            let (old, new) = (last.services.get(&key), view.services.get(&key));
+            let of = |service: Option<&Arc<NodeService>>, view| -> HashMap<Front, Want> {
+                service.map(|s| want::fronts(s, node_ips(view)).into_iter().collect()).unwrap_or_default()
+            };
+            let (old_fronts, new_fronts) = (of(old, last), of(new, view));
+            for front in old_fronts.keys().filter(|front| !new_fronts.contains_key(front)) {
+                self.state.claims.release(*front, &key);
+                dirty.insert(*front);
+            }
+            for (front, want) in new_fronts {
+                if old_fronts.get(&front) != Some(&want) {
+                    self.state.claims.claim(front, &key);
+                    dirty.insert(front);
+                    wants.insert((front, key.clone()), want);
+                }
+            }
+            for (service, sign) in [(old, -1), (new, 1)] {
+                let Some(service) = service else { continue };
+                want::endpoint_ips(service).for_each(|ip| *endpoints.entry(ip).or_insert(0) += sign);
+                *cluster_ips.entry(service.cluster_ip).or_insert(0) += sign;
+            }
+        }
+        let State { endpoint_uses, cluster_ip_uses, held, .. } = &mut self.state;
+        let mut members = Vec::new();
+        recount(endpoint_uses, endpoints, &mut held.hairpins, &mut members, hairpin);
+        recount(cluster_ip_uses, cluster_ips, &mut held.cluster_ips, &mut members, cluster_ip);
+        plan.unit(members)?;
+        for front in dirty {
+            let Some(owner) = self.state.claims.owner(&front).cloned() else {
+                self.turn(front, None, &mut plan, &mut later)?;
+                continue;
+            };
+            let want = wants.remove(&(front, owner.clone())).or_else(|| {
+                // One that inherits it, or keeps it against the one that changed.
+                let service = view.services.get(&owner)?;
+                want::fronts(service, node_ips(view)).into_iter().find(|(f, _)| *f == front).map(|(_, want)| want)
+            });
+            self.turn(front, want.as_ref().map(|want| (&owner, want)), &mut plan, &mut later)?;
+        }
+        let applied = plan.finish()?;
+        self.after(nft, applied, later)
+    }
+
+    fn changed(&self, view: &NodeView, last: &NodeView) -> Vec<NodeKey> {
+        let mut keys: Vec<NodeKey> = match view.since(last.revision) {
+            Changed::Keys(keys) => keys,
+            Changed::All => {
+                let gone = last.services.iter().filter(|(key, _)| view.services.get(key).is_none());
+                view.services.iter().chain(gone).map(|(key, _)| key.clone()).collect()
+            }
+        };
+        keys.retain(|key| key.family == self.family);
+        keys.sort_unstable();
+        keys
+    }
+
+    /// What follows once the kernel has the transactions: draining starts to count, and affinity follows moved endpoints.
+    fn after(&mut self, nft: &mut Nft, mut applied: Applied, later: Later) -> Result<Applied, ApplyError> {
+        let ready = Instant::now() + DRAIN_AFTER;
+        self.state.drains.extend(later.draining.into_iter().map(|front| (front, ready)));
+        for (front, class, moved) in later.moved {
+            sticky::follow(nft, &self.table, &front, class, &moved);
+        }
+        applied.again_at = self.state.drains.values().min().copied();
+        Ok(applied)
+    }
+
+    /// Deletes the slots whose time has come.
+    fn drain(&mut self, plan: &mut Plan<'_>) -> Result<(), ApplyError> {
+        let now = Instant::now();
+        let due: BTreeSet<Front> = self.state.drains.iter().filter(|(_, at)| **at <= now).map(|(front, _)| *front).collect();
+        for front in due {
+            self.state.drains.remove(&front);
+            if let Some(held) = self.state.held.fronts.get_mut(&front) {
+                let changes = held.drain(&front);
+                if held.class.is_none() {
+                    self.state.held.fronts.remove(&front);
+                }
+                plan.unit(changes)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, front: Front, want: Option<(&NodeKey, &Want)>, plan: &mut Plan<'_>, later: &mut Later) -> Result<(), ApplyError> {
+        let State { held, structure, .. } = &mut self.state;
+        let entry = held.fronts.entry(front).or_default();
+        let before = entry.class;
+        let (mut changes, moved) = entry.turn(&front, want);
+        if entry.is_draining() {
+            later.draining.push(front);
+        }
+        if let Some(class) = before.filter(|class| class.sticky.is_some()) {
+            let same = entry.class.is_some_and(|now| now.sticky == class.sticky);
+            // With another time-out the old memory serves nobody any more.
+            let moved = if same { moved } else { (0..entry.slots.len()).map(|slot| Moved { slot, to: None }).collect() };
+            if !moved.is_empty() {
+                later.moved.push((front, class, moved));
+            }
+        }
+        if let Some(class) = entry.class {
+            let known = held.verdicts.entry(front.lane).or_default();
+            if structure.ensure_class(front.lane, class, &self.table, plan, &mut changes, known) {
+                known.insert(class.code());
+            }
+        }
+        if entry.class.is_none() && !entry.is_draining() {
+            self.state.held.fronts.remove(&front);
+        }
+        plan.unit(changes)
+    }
+
+    /// Sets that depend on the Node and the configuration.
+    fn turn_globals(&mut self, view: &NodeView, plan: &mut Plan<'_>) {
+        for (set, wanted) in layout::global_elements(&self.config, self.family, view) {
+            let held = self.state.held.globals.insert(set.name.clone(), wanted.clone()).unwrap_or_default();
+            let of = |a: &[Element], b: &[Element]| a.iter().filter(|e| !b.contains(e)).cloned().collect::<Vec<_>>();
+            let (gone, new) = (of(&held, &wanted), of(&wanted, &held));
+            if !gone.is_empty() {
+                plan.structure([Op::DeleteElements(set.clone(), gone)]);
+            }
+            if !new.is_empty() {
+                plan.structure([Op::AddElements(set, new)]);
+            }
+        }
+    }
+
+    /// Sets of addresses, for a full sync: counts are known, what is held was read.
+    fn turn_members(&mut self, plan: &mut Plan<'_>) -> Result<(), ApplyError> {
+        let State { endpoint_uses, cluster_ip_uses, held, .. } = &mut self.state;
+        let mut changes = Vec::new();
+        align(endpoint_uses, &mut held.hairpins, &mut changes, hairpin);
+        align(cluster_ip_uses, &mut held.cluster_ips, &mut changes, cluster_ip);
+        for change in changes {
+            plan.unit(vec![change])?;
+        }
+        Ok(())
+    }
+
+    /// Verdicts, chains and sets that a table found at the start has beyond what is needed.
+    fn remove_unneeded(&mut self, plan: &mut Plan<'_>) -> Result<(), ApplyError> {
+        let State { held, structure, .. } = &mut self.state;
+        let Some(found) = structure.found.take() else { return Ok(()) };
+        for (lane, codes) in &mut held.verdicts {
+            let gone: Vec<u32> = codes.iter().filter(|code| !structure.classes.contains(&(*lane, **code))).copied().collect();
+            for code in gone {
+                codes.remove(&code);
+                plan.unit(vec![Change::Delete(Place::Verdicts(*lane), Element::new([Field::ClassId(code)]))])?;
+            }
+        }
+        let chains: Vec<Name> = found.chains.iter().map(|c| c.name.clone()).filter(|name| !structure.chains.contains_key(name)).collect();
+        plan.finally(chains.iter().cloned().map(Op::FlushChain));
+        plan.finally(chains.into_iter().map(Op::DeleteChain));
+        let sets = found.set_names().filter(|name| !structure.sets.contains(*name));
+        plan.finally(sets.map(|name| Op::DeleteSet(name.to_owned().into())));
+        Ok(())
+    }
+}
+
+// === impl Structure ===
+
+impl Structure {
+    fn ensure_set(&mut self, set: Set, plan: &mut Plan<'_>) {
+        if !self.sets.insert(set.name.clone()) {
+            return;
+        }
+        if self.found.as_ref().and_then(|found| found.has_set(&set)).is_none() {
+            plan.structure([Op::AddSet(set)]);
+        }
+    }
+
+    fn ensure_chain(&mut self, chain: Chain, rules: Vec<Rule>, table: &Table, plan: &mut Plan<'_>) {
+        let ops = self.chain_ops(chain, rules, table);
+        plan.structure(ops);
+    }
+
+    fn ensure_base_chain(&mut self, chain: Chain, rules: Vec<Rule>, table: &Table, plan: &mut Plan<'_>) {
+        let ops = self.chain_ops(chain, rules, table);
+        plan.finally(ops);
+    }
+
+    fn chain_ops(&mut self, chain: Chain, rules: Vec<Rule>, table: &Table) -> Vec<Op> {
+        let name = chain.name.clone();
+        if self.chains.get(&name) == Some(&rules) {
+            return Vec::new();
+        }
+        let found = self.found.as_ref().filter(|found| found.chains.iter().any(|c| c.name == name));
+        let mut ops = Vec::new();
+        if !found.is_some_and(|found| found.has_rules(table, &name, rules.iter())) {
+            let exists = found.is_some() || self.chains.contains_key(&name);
+            ops.push(if exists { Op::FlushChain(name.clone()) } else { Op::AddChain(chain) });
+            ops.extend(rules.iter().cloned().map(Op::AddRule));
+        }
+        self.chains.insert(name, rules);
+        ops
+    }
+
+    /// Sees to the chains and sets of a class; says whether its verdict is new.
+    fn ensure_class(
+        &mut self,
+        lane: Lane,
+        class: Class,
+        table: &Table,
+        plan: &mut Plan<'_>,
+        changes: &mut Vec<Change>,
+        known: &HashSet<u32>,
+    ) -> bool {
+        if !self.classes.insert((lane, class.code())) {
+            return false;
+        }
+        let parts = class.parts(lane, table.family);
+        for set in parts.sets {
+            self.ensure_set(set, plan);
+        }
+        for (chain, rules) in parts.chains {
+            self.ensure_chain(chain, rules, table, plan);
+        }
+        let new = !known.contains(&class.code());
+        if new {
+            changes.extend(parts.verdicts.into_iter().map(|verdict| Change::Add(Place::Verdicts(lane), verdict)));
+        }
+        new
+    }
+}
+
+fn node_ips(view: &NodeView) -> &[IpAddr] {
+    view.node.as_ref().map_or(&[], |node| &node.internal_ips)
+}
+
+fn hairpin(ip: IpAddr) -> (Place, Element) {
+    (Place::Hairpins, Element::new([Field::ip(ip), Field::ip(ip)]))
+}
+
+fn cluster_ip(ip: IpAddr) -> (Place, Element) {
+    (Place::ClusterIps, Element::new([Field::ip(ip)]))
+}
+
+fn count(uses: &mut HashMap<IpAddr, u32>, ips: impl IntoIterator<Item = IpAddr>) {
+    for ip in ips {
+        *uses.entry(ip).or_default() += 1;
+    }
+}
+
+type Member = fn(IpAddr) -> (Place, Element);
+
+/// Makes `held` the addresses that are used.
+fn align(uses: &HashMap<IpAddr, u32>, held: &mut HashSet<IpAddr>, changes: &mut Vec<Change>, member: Member) {
+    for ip in held.iter().filter(|ip| !uses.contains_key(ip)) {
+        let (place, element) = member(*ip);
+        changes.push(Change::Delete(place, element));
+    }
+    let new: BTreeSet<IpAddr> = uses.keys().filter(|ip| !held.contains(ip)).copied().collect();
+    for ip in new {
+        let (place, element) = member(ip);
+        changes.push(Change::Add(place, element));
+    }
+    *held = uses.keys().copied().collect();
+}
+
+/// Takes up differences of use counts.
+fn recount(
+    uses: &mut HashMap<IpAddr, u32>,
+    differences: HashMap<IpAddr, i64>,
+    held: &mut HashSet<IpAddr>,
+    changes: &mut Vec<Change>,
+    member: Member,
+) {
+    for (ip, difference) in differences.into_iter().filter(|(_, difference)| *difference != 0) {
+        let now = i64::from(uses.get(&ip).copied().unwrap_or(0)) + difference;
+        let now = u32::try_from(now).expect("BUG: an address was released more often than taken");
+        let (place, element) = member(ip);
+        if now == 0 {
+            uses.remove(&ip);
+            held.remove(&ip);
+            changes.push(Change::Delete(place, element));
+        } else {
+            uses.insert(ip, now);
+            if held.insert(ip) {
+                changes.push(Change::Add(place, element));
+            }
+        }
+    }
+}
