@@ -1,5 +1,6 @@
 //! Requests as bytes on a socket, through a running ingress, to backends that answer with what they received.
 
+mod options;
 mod world;
 
 use model::route::RouteOptions;

@@ -13,7 +13,8 @@ use model::route::{
 };
 use model::{ObjectKind, ObjectRef, Revision, RouteView, SecretName, ServiceName};
 use runtime::{Registry, drain};
-use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::sync::watch;
 
 /// How long anything may take before the test says that it never happens.
@@ -395,6 +396,29 @@ pub struct Hold {
 
 impl Backend {
     pub fn start() -> Self {
+        Self::start_with(|stream, state| echo(stream, state))
+    }
+
+    /// One that speaks TLS, with a certificate that nobody vouches for.
+    pub fn start_tls() -> Self {
+        let data = certificate("backend", &["backend"]);
+        let chain = CertificateDer::from_pem_slice(&data[0].1).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(&data[1].1).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![chain], key)
+            .unwrap();
+        let config = Arc::new(config);
+        Self::start_with(move |stream, state| {
+            let connection = rustls::ServerConnection::new(config.clone()).unwrap();
+            echo(rustls::StreamOwned::new(connection, stream), state);
+        })
+    }
+
+    fn start_with(serve: impl Fn(TcpStream, &State) + Clone + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State::default());
@@ -403,7 +427,8 @@ impl Backend {
             for stream in listener.incoming().flatten() {
                 let state = shared.clone();
                 state.n_connections.fetch_add(1, Ordering::SeqCst);
-                std::thread::spawn(move || echo(stream, &state));
+                let serve = serve.clone();
+                std::thread::spawn(move || serve(stream, &state));
             }
         });
         Self { address, state }
@@ -443,7 +468,7 @@ impl Hold {
 }
 
 /// Serves one connection; anything unexpected ends it.
-fn echo(mut stream: TcpStream, state: &State) {
+fn echo(mut stream: impl Read + Write, state: &State) {
     let mut buffer = Vec::new();
     loop {
         let Some(head_end) = fill(&mut stream, &mut buffer, |buffer| find(buffer, b"\r\n\r\n").map(|at| at + 4)) else { return };
@@ -474,7 +499,10 @@ fn echo(mut stream: TcpStream, state: &State) {
         }
         if field("upgrade").is_some() {
             let _ = stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
-            let _ = std::io::copy(&mut stream.try_clone().unwrap(), &mut stream);
+            let mut chunk = [0; 1024];
+            while let Ok(n @ 1..) = stream.read(&mut chunk) {
+                let _ = stream.write_all(&chunk[..n]);
+            }
             return;
         }
         let answer =
@@ -486,7 +514,7 @@ fn echo(mut stream: TcpStream, state: &State) {
 }
 
 /// Reads until `done` finds an end.
-fn fill(stream: &mut TcpStream, buffer: &mut Vec<u8>, done: impl Fn(&[u8]) -> Option<usize>) -> Option<usize> {
+fn fill(stream: &mut impl Read, buffer: &mut Vec<u8>, done: impl Fn(&[u8]) -> Option<usize>) -> Option<usize> {
     let mut chunk = vec![0; 64 * 1024];
     loop {
         if let Some(end) = done(buffer) {

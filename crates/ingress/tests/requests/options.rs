@@ -1,0 +1,203 @@
+//! What the options of a route do to its requests.
+
+use model::options::{Cors, CorsOrigins, HashBy, RateLimits, Redirect, SessionCookie, SourceRanges, Template, UpstreamProtocol};
+use model::route::RouteOptions;
+
+use crate::world::{Backend, Rule, World, get, status};
+
+/// One rule `/` of host `a` with these options, three backends behind it.
+fn with(options: RouteOptions) -> (World, [Backend; 3]) {
+    let backends = [Backend::start(), Backend::start(), Backend::start()];
+    let world =
+        World::start(&[Rule::prefix("a", "/", "web").with(options)], &[("web", &backends.each_ref().map(|backend| backend.address))]);
+    (world, backends)
+}
+
+fn location(answer: &str) -> &str {
+    field(answer, "Location").unwrap_or("none")
+}
+
+fn field<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
+    let head = answer.split("\r\n\r\n").next()?;
+    head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+}
+
+fn template(text: &str) -> Template {
+    Template::parse(text).expect("known variables")
+}
+
+#[test]
+fn redirects_are_answered_by_the_proxy() {
+    let to = |text, code| RouteOptions { redirect: Some(Redirect { to: template(text), code }), ..RouteOptions::default() };
+    let rows = [
+        (to("https://new.example$request_uri", 301), 301, "https://new.example/x?y=z"),
+        (to("/elsewhere", 307), 307, "http://a:8080/elsewhere"),
+        (RouteOptions { relative_redirects: true, ..to("/elsewhere", 302) }, 302, "/elsewhere"),
+    ];
+    for (options, code, expected) in rows {
+        let (world, _) = with(options);
+        let answer = world.ask(&get("a:8080", "/x?y=z"));
+        assert_eq!((status(&answer), location(&answer)), (code, expected));
+    }
+}
+
+#[test]
+fn app_root_is_for_the_root_alone() {
+    let (world, _) = with(RouteOptions { app_root: Some("/app".into()), ..RouteOptions::default() });
+    let answer = world.ask(&get("a", "/"));
+    assert_eq!((status(&answer), location(&answer)), (302, "http://a/app"));
+    assert_eq!(status(&world.ask(&get("a", "/other"))), 200);
+}
+
+#[test]
+fn a_preflight_of_an_allowed_origin_is_answered_and_others_go_on() {
+    let cors = Cors {
+        origins: CorsOrigins::Of(vec!["https://*.b.example".into()]),
+        methods: "GET, PUT".into(),
+        headers: "DNT".into(),
+        expose_headers: None,
+        credentials: true,
+        max_age_secs: 60,
+    };
+    let (world, _) = with(RouteOptions { cors: Some(cors), ..RouteOptions::default() });
+    let from =
+        |method: &str, origin: &str| world.ask(&format!("{method} / HTTP/1.1\r\nHost: a\r\nOrigin: {origin}\r\nConnection: close\r\n\r\n"));
+    let answer = from("OPTIONS", "https://x.b.example");
+    assert_eq!(status(&answer), 204);
+    assert_eq!(field(&answer, "Access-Control-Allow-Origin"), Some("https://x.b.example"));
+    assert_eq!(field(&answer, "Access-Control-Allow-Methods"), Some("GET, PUT"));
+    assert_eq!(field(&answer, "Access-Control-Max-Age"), Some("60"));
+    let answer = from("GET", "https://x.b.example");
+    assert_eq!((status(&answer), field(&answer, "Access-Control-Allow-Credentials")), (200, Some("true")));
+    let answer = from("OPTIONS", "https://c.example");
+    assert_eq!((status(&answer), field(&answer, "Access-Control-Allow-Origin")), (200, None));
+}
+
+#[test]
+fn source_ranges_keep_others_out() {
+    let ranges = |allow: Option<&str>, deny: Option<&str>| SourceRanges {
+        allow: allow.map(|net| vec![net.parse().expect("a range")]),
+        deny: deny.map(|net| net.parse().expect("a range")).into_iter().collect(),
+    };
+    for (sources, expected) in [
+        (ranges(Some("127.0.0.0/8"), None), 200),
+        (ranges(Some("192.0.2.0/24"), None), 403),
+        (ranges(Some("127.0.0.0/8"), Some("127.0.0.1/32")), 403),
+    ] {
+        let (world, _) = with(RouteOptions { sources, ..RouteOptions::default() });
+        assert_eq!(status(&world.ask(&get("a", "/"))), expected);
+    }
+}
+
+#[test]
+fn a_rate_is_kept_per_client() {
+    let limits = RateLimits { per_minute: Some(2), burst_multiplier: 1, ..RateLimits::default() };
+    let (world, _) = with(RouteOptions { limits, ..RouteOptions::default() });
+    let answers: Vec<_> = (0..5).map(|_| status(&world.ask(&get("a", "/")))).collect();
+    assert_eq!(answers, [200, 200, 200, 503, 503]);
+}
+
+#[test]
+fn requests_at_once_are_limited_until_one_is_done() {
+    let limits = RateLimits { connections: Some(1), ..RateLimits::default() };
+    let web = Backend::start();
+    let rule = Rule::prefix("a", "/", "web").with(RouteOptions { limits, ..RouteOptions::default() });
+    let world = World::start(&[rule], &[("web", &[web.address])]);
+    let hold = web.hold();
+    let mut first = world.connect();
+    first.write(&get("a", "/"));
+    hold.wait_for_request();
+    assert_eq!(status(&world.ask(&get("a", "/"))), 503);
+    hold.release();
+    assert_eq!(status(&first.read_to_end()), 200);
+    assert_eq!(status(&world.ask(&get("a", "/"))), 200);
+}
+
+#[test]
+fn a_session_cookie_leads_back_to_its_endpoint() {
+    let cookie = SessionCookie {
+        name: "SID".into(),
+        path: None,
+        expires: None,
+        max_age: None,
+        domain: None,
+        same_site: None,
+        conditional_same_site_none: false,
+        secure: None,
+        change_on_failure: false,
+    };
+    let (mut world, backends) = with(RouteOptions { affinity: Some(cookie), ..RouteOptions::default() });
+    let answer = world.ask(&get("a", "/"));
+    let set = field(&answer, "Set-Cookie").expect("a cookie").to_owned();
+    assert!(set.starts_with("SID=") && set.ends_with("; Path=/; HttpOnly"), "{set}");
+    let (cookie, _) = set.split_once(';').expect("attributes");
+    let again = format!("GET / HTTP/1.1\r\nHost: a\r\nCookie: x=y; {cookie}\r\nConnection: close\r\n\r\n");
+    for _ in 0..5 {
+        let answer = world.ask(&again);
+        assert_eq!((status(&answer), field(&answer, "Set-Cookie")), (200, None));
+    }
+    let mut counts = backends.each_ref().map(Backend::n_requests);
+    counts.sort_unstable();
+    assert_eq!(counts, [0, 0, 6]);
+    // Its endpoint goes: the client is led elsewhere, with a new cookie.
+    let others: Vec<_> = backends.iter().filter(|backend| backend.n_requests() == 0).map(|backend| backend.address).collect();
+    world.endpoints("web", &others);
+    let answer = world.ask(&again);
+    assert_eq!(status(&answer), 200);
+    assert!(field(&answer, "Set-Cookie").is_some_and(|set| !set.starts_with(cookie)), "{answer}");
+}
+
+#[test]
+fn requests_of_one_hash_go_to_one_endpoint() {
+    let hash_by = HashBy { key: template("$http_x_user"), subset: None };
+    let (world, backends) = with(RouteOptions { hash_by: Some(hash_by), ..RouteOptions::default() });
+    for _ in 0..6 {
+        world.ask("GET / HTTP/1.1\r\nHost: a\r\nX-User: me\r\nConnection: close\r\n\r\n");
+    }
+    let mut counts = backends.each_ref().map(Backend::n_requests);
+    counts.sort_unstable();
+    assert_eq!(counts, [0, 0, 6]);
+}
+
+#[test]
+fn a_body_limit_of_the_route_stands_in_place_of_the_common_one() {
+    let post = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\nConnection: close\r\n\r\n0123456789";
+    for (limit, expected) in [(9, 413), (10, 200), (0, 200)] {
+        let (world, _) = with(RouteOptions { body_bytes: Some(limit), ..RouteOptions::default() });
+        assert_eq!(status(&world.ask(post)), expected, "{limit}");
+    }
+}
+
+#[test]
+fn the_upstream_sees_the_host_prefix_and_connection_that_are_asked_for() {
+    let options = RouteOptions {
+        upstream_host: Some(template("$http_x_tenant.internal")),
+        forwarded_prefix: Some("/prefix".into()),
+        connection: Some("keep-alive".into()),
+        rewrite_target: Some("/new".into()),
+        ..RouteOptions::default()
+    };
+    let web = Backend::start();
+    let world = World::start(&[Rule::regex("a", "/old", "web").with(options)], &[("web", &[web.address])]);
+    let answer = world.ask("GET /old HTTP/1.1\r\nHost: a\r\nX-Tenant: t1\r\nConnection: close\r\n\r\n");
+    for line in [
+        "GET /new HTTP/1.1\r\n",
+        "\r\nHost: t1.internal\r\n",
+        "\r\nX-Forwarded-Host: a\r\n",
+        "\r\nX-Forwarded-Prefix: /prefix\r\n",
+        "\r\nConnection: keep-alive\r\n",
+    ] {
+        assert!(answer.contains(line), "{line:?} in {answer}");
+    }
+}
+
+#[test]
+fn a_backend_may_speak_tls() {
+    let web = Backend::start_tls();
+    let options = RouteOptions { protocol: UpstreamProtocol::Https, ..RouteOptions::default() };
+    let world = World::start(&[Rule::prefix("a", "/", "web").with(options)], &[("web", &[web.address])]);
+    for _ in 0..2 {
+        assert_eq!(status(&world.ask(&get("a", "/"))), 200);
+    }
+    assert_eq!(web.n_connections(), 1);
+}
