@@ -396,7 +396,7 @@ pub struct Hold {
 
 impl Backend {
     pub fn start() -> Self {
-        Self::start_with(|stream, state| echo(stream, state))
+        Self::start_with(echo)
     }
 
     /// One that speaks TLS, with a certificate that nobody vouches for.
