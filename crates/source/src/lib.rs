@@ -1,1 +1,115 @@
-//! source
+//! Source: where objects come from, and how they become views.
+//!
+//! Owns lowering (api -> model), the one task that holds the model, the file origin, the API origin, and what goes back to the API.
+//! Hands on views through `tokio::sync::watch`: level-triggered, the latest wins, so a slow sink never holds up a fast one. Must not
+//! know sinks, modes, or how the embedded API server stores.
+//!
+//! ```text
+//! files | API ──► Told (changes) ──► task: Model::update ──► node, names, routes, issues (watch)
+//! ```
+//! No view is published before every required kind was listed once; optional kinds are waited for by nobody.
+
+mod cluster;
+mod files;
+mod interests;
+mod lower;
+mod report;
+mod task;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use model::{Issues, Model, NameView, NodeView, RouteView};
+use runtime::{Drain, Pending, Registry};
+use tokio::sync::{mpsc, watch};
+
+pub use interests::{Interest, interests};
+pub use report::Report;
+
+/// Where objects come from.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    /// A JSON or YAML file, or a folder of them, followed as it changes.
+    Files(PathBuf),
+    Api(client::Origin),
+}
+
+/// The views as they come, and ways to ask and to tell.
+pub struct Running {
+    pub node: watch::Receiver<Arc<NodeView>>,
+    pub names: watch::Receiver<Arc<NameView>>,
+    pub routes: watch::Receiver<Arc<RouteView>>,
+    pub issues: watch::Receiver<Arc<Issues>>,
+    pub inspector: Inspector,
+    /// What sinks find wrong, and where they answer. Bounded: a sink that finds it full tries again with its next change.
+    pub reports: mpsc::Sender<Report>,
+}
+
+/// Asks the task that owns the model.
+#[derive(Clone)]
+pub struct Inspector {
+    asks: mpsc::Sender<Ask>,
+}
+
+/// A question to the model, answered between two updates.
+pub(crate) type Ask = Box<dyn FnOnce(&Model) + Send>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("--objects {path}: {source}")]
+    Files {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("following --objects {path}: {source}")]
+    Watch {
+        path: PathBuf,
+        #[source]
+        source: notify::Error,
+    },
+    #[error(transparent)]
+    Client(#[from] client::Error),
+}
+
+/// Questions and reports that may wait.
+const QUEUE: usize = 256;
+
+/// Starts following `origin`. `ready` is let go when the first views are out.
+///
+/// # Errors
+/// When the origin cannot be read at all; what goes wrong later is retried, told as an issue and logged.
+pub async fn start(config: model::Config, origin: Origin, ready: Pending, drain: Drain, registry: &Registry) -> Result<Running, Error> {
+    let (asks, asked) = mpsc::channel(QUEUE);
+    let (reports, reported) = mpsc::channel(QUEUE);
+    let (outlets, node, names, routes, issues) = task::outlets();
+    let metrics = task::Metrics::new(registry);
+    let want = config.want;
+    let model = Model::new(config);
+    let (told, writer) = match origin {
+        Origin::Files(path) => (files::follow(path, drain.clone()).await?, report::Writer::log_only()),
+        Origin::Api(origin) => {
+            runtime::tls::install_provider();
+            let client = client::Client::connect(&origin).await?;
+            let writer = report::Writer::to(client.clone());
+            (cluster::follow(client, want, drain.clone()), writer)
+        }
+    };
+    tokio::spawn(task::run(model, told, asked, reported, outlets, writer, metrics, ready, drain));
+    Ok(Running { node, names, routes, issues, inspector: Inspector { asks }, reports })
+}
+
+// === impl Inspector ===
+
+impl Inspector {
+    /// Asks the model; `None` once its task has ended.
+    pub async fn ask<T: Send + 'static>(&self, question: impl FnOnce(&Model) -> T + Send + 'static) -> Option<T> {
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        let ask = Box::new(move |model: &Model| {
+            // Whoever asked may have gone away.
+            let _ = answer.send(question(model));
+        });
+        self.asks.send(ask).await.ok()?;
+        answered.await.ok()
+    }
+}
