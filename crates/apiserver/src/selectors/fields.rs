@@ -83,6 +83,9 @@ impl Fields {
                 return Err(format!("invalid selector: '{text}'; can't understand '{part}'"));
             };
             let value = unescape(&part[at + operator.len()..])?;
+            if at == 0 && value.is_empty() {
+                continue;
+            }
             let field = known(collection, &part[..at])?.to_owned();
             terms.push(Term { field, value, equal: operator != "!=" });
         }
@@ -164,10 +167,8 @@ fn value_of(object: &Value, field: &str) -> String {
         "spec.hostNetwork" | "spec.unschedulable" => {
             field.split('.').fold(object, |value, part| value.at(part)).as_bool().unwrap_or(false).to_string()
         }
-        "status.podIPs" => {
-            let ips = object.at("status").items("podIPs").iter().map(|ip| ip.text("ip"));
-            ips.collect::<Vec<_>>().join(",")
-        }
+        // Accepted, but no pod has it.
+        "status.podIPs" => String::new(),
         _ => match field.split('.').fold(object, |value, part| value.at(part)) {
             Value::String(text) => text.clone(),
             Value::Number(number) => number.to_string(),

@@ -176,8 +176,8 @@ impl Parser {
             Token::Word(word) if word == "notin" => Test::NotIn(self.values()?),
             Token::Symbol("=" | "==") => Test::In(vec![self.value()?]),
             Token::Symbol("!=") => Test::NotIn(vec![self.value()?]),
-            Token::Symbol(">") => Test::GreaterThan(self.bound()?),
-            Token::Symbol("<") => Test::LessThan(self.bound()?),
+            Token::Symbol(">") => Test::GreaterThan(self.bound(&key)?),
+            Token::Symbol("<") => Test::LessThan(self.bound(&key)?),
             other => return Err(format!("found '{}', expected: in, notin, =, ==, !=, gt, lt", other.literal())),
         };
         if let Test::In(values) | Test::NotIn(values) = &test {
@@ -202,11 +202,16 @@ impl Parser {
         }
     }
 
-    fn bound(&mut self) -> Result<i64, String> {
+    fn bound(&mut self, key: &str) -> Result<i64, String> {
         let value = self.value()?;
         let quoted = names::quote(&value);
-        let fault = || format!("values[0]: Invalid value: {quoted}: for 'Gt', 'Lt' operators, the value must be an integer");
-        value.parse().map_err(|_| fault())
+        value.parse().map_err(|_| {
+            let fault = format!("values[0]: Invalid value: {quoted}: for 'Gt', 'Lt' operators, the value must be an integer");
+            match names::label_value(&value).as_slice() {
+                [] => fault,
+                others => format!("[{fault}, values[0][{key}]: Invalid value: {quoted}: {}]", others.join("; ")),
+            }
+        })
     }
 
     /// `(a,b)`; an empty place is the empty value.

@@ -39,6 +39,11 @@ pub fn summary(causes: &[Cause]) -> String {
     }
 }
 
+/// A value as causes show it.
+fn shown(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), names::quote)
+}
+
 /// JSON with some fields first; the others follow by name.
 fn in_order(value: &Value, order: &[&str]) -> String {
     match value {
@@ -106,7 +111,7 @@ impl Report {
     }
 
     pub(super) fn invalid(&mut self, path: &Path, value: impl Into<Value>, detail: &str) {
-        self.push("FieldValueInvalid", path, format!("Invalid value: {}", value.into()), detail);
+        self.push("FieldValueInvalid", path, format!("Invalid value: {}", shown(&value.into())), detail);
     }
 
     /// An object, or a list of them, with its fields in the order that its Go type has.
@@ -123,11 +128,11 @@ impl Report {
     }
 
     pub(super) fn not_supported(&mut self, path: &Path, value: impl Into<Value>, supported: &[&str]) {
-        self.not_supported_text(path, &value.into().to_string(), supported);
+        self.not_supported_text(path, &shown(&value.into()), supported);
     }
 
     pub(super) fn duplicate(&mut self, path: &Path, value: impl Into<Value>) {
-        self.push("FieldValueDuplicate", path, format!("Duplicate value: {}", value.into()), "");
+        self.push("FieldValueDuplicate", path, format!("Duplicate value: {}", shown(&value.into())), "");
     }
 
     /// A duplicate that is no JSON value of the object.
@@ -143,7 +148,7 @@ impl Report {
     }
 
     pub(super) fn not_found(&mut self, path: &Path, value: impl Into<Value>) {
-        self.push("FieldValueNotFound", path, format!("Not found: {}", value.into()), "");
+        self.push("FieldValueNotFound", path, format!("Not found: {}", shown(&value.into())), "");
     }
 
     pub(super) fn too_long(&mut self, path: &Path, max: usize) {
