@@ -131,15 +131,17 @@ impl Zones {
 
     fn find_service<'a>(&'a self, zone: &Zone, snapshot: &'a Snapshot, query: &'a Query<'_>, above: usize) -> Found<'a> {
         let name = &query.name;
-        if !snapshot.has_namespace(name.between(above - 2, above - 1), &self.options) {
-            return Found::Nothing;
-        }
+        let namespace = name.between(above - 2, above - 1);
         if above == 2 {
-            return Found::Empty;
+            return if snapshot.has_namespace(namespace, &self.options) { Found::Empty } else { Found::Nothing };
         }
         let key = name.between(above - 3, above - 1);
         let table = if zone.multicluster { &snapshot.imports } else { &snapshot.services };
         let Some(entry) = table.get(key) else { return Found::Nothing };
+        // A Service tells of its namespace; only a filter has to be asked.
+        if self.options.filters_namespaces() && !snapshot.has_namespace(namespace, &self.options) {
+            return Found::Nothing;
+        }
         match (&entry.kind, above) {
             (Kind::Nameless, _) => return Found::Nothing,
             (Kind::Alias(target), 3) => return Found::Alias(target),

@@ -221,6 +221,11 @@ impl Options {
         self
     }
 
+    /// Whether there may be namespaces that do not exist under the zones.
+    pub(crate) fn filters_namespaces(&self) -> bool {
+        !self.namespaces.is_empty() || self.namespace_labels.is_some()
+    }
+
     /// Zones as the Corefile would write them.
     pub fn zone_texts(&self) -> Vec<String> {
         self.zones.iter().map(Name::to_string).collect()

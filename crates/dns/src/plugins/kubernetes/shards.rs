@@ -9,8 +9,8 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::Arc;
 
-/// 512: at 50,000 Services a change copies 100 entries, and an empty map is 4 kB.
-const SHARDS: usize = 512;
+/// 128: at 50,000 Services a change copies 400 entries (some 10 us), and the headers of all shards stay in the cache of a core.
+const SHARDS: usize = 128;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Shards<K, V> {
@@ -130,6 +130,6 @@ mod tests {
         for key in 0..100 * SHARDS {
             hit[(seed.hash_one(format!("svc{key}").as_bytes()) >> 48) as usize % SHARDS] += 1;
         }
-        assert!(hit.iter().all(|n| (40..200).contains(n)), "{hit:?}");
+        assert!(hit.iter().all(|n| (50..180).contains(n)), "{hit:?}");
     }
 }

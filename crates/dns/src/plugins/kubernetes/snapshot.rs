@@ -195,6 +195,9 @@ impl Snapshot {
     /// Whether a namespace (its label in wire form) exists under the zone. One that only its Services tell of exists as well: its
     /// own object may come later, or never (files).
     pub(crate) fn has_namespace(&self, label: &[u8], options: &Options) -> bool {
+        if !options.filters_namespaces() {
+            return self.namespaces.get(label).is_some();
+        }
         let listed = options.namespaces.is_empty() || options.namespaces.iter().any(|name| name.as_bytes() == &label[1..]);
         listed
             && self.namespaces.get(label).is_some_and(|namespace| match namespace.object {
