@@ -24,6 +24,11 @@ pub struct Document {
     pub hash: String,
 }
 
+/// `descriptions.json`: by type and field, in our own words; field "" is the type itself, type "*" any type.
+const DESCRIPTIONS: &str = include_str!("../schema/descriptions.json");
+
+type Descriptions = HashMap<String, HashMap<String, String>>;
+
 /// What of `discovery.json` makes a path.
 #[derive(Deserialize)]
 struct Resource {
@@ -73,16 +78,34 @@ impl Document {
 fn documents() -> HashMap<String, Document> {
     let data: Value = serde_json::from_str(OPENAPI).expect("BUG: the embedded schema is no JSON");
     let resources: Vec<Resource> = serde_json::from_str(DISCOVERY).expect("BUG: the embedded discovery is no JSON of its shape");
+    let texts: Descriptions = serde_json::from_str(DESCRIPTIONS).expect("BUG: the embedded descriptions are no JSON of their shape");
     let groups = data["groups"].as_object().into_iter().flatten();
     let document = |(path, names): (&String, &Value)| {
         let names = names.as_array().into_iter().flatten().filter_map(Value::as_str);
-        let schemas: Map<String, Value> = names.map(|name| (name.to_owned(), data["schemas"][name].clone())).collect();
+        let schemas: Map<String, Value> =
+            names.map(|name| (name.to_owned(), described(name, data["schemas"][name].clone(), &texts))).collect();
         let paths: Map<String, Value> = resources.iter().filter(|resource| resource.root() == *path).filter_map(Resource::path).collect();
         let info = json!({"title": "Kubernetes", "version": "v1.37.0"});
         let document = Document::of(&json!({"openapi": "3.0.0", "info": info, "paths": paths, "components": {"schemas": schemas}}));
         (path.clone(), document)
     };
     groups.map(document).collect()
+}
+
+/// Adds what is said about a type and its fields, for `kubectl explain`.
+fn described(name: &str, mut component: Value, texts: &Descriptions) -> Value {
+    let own = texts.get(name);
+    let about = |field: &str| own.and_then(|own| own.get(field)).or_else(|| texts.get("*")?.get(field).filter(|_| !field.is_empty()));
+    let fields = component.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten();
+    for (field, property) in fields {
+        if let (Some(text), Some(property)) = (about(field), property.as_object_mut()) {
+            property.insert("description".to_owned(), text.as_str().into());
+        }
+    }
+    if let (Some(text), Some(component)) = (about(""), component.as_object_mut()) {
+        component.insert("description".to_owned(), text.as_str().into());
+    }
+    component
 }
 
 impl Resource {
@@ -147,6 +170,20 @@ mod tests {
                 assert!(json["components"]["schemas"].get(reference).is_some(), "{path}: {reference}");
             }
         }
+    }
+
+    #[test]
+    fn descriptions_name_types_and_fields_that_exist() {
+        let data: Value = serde_json::from_str(OPENAPI).expect("JSON");
+        let texts: Descriptions = serde_json::from_str(DESCRIPTIONS).expect("JSON");
+        for (name, fields) in texts.iter().filter(|(name, _)| *name != "*") {
+            for field in fields.keys().filter(|field| !field.is_empty()) {
+                assert!(data["schemas"][name]["properties"].get(field).is_some(), "{name}.{field}");
+            }
+        }
+        let found: Value = serde_json::from_slice(&document("api/v1").expect("a document").json).expect("JSON");
+        let service = &found["components"]["schemas"]["io.k8s.api.core.v1.Service"];
+        assert!(service["description"].is_string() && service["properties"]["spec"]["description"].is_string());
     }
 
     #[test]
