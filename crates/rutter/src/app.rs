@@ -1,6 +1,173 @@
-//! Wiring: starts the parts, connects them, and ends them in order.
+//! Wiring: the one place that knows every part. Starts them, connects them, tells who is ready, ends them in order.
 
+pub mod admin;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use model::Revision;
+use model::resolve::Want;
+use runtime::status::{self, Page, Pages};
+use runtime::{Drain, Readiness, Registry, Trigger, drain};
+use source::Origin;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+/// A process of one or more parts on one source of objects.
+pub struct App {
+    name: &'static str,
+    source: source::Running,
+    /// What the proxy has put into the kernel: names wait for it.
+    applied: Option<watch::Receiver<Revision>>,
+    proxy: Option<proxy::Config>,
+    readiness: Readiness,
+    trigger: Trigger,
+    drain: Drain,
+    registry: Registry,
+}
+
+impl App {
+    /// Reads the objects of `origin` and resolves them as `model` says; parts are started afterwards.
+    pub async fn new(name: &'static str, model: model::Config, origin: Origin) -> anyhow::Result<Self> {
+        let (trigger, drain) = drain::channel();
+        let (readiness, registry) = (Readiness::default(), Registry::default());
+        let first = readiness.register("objects");
+        let source = source::start(model, origin, first, drain.clone(), &registry).await?;
+        Ok(Self { name, source, applied: None, proxy: None, readiness, trigger, drain, registry })
+    }
+
+    pub fn start_proxy(&mut self, config: proxy::Config) -> anyhow::Result<()> {
+        let registry = Registry::default();
+        let running = proxy::start(config.clone(), self.source.node.clone(), self.drain.clone(), &registry)?;
+        let pages = running.metrics_pages(&registry);
+        self.serve_status(config.healthz_bind, running.health_pages(), "healthzBindAddress", config.bind_hard_fail)?;
+        self.serve_status(config.metrics_bind, self.with_shared_metrics(pages), "metricsBindAddress", config.bind_hard_fail)?;
+        self.wait_for("rules", running.applied.clone(), |applied| applied.0 > 0);
+        self.applied = Some(running.applied);
+        self.proxy = Some(config);
+        Ok(())
+    }
+
+    pub fn start_dns(&mut self, config: dns::Config) -> anyhow::Result<()> {
+        let registry = Registry::default();
+        let running = dns::start(config, self.source.names.clone(), self.applied.clone(), self.drain.clone(), registry)?;
+        info!(listening = ?running.listening, "dns");
+        let names = self.readiness.register("names");
+        tokio::spawn(async move {
+            running.readiness.wait().await;
+            names.done();
+        });
+        Ok(())
+    }
+
+    pub fn start_ingress(&mut self, config: ingress::Config, status: Option<SocketAddr>) -> anyhow::Result<()> {
+        let registry = Registry::default();
+        let ingress::Running { http, https, applied, mut reports } =
+            ingress::start(config, self.source.routes.clone(), self.drain.clone(), &registry)?;
+        info!(?http, ?https, "ingress");
+        let to_source = self.source.reports.clone();
+        tokio::spawn(async move {
+            while let Some(ingress::Report { object, issues }) = reports.recv().await {
+                if to_source.send(source::Report::Issues { object, issues }).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let served = applied.clone();
+        let pages: Pages = Arc::new(move |ask| match ask.path {
+            "/healthz" if served.borrow().is_some() => Some(Page::text(200, "ok")),
+            "/healthz" => Some(Page::text(503, "no routes yet")),
+            "/metrics" => Some(Page::metrics(&registry)),
+            _ => None,
+        });
+        self.serve_status(status, self.with_shared_metrics(pages), "--healthz-port", true)?;
+        self.wait_for("routes", applied, Option::is_some);
+        Ok(())
+    }
+
+    /// Runs until SIGTERM or SIGINT, then lets every part finish what it has in hand.
+    pub async fn run(self) -> anyhow::Result<()> {
+        let Self { name, source, readiness, trigger, drain, proxy, .. } = self;
+        admin::serve(name, &source, proxy, &drain).await;
+        let waiting = tokio::spawn(async move {
+            readiness.wait().await;
+            info!("ready");
+            println!("ready");
+        });
+        drop(drain);
+        stop_signal().await?;
+        info!("stopping");
+        waiting.abort();
+        trigger.drain().await;
+        Ok(())
+    }
+
+    fn serve_status(&self, address: Option<SocketAddr>, pages: Pages, field: &str, must: bool) -> anyhow::Result<()> {
+        let Some(address) = address else { return Ok(()) };
+        match status::serve(address, pages, self.drain.clone()) {
+            Ok(_) => Ok(()),
+            Err(error) if must => Err(error).context(field.to_string()),
+            Err(error) => {
+                warn!(%error, field, "goes on without this page");
+                Ok(())
+            }
+        }
+    }
+
+    /// `/metrics` of a part with what the whole process counts behind it.
+    fn with_shared_metrics(&self, pages: Pages) -> Pages {
+        let shared = self.registry.clone();
+        Arc::new(move |ask| {
+            let mut page = pages(ask)?;
+            if ask.path == "/metrics" {
+                page.body = [&page.body[..], shared.render().as_bytes()].concat().into();
+            }
+            Some(page)
+        })
+    }
+
+    /// Adds a condition of readiness: that a part has come as far as `holds` asks.
+    fn wait_for<T: Send + Sync + 'static>(&self, name: &'static str, mut state: watch::Receiver<T>, holds: fn(&T) -> bool) {
+        let pending = self.readiness.register(name);
+        tokio::spawn(async move {
+            // A part that ended instead never is ready.
+            if state.wait_for(|state| holds(state)).await.is_ok() {
+                pending.done();
+            } else {
+                std::future::pending::<()>().await;
+            }
+        });
+    }
+}
+
+/// The model of a command that has nothing to say about Ingresses.
+pub fn ingress_defaults(node_name: &str, want: Want) -> model::Config {
+    model::Config { node_name: node_name.into(), want, ..model::Config::default() }
+}
+
+/// The objects of an origin as they are now, for commands that only look.
+pub struct Look {
+    pub source: source::Running,
+    /// The source goes on until this is dropped.
+    _trigger: Trigger,
+}
+
+/// Reads `origin` once.
+pub async fn look(model: model::Config, origin: Origin) -> anyhow::Result<Look> {
+    let (trigger, drain) = drain::channel();
+    let readiness = Readiness::default();
+    let source = source::start(model, origin, readiness.register("objects"), drain, &Registry::default()).await?;
+    readiness.wait().await;
+    Ok(Look { source, _trigger: trigger })
+}
+
+/// The host's name as kubelet registers it: in lower case.
+pub fn host_name() -> anyhow::Result<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").context("reading the host name")?;
+    Ok(name.trim().to_ascii_lowercase())
+}
 
 /// Waits for SIGTERM or SIGINT.
 pub async fn stop_signal() -> anyhow::Result<()> {

@@ -1,5 +1,13 @@
-//! The subcommands, one room each: a room turns its flags into a running thing and waits for it.
+//! The subcommands, one room each: a room has its flags, and turns them into a running thing.
 
+pub mod agent;
+mod cleanup;
+pub mod dns;
+pub mod ingress;
+mod objects;
+pub mod proxy;
+pub mod render;
+pub mod trace;
 mod version;
 
 use std::future::Future;
@@ -11,9 +19,22 @@ use crate::flags::Command;
 /// Runs one command to its end.
 pub fn run(command: Command) -> anyhow::Result<()> {
     match command {
+        Command::Agent(flags) => serve(agent::run(flags)),
+        Command::Proxy(flags) => serve(proxy::run(flags)),
+        Command::Dns(flags) => serve(dns::run(flags)),
+        Command::Ingress(flags) => serve(ingress::run(flags)),
+        Command::Trace(flags) => block_on(trace::run(flags)),
+        Command::Render(flags) => block_on(render::run(flags)),
+        Command::Cleanup => cleanup::run(),
         Command::Echo(flags) => block_on(crate::echo::run(flags)),
         Command::Version => version::run(),
     }
+}
+
+/// As `block_on`, for what goes on running and so has something to log.
+fn serve(main: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    runtime::log::init("info", runtime::log::Format::Text);
+    block_on(main)
 }
 
 /// Runs `main` on the process's tokio runtime. 2 workers: clients, forwarding and status pages; packets, queries and requests have

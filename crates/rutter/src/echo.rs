@@ -11,11 +11,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use clap::Args;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::app;
-use crate::flags::EchoFlags;
+
+#[derive(Args, Debug)]
+pub struct Flags {
+    /// Answer HTTP here (repeatable)
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub http: Vec<SocketAddr>,
+    /// Answer each line of a TCP connection here (repeatable)
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub tcp: Vec<SocketAddr>,
+    /// Answer each UDP datagram here (repeatable)
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub udp: Vec<SocketAddr>,
+}
 
 /// After SIGTERM: gone once nobody new came for this long. A second covers rules that still send here.
 const QUIET: Duration = Duration::from_secs(1);
@@ -40,7 +53,7 @@ struct Echo {
     last_heard: watch::Sender<Instant>,
 }
 
-pub async fn run(flags: EchoFlags) -> anyhow::Result<()> {
+pub async fn run(flags: Flags) -> anyhow::Result<()> {
     let flags = or_default(flags);
     let echo = Arc::new(Echo {
         identity: Identity::from_environment(),
@@ -70,7 +83,7 @@ pub async fn run(flags: EchoFlags) -> anyhow::Result<()> {
 }
 
 /// Without any flag: HTTP on port 80, as nginx would.
-fn or_default(mut flags: EchoFlags) -> EchoFlags {
+fn or_default(mut flags: Flags) -> Flags {
     if flags.http.is_empty() && flags.tcp.is_empty() && flags.udp.is_empty() {
         flags.http.push(SocketAddr::from(([0, 0, 0, 0], 80)));
     }

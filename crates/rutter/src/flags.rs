@@ -3,10 +3,11 @@
 //! Owns names and texts; what a flag means is the command's business.
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use crate::{commands, echo};
 
 /// A mistake in flags or configuration: exit code 64.
 #[derive(Debug, thiserror::Error)]
@@ -22,23 +23,24 @@ struct Cli {
 
 #[derive(Subcommand)]
 pub enum Command {
+    /// Packets, names and URLs of one node in one process
+    Agent(Box<commands::agent::Flags>),
+    /// The service proxy of one node, in place of kube-proxy
+    Proxy(Box<commands::proxy::Flags>),
+    /// The cluster's DNS server, in place of CoreDNS
+    Dns(commands::dns::Flags),
+    /// The ingress controller and its data plane, in place of ingress-nginx
+    Ingress(Box<commands::ingress::Flags>),
+    /// What happens to a packet, a name or a URL, step by step, and why
+    Trace(Box<commands::trace::Flags>),
+    /// The rules that would be programmed, as text; touches nothing
+    Render(Box<commands::render::Flags>),
+    /// Remove what any mode (ours or kube-proxy's) left in the kernel
+    Cleanup,
     /// A small HTTP, TCP and UDP server that says who it is, who asked and with which headers
-    Echo(EchoFlags),
+    Echo(echo::Flags),
     /// Version, commit, kernel features found
     Version,
-}
-
-#[derive(Args)]
-pub struct EchoFlags {
-    /// Answer HTTP here (repeatable)
-    #[arg(long, value_name = "ADDR:PORT")]
-    pub http: Vec<SocketAddr>,
-    /// Answer each line of a TCP connection here (repeatable)
-    #[arg(long, value_name = "ADDR:PORT")]
-    pub tcp: Vec<SocketAddr>,
-    /// Answer each UDP datagram here (repeatable)
-    #[arg(long, value_name = "ADDR:PORT")]
-    pub udp: Vec<SocketAddr>,
 }
 
 /// Reads the command line, or gives the code to exit with: 0 after help, 64 after a mistake.

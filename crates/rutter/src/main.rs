@@ -7,6 +7,7 @@ mod app;
 mod commands;
 mod echo;
 mod flags;
+mod trace;
 
 use std::process::ExitCode;
 

@@ -2,35 +2,114 @@
 //!
 //! Reads facts and views, the same that the sinks are given; decides nothing itself. Each kind of target has a room.
 
+pub mod name;
 pub mod packet;
 pub mod target;
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 
-use model::ObjectRef;
+use model::{Model, ObjectRef};
+use serde::{Deserialize, Serialize};
 
 pub use target::Target;
 
+/// What is asked, whole: so that a running process can be asked the same.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Question {
+    pub target: Target,
+    /// `None`: the node itself.
+    pub from: Option<IpAddr>,
+}
+
 /// The whole answer; its last line is the outcome.
-#[derive(Clone, Debug, Default, serde::Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Trace {
     pub steps: Vec<Step>,
     pub outcome: String,
 }
 
 /// One thing that was decided.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Step {
     pub what: String,
     /// The object and the field that decided it; `None` where no object did (a default, a flag).
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub by: Option<By>,
 }
 
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct By {
     pub object: String,
     pub field: String,
+}
+
+/// Answers a question from what `model` holds. `proxy` is how the node's service proxy is configured, `None` without one.
+pub fn answer(question: &Question, model: &Model, proxy: Option<&proxy::Config>, node_ports: Vec<IpAddr>) -> Trace {
+    match &question.target {
+        Target::Packet { protocol, host, port } => {
+            let mut trace = Trace::default();
+            let address = match host {
+                target::Host::Address(address) => *address,
+                target::Host::Name(text) => match name::first_address(model, text, &mut trace) {
+                    Some(address) => address,
+                    None => return trace.end("no packet is sent: the name has no address here"),
+                },
+            };
+            let from = question.from.map_or(packet::From::Node, packet::From::Address);
+            let place = place(model, proxy, node_ports);
+            let followed = packet::trace(&place, (*protocol).into(), from, SocketAddr::new(address, *port));
+            trace.steps.extend(followed.steps);
+            trace.end(followed.outcome)
+        }
+        Target::Name { name, record_type } => name::trace(model, name, record_type),
+        Target::Request { .. } => Trace::default().end("requests are traced by `rutter ingress`: see request.rs"),
+    }
+}
+
+/// The addresses of this network namespace that node ports answer on.
+pub fn node_port_addresses(proxy: Option<&proxy::Config>) -> Vec<IpAddr> {
+    let Some(proxy) = proxy else { return Vec::new() };
+    let wanted = &proxy.node_ports;
+    // Whoever may not ask the kernel is told of no node ports.
+    let all = kernel::rtnl::addresses().unwrap_or_default().into_iter().map(|it| it.address);
+    all.filter(|address| (wanted.all || wanted.primary) && !address.is_loopback() || wanted.cidrs.iter().any(|cidr| cidr.contains(address)))
+        .collect()
+}
+
+fn place<'a>(model: &'a Model, proxy: Option<&proxy::Config>, node_ports: Vec<IpAddr>) -> packet::Place<'a> {
+    let view = &model.views().node;
+    let of_node = || view.node.as_ref().map(|node| node.pod_cidrs.clone()).unwrap_or_default();
+    let pod_cidrs = match proxy.map(|proxy| &proxy.detector) {
+        Some(proxy::config::LocalDetector::ClusterCidr(cidrs)) => cidrs.clone(),
+        Some(proxy::config::LocalDetector::None) => Vec::new(),
+        // Detectors that go by interface cannot be told from an address: the node's own share is the best guess.
+        Some(_) | None => of_node(),
+    };
+    packet::Place {
+        facts: model.facts(),
+        view,
+        node_name: &model.config().node_name,
+        node_port_addresses: node_ports,
+        pod_cidrs,
+        masquerade_all: proxy.is_some_and(|proxy| proxy.masquerade_all),
+    }
+}
+
+// === impl Question ===
+
+impl Question {
+    /// As a query string that needs no escaping.
+    pub fn to_query(&self) -> String {
+        let text = serde_json::to_vec(self).unwrap_or_default();
+        text.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    pub fn from_query(query: &str) -> Option<Self> {
+        let pairs = query.as_bytes().chunks_exact(2);
+        let text: Option<Vec<u8>> = pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect();
+        serde_json::from_slice(&text?).ok()
+    }
 }
 
 // === impl Trace ===

@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use source::Origin;
+
+use crate::flags::Usage;
 
 #[derive(Args, Clone, Debug, Default)]
 pub struct ObjectsFlags {
@@ -12,4 +15,21 @@ pub struct ObjectsFlags {
     /// Read objects from the API server that this file leads to (neither flag: the credentials that a pod has)
     #[arg(long, value_name = "PATH")]
     pub kubeconfig: Option<PathBuf>,
+}
+
+impl ObjectsFlags {
+    /// A flag, else what the configuration file says, else the credentials of a pod.
+    pub fn origin(&self, configured: Option<PathBuf>) -> anyhow::Result<Origin> {
+        if let Some(path) = &self.objects {
+            return Ok(Origin::Files(path.clone()));
+        }
+        let kubeconfig = self.kubeconfig.clone().or(configured.filter(|path| !path.as_os_str().is_empty()));
+        if let Some(path) = kubeconfig {
+            return Ok(Origin::Api(client::Origin::Kubeconfig(path)));
+        }
+        if std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() {
+            return Ok(Origin::Api(client::Origin::InCluster));
+        }
+        Err(Usage("no objects: give --objects PATH or --kubeconfig PATH, or run it in a pod".to_string()).into())
+    }
 }

@@ -53,7 +53,11 @@ pub fn trace(place: &Place<'_>, protocol: Protocol, from: From, to: SocketAddr) 
     let index = place.port_index(&hit);
     trace.say_by(hit.door.describe(&hit.key.service), &object, hit.door.field());
     trace.say_by(
-        format!("port {} is {}", to.port(), if hit.port.name.is_empty() { "unnamed".to_string() } else { format!("\"{}\"", hit.port.name) }),
+        format!(
+            "port {} is {}",
+            to.port(),
+            if hit.port.name.is_empty() { "unnamed".to_string() } else { format!("\"{}\"", hit.port.name) }
+        ),
         &object,
         format!("spec.ports[{index}].{}", if hit.door == Door::NodePort { "nodePort" } else { "port" }),
     );
@@ -100,9 +104,7 @@ fn no_service(place: &Place<'_>, mut trace: Trace, protocol: Protocol, to: Socke
         );
         return trace.end("rejected (ICMP port unreachable)");
     }
-    if let Some((name, _)) =
-        place.facts.service_cidrs.iter().find(|(_, cidrs)| cidrs.iter().any(|cidr| cidr.contains(&to.ip())))
-    {
+    if let Some((name, _)) = place.facts.service_cidrs.iter().find(|(_, cidrs)| cidrs.iter().any(|cidr| cidr.contains(&to.ip()))) {
         let object = ObjectRef { kind: ObjectKind::ServiceCidr, namespace: "".into(), name: name.clone() };
         trace.say_by("inside the range of Service addresses, but no Service has it", &object, "spec.cidrs");
         return trace.end("dropped");

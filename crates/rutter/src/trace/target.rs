@@ -2,16 +2,24 @@
 
 use std::net::IpAddr;
 
-use model::Protocol;
+use serde::{Deserialize, Serialize};
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Target {
     Packet { protocol: Protocol, host: Host, port: u16 },
     Request { tls: bool, host: String, port: u16, target: String },
     Name { name: String, record_type: String },
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// As the model has it, but able to travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Protocol {
+    Tcp,
+    Udp,
+    Sctp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Host {
     Address(IpAddr),
     Name(String),
@@ -76,6 +84,18 @@ fn host_and_port<'a>(authority: &'a str, text: &str) -> Result<(&'a str, Option<
         },
     };
     Ok((host, port))
+}
+
+// === impl Protocol ===
+
+impl From<Protocol> for model::Protocol {
+    fn from(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Tcp => model::Protocol::Tcp,
+            Protocol::Udp => model::Protocol::Udp,
+            Protocol::Sctp => model::Protocol::Sctp,
+        }
+    }
 }
 
 // === impl Host ===

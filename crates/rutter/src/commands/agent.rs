@@ -1,0 +1,47 @@
+//! `rutter agent`: proxy, dns and ingress of one node in one process, on one watch of the objects.
+
+use std::net::SocketAddr;
+
+use clap::Args;
+use model::resolve::Want;
+
+use super::dns::DnsFlags;
+use super::ingress::IngressFlags;
+use super::objects::ObjectsFlags;
+use super::proxy::ProxyFlags;
+use crate::app::App;
+
+#[derive(Args, Debug)]
+pub struct Flags {
+    #[command(flatten)]
+    pub objects: ObjectsFlags,
+    #[command(flatten)]
+    pub proxy: ProxyFlags,
+    #[command(flatten)]
+    pub dns: DnsFlags,
+    /// Answer DNS here in place of the Corefile's ports and addresses (repeatable)
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub dns_listen: Vec<SocketAddr>,
+    #[command(flatten)]
+    pub ingress: IngressFlags,
+    /// Where /healthz and /metrics of the ingress are served
+    #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:10254")]
+    pub ingress_status: SocketAddr,
+}
+
+pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
+    let config = flags.proxy.config()?;
+    let corefile = flags.dns.corefile()?;
+    let origin = flags.objects.origin(config.kubeconfig.as_deref().map(Into::into))?;
+    let model = model::Config {
+        node_name: flags.proxy.node_name(&config)?.into(),
+        want: Want { packets: true, names: true, routes: true },
+        ingress: flags.ingress.model()?,
+        ..model::Config::default()
+    };
+    let mut app = App::new("agent", model, origin).await?;
+    app.start_proxy(config)?;
+    app.start_dns(dns::Config { corefile, listen: flags.dns_listen })?;
+    app.start_ingress(flags.ingress.config()?, Some(flags.ingress_status))?;
+    app.run().await
+}

@@ -1,0 +1,58 @@
+//! `rutter dns`: the cluster's DNS server, in place of CoreDNS.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use dns::config::Corefile;
+use model::resolve::Want;
+
+use super::objects::ObjectsFlags;
+use crate::app::{self, App};
+use crate::flags::Usage;
+
+#[derive(Args, Debug)]
+pub struct Flags {
+    #[command(flatten)]
+    pub objects: ObjectsFlags,
+    #[command(flatten)]
+    pub dns: DnsFlags,
+    /// Answer here in place of the Corefile's ports and addresses (repeatable)
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen: Vec<SocketAddr>,
+}
+
+#[derive(Args, Debug)]
+pub struct DnsFlags {
+    /// A Corefile (default: as kubeadm writes it)
+    #[arg(long, value_name = "FILE")]
+    pub corefile: Option<PathBuf>,
+    /// The cluster's domain, for the default Corefile
+    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
+    pub cluster_domain: String,
+}
+
+pub async fn run(flags: Flags) -> anyhow::Result<()> {
+    let corefile = flags.dns.corefile()?;
+    let origin = flags.objects.origin(corefile.kubernetes().and_then(|options| Some(options.kubeconfig.as_ref()?.path.clone())))?;
+    let want = Want { names: true, ..Want::default() };
+    let mut app = App::new("dns", app::ingress_defaults("", want), origin).await?;
+    app.start_dns(dns::Config { corefile, listen: flags.listen })?;
+    app.run().await
+}
+
+// === impl DnsFlags ===
+
+impl DnsFlags {
+    /// The Corefile; all its mistakes at once.
+    pub fn corefile(&self) -> anyhow::Result<Corefile> {
+        let read = match &self.corefile {
+            Some(path) => Corefile::read(path),
+            None => Corefile::kubeadm(&self.cluster_domain),
+        };
+        Ok(read.map_err(|mistakes| {
+            let lines: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
+            Usage(lines.join("\n"))
+        })?)
+    }
+}

@@ -1,0 +1,93 @@
+//! `rutter proxy`: the service proxy of one node, in place of kube-proxy.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args;
+use ipnet::IpNet;
+use model::resolve::Want;
+
+use super::objects::ObjectsFlags;
+use crate::app::{self, App};
+use crate::flags::Usage;
+
+#[derive(Args, Debug)]
+pub struct Flags {
+    #[command(flatten)]
+    pub objects: ObjectsFlags,
+    #[command(flatten)]
+    pub proxy: ProxyFlags,
+}
+
+/// kube-proxy's flags: one that is given wins over the file.
+#[derive(Args, Debug, Default)]
+pub struct ProxyFlags {
+    /// A KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1)
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// auto or nftables (iptables, ipvs and userspace are not in this version)
+    #[arg(long, value_name = "MODE")]
+    pub proxy_mode: Option<String>,
+    /// The name of this node, where it is not the host name
+    #[arg(long, value_name = "NAME", alias = "node-name")]
+    pub hostname_override: Option<String>,
+    /// The pods' addresses: what comes from elsewhere to a cluster IP is masqueraded (two, by a comma, for dual stack)
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    pub cluster_cidr: Vec<IpNet>,
+    /// Masquerade everything that is sent to a cluster IP
+    #[arg(long)]
+    pub masquerade_all: bool,
+    /// Where /healthz and /livez are served
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub healthz_bind_address: Option<SocketAddr>,
+    /// Where /metrics is served
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub metrics_bind_address: Option<SocketAddr>,
+}
+
+pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
+    let config = flags.proxy.config()?;
+    let origin = flags.objects.origin(config.kubeconfig.as_deref().map(PathBuf::from))?;
+    let node_name = flags.proxy.node_name(&config)?;
+    let mut app = App::new("proxy", app::ingress_defaults(&node_name, Want { packets: true, ..Want::default() }), origin).await?;
+    app.start_proxy(config)?;
+    app.run().await
+}
+
+// === impl ProxyFlags ===
+
+impl ProxyFlags {
+    /// The file's configuration with the flags over it; all mistakes at once.
+    pub fn config(&self) -> anyhow::Result<proxy::Config> {
+        let mut config = match &self.config {
+            None => proxy::Config::default(),
+            Some(path) => {
+                let text = std::fs::read_to_string(path).with_context(|| format!("reading --config {}", path.display()))?;
+                proxy::Config::parse(&text).map_err(|error| Usage(format!("--config {}: {error}", path.display())))?
+            }
+        };
+        if let Some(mode) = &self.proxy_mode {
+            config.mode = proxy::ModeName::parse(mode)
+                .ok_or_else(|| Usage(format!("--proxy-mode {mode}: not one of auto, nftables, iptables, ipvs, userspace")))?;
+        }
+        if let Some(name) = &self.hostname_override {
+            config.node_name = Some(name.to_ascii_lowercase());
+        }
+        if !self.cluster_cidr.is_empty() {
+            config.detector = proxy::config::LocalDetector::ClusterCidr(self.cluster_cidr.clone());
+        }
+        config.masquerade_all |= self.masquerade_all;
+        config.healthz_bind = self.healthz_bind_address.or(config.healthz_bind);
+        config.metrics_bind = self.metrics_bind_address.or(config.metrics_bind);
+        Ok(config)
+    }
+
+    /// Which node this is: as told, else the host's name, as kubelet registers it.
+    pub fn node_name(&self, config: &proxy::Config) -> anyhow::Result<String> {
+        match &config.node_name {
+            Some(name) => Ok(name.clone()),
+            None => app::host_name(),
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! `rutter render`: the rules a mode would program, as text; touches nothing.
+
+use clap::Args;
+use model::resolve::Want;
+
+use super::objects::ObjectsFlags;
+use super::proxy::ProxyFlags;
+use crate::app;
+
+#[derive(Args, Debug)]
+pub struct Flags {
+    #[command(flatten)]
+    pub objects: ObjectsFlags,
+    #[command(flatten)]
+    pub proxy: ProxyFlags,
+}
+
+pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
+    let config = flags.proxy.config()?;
+    let origin = flags.objects.origin(config.kubeconfig.as_deref().map(Into::into))?;
+    let node_name = flags.proxy.node_name(&config)?;
+    let look = app::look(app::ingress_defaults(&node_name, Want { packets: true, ..Want::default() }), origin).await?;
+    let view = look.source.node.borrow().clone();
+    print!("{}", proxy::render(&view, &config)?);
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! `rutter trace TARGET`: asks the running process of this network namespace, else decides from the objects itself.
+
+use std::net::IpAddr;
+
+use anyhow::Context as _;
+use clap::Args;
+use model::resolve::Want;
+
+use super::ingress::IngressFlags;
+use super::objects::ObjectsFlags;
+use super::proxy::ProxyFlags;
+use crate::app::{self, admin};
+use crate::flags::Usage;
+use crate::trace::{self, Question, Target, Trace};
+
+#[derive(Args, Debug)]
+pub struct Flags {
+    /// tcp|udp|sctp://HOST:PORT, http(s)://HOST[:PORT]/PATH, or a name
+    pub target: String,
+    /// The record type, where the target is a name
+    pub record_type: Option<String>,
+    /// Who sends: an address (default: the node)
+    #[arg(long, value_name = "IP")]
+    pub from: Option<IpAddr>,
+    /// text or json
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    pub output: String,
+    #[command(flatten)]
+    pub objects: ObjectsFlags,
+    #[command(flatten)]
+    pub proxy: ProxyFlags,
+    #[command(flatten)]
+    pub ingress: IngressFlags,
+}
+
+pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
+    let target = Target::parse(&flags.target, flags.record_type.as_deref()).map_err(|error| Usage(error.to_string()))?;
+    let question = Question { target, from: flags.from };
+    let asks_process = flags.objects.objects.is_none() && flags.objects.kubeconfig.is_none();
+    let trace = if asks_process { ask(&question).await? } else { decide(&flags, question).await? };
+    match flags.output.as_str() {
+        "json" => println!("{}", serde_json::to_string_pretty(&trace)?),
+        "text" => print!("{trace}"),
+        other => return Err(Usage(format!("-o {other}: text or json")).into()),
+    }
+    Ok(())
+}
+
+/// Asks whichever process of this network namespace has an admin socket.
+async fn ask(question: &Question) -> anyhow::Result<Trace> {
+    for name in ["agent", "proxy", "dns", "ingress", "up"] {
+        if let Ok(page) = admin::get(name, &format!("/trace?{}", question.to_query())).await {
+            return serde_json::from_slice(&page).context("reading the answer of the running process");
+        }
+    }
+    Err(Usage("no rutter runs in this network namespace: give --objects or --kubeconfig".to_string()).into())
+}
+
+async fn decide(flags: &Flags, question: Question) -> anyhow::Result<Trace> {
+    let config = flags.proxy.config()?;
+    let model = model::Config {
+        node_name: flags.proxy.node_name(&config)?.into(),
+        want: Want { packets: true, names: true, routes: true },
+        ingress: flags.ingress.model()?,
+        ..model::Config::default()
+    };
+    let look = app::look(model, flags.objects.origin(None)?).await?;
+    let node_ports = trace::node_port_addresses(Some(&config));
+    let answered = look.source.inspector.ask(move |model| trace::answer(&question, model, Some(&config), node_ports)).await;
+    answered.context("the objects went away")
+}
