@@ -3,12 +3,12 @@
 //! What is to be done between fork and exec is prepared as a list of system calls beforehand, since a child of a process with
 //! threads may neither allocate nor lock. Must not know what a pod is.
 
-use std::ffi::{CString, OsStr};
+use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::{Child, Command};
 
 /// Where a process is to live.
@@ -120,12 +120,12 @@ fn prepare(sandbox: &Sandbox) -> io::Result<Vec<Step>> {
     }
     // Without this, what is mounted here would show up on the host.
     steps.push(mount("none", "/", "", libc::MS_REC | libc::MS_PRIVATE, "")?);
-    let merged = match &sandbox.root {
+    let (lower, merged) = match &sandbox.root {
         Some(root) => {
             steps.push(overlay(root)?);
-            root.merged.clone()
+            (root.lower.clone(), root.merged.clone())
         }
-        None => PathBuf::from("/"),
+        None => (PathBuf::from("/"), PathBuf::from("/")),
     };
     if sandbox.root.is_some() {
         steps.push(mount("/dev", merged.join("dev"), "", libc::MS_BIND | libc::MS_REC, "")?);
@@ -133,7 +133,7 @@ fn prepare(sandbox: &Sandbox) -> io::Result<Vec<Step>> {
     }
     steps.push(mount("proc", merged.join("proc"), "proc", libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC, "")?);
     for wanted in &sandbox.mounts {
-        add_mount(&mut steps, &merged, wanted)?;
+        add_mount(&mut steps, &lower, &merged, wanted)?;
     }
     if sandbox.root.is_some() {
         steps.push(Step::Pivot(path(&merged)?));
@@ -159,8 +159,8 @@ fn overlay(root: &Root) -> io::Result<Step> {
     mount("overlay", &root.merged, "overlay", 0, OsStr::from_bytes(&data))
 }
 
-fn add_mount(steps: &mut Vec<Step>, merged: &Path, wanted: &Mount) -> io::Result<()> {
-    let inside = wanted.target.strip_prefix("/").unwrap_or(&wanted.target);
+fn add_mount(steps: &mut Vec<Step>, lower: &Path, merged: &Path, wanted: &Mount) -> io::Result<()> {
+    let inside = &resolve_within(lower, &wanted.target)?;
     let target = merged.join(inside);
     let is_file = matches!(&wanted.what, MountKind::Bind(source) if !source.is_dir());
     let mut folder = merged.to_path_buf();
@@ -185,6 +185,45 @@ fn add_mount(steps: &mut Vec<Step>, merged: &Path, wanted: &Mount) -> io::Result
         }
     }
     Ok(())
+}
+
+/// Where `path` leads once `root` is `/`, relative to it. Mounts happen before the root is changed: a link such as /var/run would
+/// lead the kernel back to the host.
+fn resolve_within(root: &Path, path: &Path) -> io::Result<PathBuf> {
+    let mut left: Vec<OsString> = parts(path);
+    let mut resolved = PathBuf::new();
+    // 40: where the kernel gives up (path_resolution(7)).
+    let mut n_links = 0;
+    while let Some(part) = left.pop() {
+        if part == ".." {
+            resolved.pop();
+            continue;
+        }
+        let next = resolved.join(&part);
+        let Ok(link) = std::fs::read_link(root.join(&next)) else {
+            resolved = next;
+            continue;
+        };
+        n_links += 1;
+        if n_links > 40 {
+            return Err(io::Error::from_raw_os_error(libc::ELOOP));
+        }
+        if link.is_absolute() {
+            resolved = PathBuf::new();
+        }
+        left.extend(parts(&link));
+    }
+    Ok(resolved)
+}
+
+/// The components of a path, the last one first, without `/` and `.`.
+fn parts(path: &Path) -> Vec<OsString> {
+    let wanted = |part: Component<'_>| match part {
+        Component::Normal(part) => Some(part.to_os_string()),
+        Component::ParentDir => Some(OsString::from("..")),
+        _ => None,
+    };
+    path.components().rev().filter_map(wanted).collect()
 }
 
 fn run_before_exec(command: &mut Command, steps: Vec<Step>) {
@@ -367,5 +406,21 @@ mod tests {
         first.wait().expect("an end");
         std::fs::remove_dir_all(&folder).expect("removed");
         assert_eq!(String::from_utf8_lossy(&output.stdout), "db-0\nsh\n");
+    }
+
+    #[test]
+    fn links_are_followed_inside_the_new_root() {
+        let root = std::env::temp_dir().join(format!("rutter-sandbox-links-{}", std::process::id()));
+        std::fs::create_dir_all(root.join("var/lib")).expect("a folder");
+        let link = |to: &str, from: &str| std::os::unix::fs::symlink(to, root.join(from)).expect("a link");
+        link("/run", "var/run");
+        link("../../etc", "var/lib/up");
+        link("loop", "loop");
+        let check = |path: &str| resolve_within(&root, Path::new(path)).map(|path| path.display().to_string()).ok();
+        assert_eq!(check("/var/run/secrets/x").as_deref(), Some("run/secrets/x"));
+        assert_eq!(check("/var/lib/up/hosts").as_deref(), Some("etc/hosts"));
+        assert_eq!(check("/../../new/./folder").as_deref(), Some("new/folder"));
+        assert_eq!(check("/loop"), None);
+        std::fs::remove_dir_all(&root).expect("removed");
     }
 }

@@ -2,10 +2,14 @@
 //!
 //! Owns everything a kubelet does that Rutter does. Must not know Services, DNS or ingress, nor how the API stores anything.
 
+mod container;
 pub mod env;
 pub mod files;
+mod folder;
+pub mod links;
 pub mod log;
 pub mod network;
+mod objects;
 pub mod probe;
 pub mod shim;
 pub mod spec;

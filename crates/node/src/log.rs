@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use runtime::time::Rfc3339Nanos;
@@ -28,11 +28,19 @@ pub enum Stream {
 pub struct LogFile {
     path: PathBuf,
     open: Mutex<Open>,
+    grew: Condvar,
 }
 
 struct Open {
     file: File,
     bytes: u64,
+    /// Written since the start.
+    n_entries: u64,
+}
+
+/// Where the entries go that were there before the newest ones.
+pub fn put_aside(path: &Path) -> PathBuf {
+    path.with_extension("log.1")
 }
 
 // === impl LogFile ===
@@ -40,7 +48,7 @@ struct Open {
 impl LogFile {
     /// Opens `path` to add to it.
     pub fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: path.to_path_buf(), open: Mutex::new(Open::at(path)?) })
+        Ok(Self { path: path.to_path_buf(), open: Mutex::new(Open::at(path)?), grew: Condvar::new() })
     }
 
     /// Writes all that `input` gives, line by line, until it ends.
@@ -59,6 +67,12 @@ impl LogFile {
         }
     }
 
+    /// Waits until more than `n_seen` entries were written; gives how many.
+    pub fn wait_for_more(&self, n_seen: u64) -> u64 {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        self.grew.wait_while(open, |open| open.n_entries <= n_seen).unwrap_or_else(PoisonError::into_inner).n_entries
+    }
+
     fn write(&self, stream: Stream, whole: bool, text: &[u8]) -> io::Result<()> {
         let tag = if whole { 'F' } else { 'P' };
         let mut line = format!("{} {} {tag} ", Rfc3339Nanos(SystemTime::now()), stream.as_str()).into_bytes();
@@ -67,11 +81,13 @@ impl LogFile {
         // A panic elsewhere cannot leave the file half written: each entry is one write.
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.bytes > 0 && open.bytes + line.len() as u64 > MAX_FILE_BYTES {
-            std::fs::rename(&self.path, self.path.with_extension("log.1"))?;
-            *open = Open::at(&self.path)?;
+            std::fs::rename(&self.path, put_aside(&self.path))?;
+            *open = Open { n_entries: open.n_entries, ..Open::at(&self.path)? };
         }
         open.file.write_all(&line)?;
         open.bytes += line.len() as u64;
+        open.n_entries += 1;
+        self.grew.notify_all();
         Ok(())
     }
 }
@@ -82,7 +98,7 @@ impl Open {
     fn at(path: &Path) -> io::Result<Self> {
         let file = File::options().create(true).append(true).open(path)?;
         let bytes = file.metadata()?.len();
-        Ok(Self { file, bytes })
+        Ok(Self { file, bytes, n_entries: 0 })
     }
 }
 

@@ -7,12 +7,15 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use ipnet::IpNet;
 use kernel::link::Links;
 use kernel::nft::{Batch, Chain, Compare, Family, HookKind, HookPoint, Load, Nft, Op, Operand, Rule, Statement, Table};
-use kernel::{Errno, netns, sysctl};
+use kernel::{Errno, netns, rtnl, sysctl};
+use serde::{Deserialize, Serialize};
 
 const BRIDGE: &str = "rutter0";
 const TABLE: &str = "rutter-pods";
@@ -39,11 +42,19 @@ pub struct Network {
     /// What is inside the cluster and needs no masquerade.
     cluster: Vec<IpNet>,
     folder: PathBuf,
-    taken: BTreeSet<IpAddr>,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    addresses: BTreeSet<IpAddr>,
+    /// The newest of each family: the search goes on behind it, so that an address that was just let go, and that somebody may still
+    /// send to, is the last to be used again.
+    newest: Vec<IpAddr>,
 }
 
 /// Where a pod lives.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     pub netns: PathBuf,
     /// One for each family of the node.
@@ -57,7 +68,7 @@ impl Network {
     /// Network namespaces are kept by files in `folder`.
     pub fn set_up(cidrs: Vec<IpNet>, cluster: Vec<IpNet>, folder: &Path) -> Result<Self, NetworkError> {
         std::fs::create_dir_all(folder).map_err(|error| failed("make the folder of the pods' namespaces", error.into()))?;
-        let network = Self { cidrs, cluster, folder: folder.to_path_buf(), taken: BTreeSet::new() };
+        let network = Self { cidrs, cluster, folder: folder.to_path_buf(), taken: Mutex::default() };
         let mut links = Links::open().map_err(|errno| failed("open rtnetlink", errno))?;
         links.add_bridge(BRIDGE).map_err(|errno| failed("make the bridge rutter0", errno))?;
         for cidr in &network.cidrs {
@@ -78,27 +89,42 @@ impl Network {
     }
 
     /// Takes note of a pod that an earlier process placed.
-    pub fn keep(&mut self, place: &Place) {
-        self.taken.extend(&place.addresses);
+    pub fn keep(&self, place: &Place) {
+        place.addresses.iter().for_each(|address| self.taken().take(*address));
     }
 
     /// Makes a namespace with an address of each family, reached by way of the bridge.
-    pub fn add(&mut self, id: &str) -> Result<Place, NetworkError> {
-        let addresses = self.cidrs.iter().map(|cidr| self.free(cidr)).collect::<Result<Vec<_>, _>>()?;
-        let place = Place { netns: self.folder.join(id), addresses };
+    pub fn add(&self, id: &str) -> Result<Place, NetworkError> {
+        let mut place = Place { netns: self.folder.join(id), addresses: Vec::new() };
+        for cidr in &self.cidrs {
+            match self.taken().free(cidr) {
+                Some(address) => place.addresses.push(address),
+                None => {
+                    self.remove(id, &place);
+                    return Err(NetworkError::Full(*cidr));
+                }
+            }
+        }
         if let Err(error) = self.connect(id, &place) {
-            self.disconnect(id, &place);
+            self.remove(id, &place);
             return Err(error);
         }
-        self.taken.extend(&place.addresses);
         Ok(place)
     }
 
+    /// Makes sure that a pod that was placed before is reached again: after a restart of the machine nothing of it is left.
+    pub fn restore(&self, id: &str, place: &Place) -> Result<(), NetworkError> {
+        let links = rtnl::links().map_err(|errno| failed("list the links", errno))?;
+        let here = link_name(id);
+        if is_namespace(&place.netns) && links.iter().any(|link| link.name == here) { Ok(()) } else { self.connect(id, place) }
+    }
+
     /// Removes what `add` made. What is gone already is no error.
-    pub fn remove(&mut self, id: &str, place: &Place) {
+    pub fn remove(&self, id: &str, place: &Place) {
         self.disconnect(id, place);
+        let mut taken = self.taken();
         for address in &place.addresses {
-            self.taken.remove(address);
+            taken.addresses.remove(address);
         }
     }
 
@@ -117,10 +143,9 @@ impl Network {
         Ok(())
     }
 
-    fn free(&self, cidr: &IpNet) -> Result<IpAddr, NetworkError> {
-        // The first is the bridge's. 65,536: as far as anybody fills a node.
-        let mut hosts = cidr.hosts().skip(1).take(65_536).filter(|address| *address != gateway(cidr));
-        hosts.find(|address| !self.taken.contains(address)).ok_or(NetworkError::Full(*cidr))
+    fn taken(&self) -> std::sync::MutexGuard<'_, Taken> {
+        // Each change is whole before the lock is let go.
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn connect(&self, id: &str, place: &Place) -> Result<(), NetworkError> {
@@ -161,6 +186,33 @@ impl Network {
         }
         Ok(())
     }
+}
+
+// === impl Taken ===
+
+impl Taken {
+    fn take(&mut self, address: IpAddr) {
+        self.addresses.insert(address);
+        self.newest.retain(|known| known.is_ipv4() != address.is_ipv4());
+        self.newest.push(address);
+    }
+
+    /// Takes the next free address of `cidr`.
+    fn free(&mut self, cidr: &IpNet) -> Option<IpAddr> {
+        let newest = self.newest.iter().copied().find(|known| cidr.contains(known));
+        // The first is the bridge's. 65,536: as far as anybody fills a node.
+        let hosts = || cidr.hosts().take(65_536).filter(|address| *address != gateway(cidr));
+        let behind = hosts().filter(|address| newest.is_none_or(|newest| *address > newest));
+        let address = behind.chain(hosts()).find(|address| !self.addresses.contains(address))?;
+        self.take(address);
+        Some(address)
+    }
+}
+
+/// A file that keeps a namespace is a mount: it is on another file system than its folder.
+fn is_namespace(path: &Path) -> bool {
+    let device = |path: &Path| std::fs::metadata(path).map(|metadata| metadata.dev()).ok();
+    device(path).is_some_and(|own| path.parent().and_then(device) != Some(own))
 }
 
 /// What pods of `cidr` send to anywhere but `cluster` leaves under the node's address. Written anew as a whole each time: it is small.
@@ -212,11 +264,11 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("rutter-network-{}", std::process::id()));
         node.run(|| {
             let cidrs = || vec![cidr("10.244.0.0/24"), cidr("fd00:244::/64")];
-            let mut network = Network::set_up(cidrs(), cidrs(), &folder).expect("a network");
+            let network = Network::set_up(cidrs(), cidrs(), &folder).expect("a network");
             let (a, b) = (network.add("uid-a").expect("a place"), network.add("uid-b").expect("a place"));
             assert_eq!(a.addresses[0].to_string(), "10.244.0.2");
 
-            let mut again = Network::set_up(cidrs(), cidrs(), &folder).expect("found again");
+            let again = Network::set_up(cidrs(), cidrs(), &folder).expect("found again");
             again.keep(&a);
             again.keep(&b);
             let listener = netns::run_in(&a.netns, || Ok(std::net::TcpListener::bind((a.addresses[0], 80))?)).expect("a listener");
@@ -226,7 +278,7 @@ mod tests {
 
             again.remove("uid-a", &a);
             let c = again.add("uid-c").expect("a place");
-            assert_eq!(c.addresses, a.addresses, "a free address is used again");
+            assert_eq!(c.addresses[0].to_string(), "10.244.0.4", "the address that was let go last is used last");
             again.remove("uid-b", &b);
             again.remove("uid-c", &c);
             Network::tear_down().expect("removed");

@@ -8,9 +8,16 @@
 //! | `spec.json` | what to start |
 //! | `running.json` | its process and when it was started |
 //! | `ended.json` | how and when it ended; written once, after the last line of the log |
-//! | `shim.sock` | one request a connection: a signal to send, or a command to run beside it |
+//! | `shim.sock` | one request a connection: a signal to send, a command to run beside it, or to be told of its log and its end |
+//! | `shim.err` | what went wrong with the shim itself |
+//!
+//! Once `running.json` or `ended.json` is there the shim writes one line to its standard output.
 
+mod starter;
+
+use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::os::fd::{AsRawFd as _, IntoRawFd as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
@@ -21,6 +28,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kernel::sandbox::{self, Mount, MountKind, Root, Sandbox, User};
 use serde::{Deserialize, Serialize};
+
+pub use starter::{start, wait};
 
 use crate::log::{LogFile, Stream};
 
@@ -53,6 +62,8 @@ pub struct Volume {
 pub struct Running {
     pub pid: u32,
     pub started_at_ms: u64,
+    /// When the kernel says that it was started, in its own ticks: a number that was used again is told apart by it.
+    pub ticks: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +82,10 @@ pub struct Ended {
 pub enum Request {
     Signal(i32),
     Exec { argv: Vec<String>, timeout_ms: u64 },
+    /// Answered by the end of the connection, once `ended.json` is there.
+    Wait,
+    /// A byte whenever entries were added to the log; the connection ends as that of `Wait` does.
+    Follow,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,16 +113,17 @@ pub fn run(dir: &Path) -> io::Result<()> {
     let spec: Spec = read_json(&dir.join("spec.json"))?;
     let started_at_ms = now_ms();
     let log = Arc::new(LogFile::open(&spec.log)?);
-    let socket = dir.join("shim.sock");
-    let _ = std::fs::remove_file(&socket);
-    let listener = UnixListener::bind(&socket)?;
+    let socket = Socket::of(dir)?;
+    let _ = std::fs::remove_file(socket.path());
+    let listener = UnixListener::bind(socket.path())?;
 
-    let ended = match start(&spec) {
+    let ended = match start_container(&spec) {
         Ok(child) => {
             let pid = child.id();
-            write_json(&dir.join("running.json"), &Running { pid, started_at_ms })?;
-            let env = spec.env.clone();
-            std::thread::spawn(move || answer_all(&listener, pid, &env));
+            let container = Container { pid, env: spec.env.clone(), log: log.clone() };
+            std::thread::spawn(move || answer_all(&listener, &Arc::new(container)));
+            write_json(&dir.join("running.json"), &Running { pid, started_at_ms, ticks: ticks(pid).unwrap_or(0) })?;
+            say_started();
             let status = reap(child, &log)?;
             Ended { exit_code: exit_code(status), signal: status.signal(), message: None, started_at_ms, finished_at_ms: now_ms() }
         }
@@ -119,13 +135,23 @@ pub fn run(dir: &Path) -> io::Result<()> {
             finished_at_ms: now_ms(),
         },
     };
-    let _ = std::fs::remove_file(&socket);
-    write_json(&dir.join("ended.json"), &ended)
+    // In this order: where nobody answers any more, the end can be read.
+    write_json(&dir.join("ended.json"), &ended)?;
+    let _ = std::fs::remove_file(socket.path());
+    if ended.message.is_some() {
+        say_started();
+    }
+    Ok(())
+}
+
+/// Whoever started the shim may have gone away: nobody is left to tell.
+fn say_started() {
+    let _ = io::stdout().write_all(b"started\n").and_then(|()| io::stdout().flush());
 }
 
 /// Asks the shim of `dir`. `NotFound` or `ConnectionRefused`: it has ended.
 pub fn ask(dir: &Path, request: &Request) -> io::Result<Answer> {
-    let mut stream = UnixStream::connect(dir.join("shim.sock"))?;
+    let mut stream = UnixStream::connect(Socket::of(dir)?.path())?;
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     stream.write_all(&line)?;
@@ -149,7 +175,19 @@ pub fn write_spec(dir: &Path, spec: &Spec) -> io::Result<()> {
     write_json(&dir.join("spec.json"), spec)
 }
 
-fn start(spec: &Spec) -> io::Result<Child> {
+/// A socket's name has at most 107 bytes, a pod's folder more: it is named by way of an open folder.
+struct Socket {
+    folder: File,
+}
+
+/// What the answering threads know of the container.
+struct Container {
+    pid: u32,
+    env: Vec<(String, String)>,
+    log: Arc<LogFile>,
+}
+
+fn start_container(spec: &Spec) -> io::Result<Child> {
     let [program, arguments @ ..] = spec.argv.as_slice() else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "no command"));
     };
@@ -204,28 +242,43 @@ fn pump(log: &Arc<LogFile>, stream: Stream, mut input: impl io::Read + Send + 's
     })
 }
 
-fn answer_all(listener: &UnixListener, pid: u32, env: &[(String, String)]) {
+fn answer_all(listener: &UnixListener, container: &Arc<Container>) {
     for stream in listener.incoming() {
         let Ok(stream) = stream else { continue };
-        let env = env.to_vec();
+        let container = container.clone();
         std::thread::spawn(move || {
             // Whoever asked went away: nobody is left to tell.
-            let _ = answer(&stream, pid, &env);
+            let _ = answer(stream, &container);
         });
     }
 }
 
-fn answer(mut stream: &UnixStream, pid: u32, env: &[(String, String)]) -> io::Result<()> {
+fn answer(mut stream: UnixStream, container: &Container) -> io::Result<()> {
     let mut line = String::new();
-    BufReader::new(stream).take(1 << 20).read_line(&mut line)?;
+    BufReader::new(&stream).take(1 << 20).read_line(&mut line)?;
     let answer = match serde_json::from_str(&line)? {
-        Request::Signal(signal) => sandbox::kill(pid, signal).map(|()| Answer::Done),
-        Request::Exec { argv, timeout_ms } => exec(pid, &argv, env, Duration::from_millis(timeout_ms)),
+        Request::Signal(signal) => sandbox::kill(container.pid, signal).map(|()| Answer::Done),
+        Request::Exec { argv, timeout_ms } => exec(container.pid, &argv, &container.env, Duration::from_millis(timeout_ms)),
+        Request::Wait => {
+            // Stays open until this process ends, and no thread waits with it.
+            let _ = stream.into_raw_fd();
+            return Ok(());
+        }
+        Request::Follow => return follow(stream, &container.log),
     };
     let answer = answer.unwrap_or_else(|error| Answer::Failed(error.to_string()));
     let mut line = serde_json::to_vec(&answer)?;
     line.push(b'\n');
     stream.write_all(&line)
+}
+
+/// Until the follower has gone, or this process ends.
+fn follow(mut stream: UnixStream, log: &LogFile) -> io::Result<()> {
+    let mut n_seen = 0;
+    loop {
+        n_seen = log.wait_for_more(n_seen);
+        stream.write_all(b"\n")?;
+    }
 }
 
 fn exec(pid: u32, argv: &[String], env: &[(String, String)], timeout: Duration) -> io::Result<Answer> {
@@ -255,6 +308,14 @@ fn exec(pid: u32, argv: &[String], env: &[(String, String)], timeout: Duration) 
     Ok(Answer::Exited { exit_code: exit_code(status), output: String::from_utf8_lossy(&output).into_owned() })
 }
 
+/// When the kernel started the process `pid`, in ticks since the machine's start (proc_pid_stat(5), field 22).
+fn ticks(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field, the program's name, may hold spaces and brackets.
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_whitespace().nth(19)?.parse().ok()
+}
+
 fn exit_code(status: ExitStatus) -> i32 {
     status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }
@@ -279,5 +340,17 @@ fn if_there<T>(read: io::Result<T>) -> io::Result<Option<T>> {
         Ok(value) => Ok(Some(value)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+// === impl Socket ===
+
+impl Socket {
+    fn of(dir: &Path) -> io::Result<Self> {
+        Ok(Self { folder: File::open(dir)? })
+    }
+
+    fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}/shim.sock", self.folder.as_raw_fd()))
     }
 }

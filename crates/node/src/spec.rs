@@ -53,6 +53,7 @@ pub struct PodSpec {
     pub security_context: Option<SecurityContext>,
     pub readiness_gates: Vec<ReadinessGate>,
     pub scheduling_gates: Vec<SchedulingGate>,
+    pub scheduler_name: String,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -71,6 +72,16 @@ pub struct PodStatus {
     pub pod_ip: String,
     pub start_time: Option<String>,
     pub conditions: Vec<Condition>,
+    pub container_statuses: Vec<ContainerStatus>,
+    pub init_container_statuses: Vec<ContainerStatus>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ContainerStatus {
+    pub name: String,
+    pub ready: bool,
+    pub started: Option<bool>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -179,10 +190,7 @@ pub struct Volume {
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct EmptyDir {
-    pub medium: String,
-}
+pub struct EmptyDir {}
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

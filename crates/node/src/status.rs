@@ -78,6 +78,9 @@ pub fn render(scene: &Scene<'_>) -> Value {
         "startTime": pod.status.start_time.clone().unwrap_or_else(|| Rfc3339(scene.start_time).to_string()),
         "containerStatuses": statuses(&pod.spec.containers, scene.containers),
     });
+    if pod.metadata.generation > 0 {
+        status["observedGeneration"] = pod.metadata.generation.into();
+    }
     keep_gates(pod, &mut status);
     if !pod.spec.init_containers.is_empty() {
         status["initContainerStatuses"] = statuses(&pod.spec.init_containers, scene.init);
@@ -194,6 +197,7 @@ fn one(container: &Container, state: &ContainerState) -> Value {
 
 fn terminated(ended: &Ended) -> Value {
     let reason = match (&ended.message, ended.exit_code) {
+        (Some(_), 137) => "ContainerStatusUnknown",
         (Some(_), _) => "StartError",
         (None, 0) => "Completed",
         _ => "Error",

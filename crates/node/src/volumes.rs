@@ -35,33 +35,23 @@ pub enum VolumeError {
     Io(#[from] io::Error),
 }
 
-/// What a container mounts for a volume.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    Folder(PathBuf),
-    /// `emptyDir` with `medium: Memory`.
-    Memory,
-}
-
 struct Entry {
     path: String,
     bytes: Vec<u8>,
     mode: u32,
 }
 
-/// Makes one volume below `dir` (writing only what changed) and says what is to be mounted.
-pub fn prepare(volume: &Volume, dir: &Path, facts: &Facts<'_>, contents: &impl Contents) -> Result<Source, VolumeError> {
+/// Makes one volume below `dir` (writing only what changed) and gives the folder to be mounted.
+pub fn prepare(volume: &Volume, dir: &Path, facts: &Facts<'_>, contents: &impl Contents) -> Result<PathBuf, VolumeError> {
     let folder = dir.join(&volume.name);
-    if let Some(empty) = &volume.empty_dir {
-        if empty.medium == "Memory" {
-            return Ok(Source::Memory);
-        }
+    // `medium: Memory` is a folder as well: a file system in memory would have to be mounted on the host to be shared by containers.
+    if volume.empty_dir.is_some() {
         std::fs::create_dir_all(&folder)?;
         std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o777))?;
-        return Ok(Source::Folder(folder));
+        return Ok(folder);
     }
     if let Some(host) = &volume.host_path {
-        return Ok(Source::Folder(PathBuf::from(&host.path)));
+        return Ok(PathBuf::from(&host.path));
     }
     let mut entries = Vec::new();
     if let Some(source) = &volume.config_map {
@@ -91,7 +81,7 @@ pub fn prepare(volume: &Volume, dir: &Path, facts: &Facts<'_>, contents: &impl C
         return Err(VolumeError::Unsupported(volume.name.clone()));
     }
     write(&folder, &entries)?;
-    Ok(Source::Folder(folder))
+    Ok(folder)
 }
 
 fn config_map(source: &ConfigMapVolume, mode: u32, contents: &impl Contents, entries: &mut Vec<Entry>) -> Result<(), VolumeError> {
@@ -201,7 +191,7 @@ fn first(path: &str) -> Option<&str> {
 }
 
 /// A path that stays where it is put. The API refuses others; this is the second lock.
-fn inside(path: &str) -> Result<&Path, VolumeError> {
+pub(crate) fn inside(path: &str) -> Result<&Path, VolumeError> {
     let path = Path::new(path);
     if path.components().all(|part| matches!(part, Component::Normal(_))) && path.components().next().is_some() {
         Ok(path)
@@ -247,8 +237,7 @@ mod tests {
             let pod: Pod = serde_json::from_str(r#"{"metadata":{"name":"web-1","namespace":"shop"}}"#).expect("a pod");
             let facts = Facts { pod: &pod, pod_ip: "10.244.0.5", host_ip: "10.244.0.1", node_name: "n" };
             let folder = match prepare(&volume, &self.dir, &facts, &self.store) {
-                Ok(Source::Folder(folder)) => folder,
-                Ok(Source::Memory) => return "memory".to_string(),
+                Ok(folder) => folder,
                 Err(error) => return error.to_string(),
             };
             let mut files = Vec::new();
@@ -317,9 +306,10 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_volume_is_for_everyone_or_in_memory() {
+    fn an_empty_volume_is_for_everyone() {
         let scene = Scene::new("empty");
         assert_eq!(scene.check(r#"{"name":"v","emptyDir":{}}"#), "");
-        assert_eq!(scene.check(r#"{"name":"v","emptyDir":{"medium":"Memory"}}"#), "memory");
+        let mode = std::fs::metadata(scene.dir.join("v")).expect("a folder").permissions().mode();
+        assert_eq!(mode & 0o777, 0o777);
     }
 }
