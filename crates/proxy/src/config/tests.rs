@@ -23,25 +23,42 @@ fn check(text: &str, expected: Expect) {
 
 #[test]
 fn an_empty_file_is_auto_with_node_ports_on_every_address() {
-    check("kind: KubeProxyConfiguration", expect![[""]]);
+    check(
+        "kind: KubeProxyConfiguration",
+        expect![
+            "Auto node None from None ports NodePortAddresses { all: true, primary: false, localhost: false, cidrs: [] } mark 14 sync 30s/0ns health Some(0.0.0.0:10256)"
+        ],
+    );
 }
 
 #[test]
 fn nftables_by_name_has_the_defaults_of_kube_proxys_nftables_mode() {
     check(
         "{mode: nftables, hostnameOverride: Node-1, clusterCIDR: '10.0.0.0/8,fd00:10::/64', nftables: {masqueradeAll: true, masqueradeBit: 3, minSyncPeriod: 1ms}}",
-        expect![[""]],
+        expect![[
+            r#"Nftables node Some("node-1") from ClusterCidr([10.0.0.0/8, fd00:10::/64]) ports NodePortAddresses { all: false, primary: true, localhost: false, cidrs: [] } mark 3 all sync 30s/1ms health Some(0.0.0.0:10256)"#
+        ]],
     );
 }
 
 #[test]
 fn auto_takes_what_was_written_for_iptables() {
-    check("{iptables: {masqueradeAll: true, syncPeriod: 1m30s}, healthzBindAddress: ''}", expect![[""]]);
+    check(
+        "{iptables: {masqueradeAll: true, syncPeriod: 1m30s}, healthzBindAddress: ''}",
+        expect![
+            "Auto node None from None ports NodePortAddresses { all: true, primary: false, localhost: false, cidrs: [] } mark 14 all sync 90s/0ns health None"
+        ],
+    );
 }
 
 #[test]
 fn node_port_keywords_mix_with_ranges() {
-    check("{mode: nftables, nodePortAddresses: [primary, localhost, 192.168.0.7/24]}", expect![[""]]);
+    check(
+        "{mode: nftables, nodePortAddresses: [primary, localhost, 192.168.0.7/24]}",
+        expect![
+            "Nftables node None from None ports NodePortAddresses { all: false, primary: true, localhost: true, cidrs: [192.168.0.0/24] } mark 14 sync 30s/0ns health Some(0.0.0.0:10256)"
+        ],
+    );
 }
 
 #[test]
@@ -49,7 +66,18 @@ fn every_mistake_is_told_with_its_field() {
     check(
         "{kind: Other, mode: fast, nftables: {masqueradeBit: 99, syncPeriod: soon, masqAll: true}, detectLocalMode: BridgeInterface,
           nodePortAddresses: [10.0.0.0/99], healthzBindAddress: here, hostNameOverride: x, conntrack: {max: 1}, ipvs: 3}",
-        expect![[""]],
+        expect![[r#"
+            kind: "Other" is not KubeProxyConfiguration
+            mode: "fast" is not one of nftables, iptables, ipvs, userspace
+            detectLocal.bridgeInterface: detectLocalMode BridgeInterface needs an interface name of 1 to 15 characters, not ""
+            nodePortAddresses: "10.0.0.0/99" is neither a CIDR nor primary, localhost, all
+            nftables.masqueradeBit: 99 is not a number from 0 to 31
+            nftables.syncPeriod: "soon" is not a duration such as 30s
+            nftables.masqAll: unknown field
+            ipvs: must be an object
+            conntrack.max: unknown field
+            healthzBindAddress: "here" is not ADDRESS:PORT
+            hostNameOverride: unknown field"#]],
     );
 }
 

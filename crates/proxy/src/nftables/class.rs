@@ -120,6 +120,8 @@ impl Class {
         match self.shape {
             Shape::Plain => base,
             Shape::Masquerade => format!("{base}-masquerade").into(),
+            Shape::Local if matches!(self.target, Target::Slots(_)) => format!("{base}-local").into(),
+            // These two are shared by all lanes; who is inside is not.
             Shape::Local => format!("{}-{base}-local", lane.pick()).into(),
         }
     }

@@ -401,7 +401,8 @@ impl Structure {
         }
         let new = !known.contains(&class.code());
         if new {
-            changes.extend(parts.verdicts.into_iter().map(|verdict| Change::Add(Place::Verdicts(lane), verdict)));
+            // Before the element that leads to it, should they not fit one transaction.
+            changes.splice(..0, parts.verdicts.into_iter().map(|verdict| Change::Add(Place::Verdicts(lane), verdict)));
         }
         new
     }

@@ -1,0 +1,242 @@
+//! Real packets: what a client sees, and what an endpoint sees of it.
+//!
+//! ```text
+//! pods 10.0.1.1-9, fd00:10:0:1::1-9 (8080 answers) -- node 10.0.1.254, 10.0.2.254, 192.0.2.1 -- out 192.0.2.2
+//!                      callers 10.0.2.1-9, fd00:10:0:2::1-9 --'
+//! ```
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use kernel::netns::Netns;
+use kernel::sysctl;
+use socket2::{Domain, Socket, Type};
+
+use super::cluster::{CONFIG, Cluster};
+
+struct Net {
+    node: Netns,
+    pods: Netns,
+    /// Pods that call.
+    callers: Netns,
+    out: Netns,
+}
+
+impl Net {
+    fn new() -> Self {
+        let [node, pods, callers, out] = ["node", "pods", "callers", "out"].map(|name| Netns::new(&format!("proxy-{name}")));
+        let net = Self { node, pods, callers, out };
+        for (i, pods) in [(1, &net.pods), (2, &net.callers)] {
+            let link = format!("pods{i}");
+            net.node.veth(&link, pods, "eth0");
+            net.node.ip(&format!("addr add 10.0.{i}.254/24 dev {link}"));
+            net.node.ip(&format!("addr add fd00:10:0:{i}::fe/64 dev {link} nodad"));
+            for pod in 1..10 {
+                pods.ip(&format!("addr add 10.0.{i}.{pod}/24 dev eth0"));
+                pods.ip(&format!("addr add fd00:10:0:{i}::{pod}/64 dev eth0 nodad"));
+            }
+            pods.ip(&format!("route add default via 10.0.{i}.254"));
+            pods.ip(&format!("-6 route add default via fd00:10:0:{i}::fe"));
+        }
+        net.node.veth("out0", &net.out, "eth0");
+        net.node.ip("addr add 192.0.2.1/24 dev out0");
+        net.node.ip("addr add 192.168.0.2/32 dev out0");
+        net.out.ip("addr add 192.0.2.2/24 dev eth0");
+        net.out.ip("route add default via 192.0.2.1");
+        net.node.ip("route add default via 192.0.2.2");
+        net.node.run(|| {
+            sysctl::write("net.ipv4.ip_forward", "1").expect("forwarding");
+            sysctl::write("net.ipv6.conf.all.forwarding", "1").expect("forwarding");
+        });
+        net.pods.run(|| {
+            for any in ["0.0.0.0:8080", "[::]:8080"] {
+                let socket = Socket::new(Domain::for_address(any.parse().expect("an address")), Type::STREAM, None).expect("socket");
+                if any.starts_with('[') {
+                    socket.set_only_v6(true).expect("v6 only");
+                }
+                socket.bind(&any.parse::<SocketAddr>().expect("an address").into()).expect("bind");
+                socket.listen(4096).expect("listen");
+                let listener: TcpListener = socket.into();
+                std::thread::spawn(move || answer(&listener));
+            }
+        });
+        net
+    }
+
+    /// `BACKEND sees PEER`, or how it failed.
+    fn dial(&self, from: &Netns, source: &str, to: &str) -> String {
+        from.run(|| dial(source.parse().expect("an address"), to.parse().expect("an address")))
+    }
+}
+
+fn answer(listener: &TcpListener) {
+    while let Ok((mut stream, peer)) = listener.accept() {
+        if let Ok(local) = stream.local_addr() {
+            let _ = write!(stream, "{} sees {}", local.ip(), peer.ip());
+        }
+    }
+}
+
+fn dial(source: IpAddr, to: SocketAddr) -> String {
+    let ask = || -> std::io::Result<String> {
+        let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+        // Half a second: a lost SYN is sent again after a whole one.
+        socket.connect_timeout(&to.into(), Duration::from_millis(500))?;
+        // The client closes with a reset, so that no port waits in TIME_WAIT.
+        socket.set_linger(Some(Duration::ZERO))?;
+        let mut stream: TcpStream = socket.into();
+        let mut said = String::new();
+        stream.read_to_string(&mut said)?;
+        Ok(said)
+    };
+    ask().unwrap_or_else(|error| format!("{:?}", error.kind()))
+}
+
+#[test]
+fn a_cluster_ip_leads_to_the_endpoint_and_keeps_a_pods_address() {
+    let net = Net::new();
+    net.node.run(|| Cluster::new(CONFIG).set("web 10.96.0.10 tcp:80 -> 10.0.1.1:8080").sync());
+    assert_eq!(net.dial(&net.callers, "10.0.2.2", "10.96.0.10:80"), "10.0.1.1 sees 10.0.2.2");
+    assert_eq!(net.dial(&net.out, "192.0.2.2", "10.96.0.10:80"), "10.0.1.1 sees 10.0.1.254", "from outside: masqueraded");
+    assert_eq!(net.dial(&net.node, "192.0.2.1", "10.96.0.10:80"), "10.0.1.1 sees 10.0.1.254", "from the node: masqueraded");
+    assert_eq!(net.dial(&net.pods, "10.0.1.1", "10.96.0.10:80"), "10.0.1.1 sees 10.0.1.254", "from itself: masqueraded");
+    assert_eq!(net.dial(&net.callers, "10.0.2.2", "10.96.0.10:81"), "ConnectionRefused", "an unused port");
+    assert_eq!(net.dial(&net.callers, "10.0.2.2", "10.96.9.9:80"), "TimedOut", "an unused address");
+}
+
+#[test]
+fn ipv6_is_no_different() {
+    let net = Net::new();
+    net.node.run(|| Cluster::new(CONFIG).set("web fd00:96::10 tcp:80 -> [fd00:10:0:1::1]:8080").sync());
+    assert_eq!(net.dial(&net.callers, "fd00:10:0:2::2", "[fd00:96::10]:80"), "fd00:10:0:1::1 sees fd00:10:0:2::2");
+    assert_eq!(net.dial(&net.pods, "fd00:10:0:1::1", "[fd00:96::10]:80"), "fd00:10:0:1::1 sees fd00:10:0:1::fe");
+    assert_eq!(net.dial(&net.callers, "fd00:10:0:2::2", "[fd00:96::10]:81"), "ConnectionRefused");
+}
+
+#[test]
+fn without_an_endpoint_a_connection_is_refused_and_with_none_here_it_is_silent() {
+    let net = Net::new();
+    net.node.run(|| {
+        Cluster::new(CONFIG)
+            .set("none 10.96.0.10 tcp:80 -> reject; nodeport 30010\n far 10.96.0.11 tcp:80 -> 10.0.1.1:8080; nodeport 30011; local drop")
+            .sync()
+    });
+    assert_eq!(net.dial(&net.callers, "10.0.2.2", "10.96.0.10:80"), "ConnectionRefused");
+    assert_eq!(net.dial(&net.out, "192.0.2.2", "192.168.0.2:30010"), "ConnectionRefused");
+    assert_eq!(net.dial(&net.node, "192.0.2.1", "10.96.0.10:80"), "ConnectionRefused");
+    assert_eq!(net.dial(&net.out, "192.0.2.2", "192.168.0.2:30011"), "TimedOut");
+    assert_eq!(net.dial(&net.callers, "10.0.2.2", "192.168.0.2:30011"), "10.0.1.1 sees 10.0.2.2", "a pod is not bound by policy Local");
+}
+
+#[test]
+fn policy_local_keeps_the_clients_address_and_does_not_bind_the_inside() {
+    let net = Net::new();
+    net.node.run(|| {
+        Cluster::new(CONFIG).set("web 10.96.0.10 tcp:80 -> 10.0.1.3:8080; lb 203.0.113.9; nodeport 30000; local 10.0.1.1:8080").sync()
+    });
+    for to in ["203.0.113.9:80", "192.168.0.2:30000"] {
+        assert_eq!(net.dial(&net.out, "192.0.2.2", to), "10.0.1.1 sees 192.0.2.2");
+        assert_eq!(net.dial(&net.callers, "10.0.2.2", to), "10.0.1.3 sees 10.0.2.2");
+        assert_eq!(net.dial(&net.node, "192.0.2.1", to), "10.0.1.3 sees 10.0.1.254");
+    }
+}
+
+#[test]
+fn source_ranges_guard_the_load_balancer_address_alone() {
+    let net = Net::new();
+    net.node.run(|| {
+        Cluster::new(CONFIG)
+            .set("web 10.96.0.10 tcp:80 -> 10.0.1.1:8080; lb 203.0.113.9; nodeport 30000; ranges 10.0.2.2/32 10.0.2.4/31")
+            .sync()
+    });
+    assert_eq!(net.dial(&net.callers, "10.0.2.2", "203.0.113.9:80"), "10.0.1.1 sees 10.0.1.254");
+    assert_eq!(net.dial(&net.callers, "10.0.2.5", "203.0.113.9:80"), "10.0.1.1 sees 10.0.1.254");
+    assert_eq!(net.dial(&net.callers, "10.0.2.3", "203.0.113.9:80"), "TimedOut");
+    assert_eq!(net.dial(&net.callers, "10.0.2.3", "192.168.0.2:30000"), "10.0.1.1 sees 10.0.1.254");
+    assert_eq!(net.dial(&net.callers, "10.0.2.3", "10.96.0.10:80"), "10.0.1.1 sees 10.0.2.3");
+}
+
+#[test]
+fn a_sticky_client_stays_with_its_endpoint_whichever_other_goes() {
+    let net = Net::new();
+    let all = ["10.0.1.1:8080", "10.0.1.2:8080", "10.0.1.3:8080"];
+    let service = |endpoints: &[&str]| format!("web 10.96.0.10 tcp:80 -> {}; affinity 60", endpoints.join(" "));
+    let mut cluster = Cluster::new(CONFIG);
+    net.node.run(|| cluster.set(&service(&all)).sync());
+    let clients = ["10.0.2.4", "10.0.2.5", "10.0.2.6", "10.0.2.7", "10.0.2.8", "10.0.2.9"];
+    let ask = |client: &str| net.dial(&net.callers, client, "10.96.0.10:80");
+    let first: Vec<String> = clients.iter().map(|client| ask(client)).collect();
+    for _ in 0..5 {
+        let again: Vec<String> = clients.iter().map(|client| ask(client)).collect();
+        assert_eq!(again, first);
+    }
+    for gone in all {
+        let left: Vec<&str> = all.iter().copied().filter(|e| *e != gone).collect();
+        net.node.run(|| {
+            cluster.set(&service(&all)).sync();
+            cluster.settle();
+        });
+        let before: Vec<String> = clients.iter().map(|client| ask(client)).collect();
+        net.node.run(|| cluster.set(&service(&left)).sync());
+        for (client, before) in clients.iter().zip(before) {
+            let now = ask(client);
+            let gone = gone.trim_end_matches(":8080");
+            if before.starts_with(gone) {
+                assert!(!now.starts_with(gone) && now.ends_with(client), "{client}: {now}");
+            } else {
+                assert_eq!(now, before, "{client} when {gone} went");
+            }
+        }
+    }
+    let listed = net.node.output(&["nft", "list", "ruleset"]);
+    assert!(listed.contains("expires"), "{listed}");
+}
+
+#[test]
+fn a_service_that_shrinks_and_grows_under_load_loses_no_connection() {
+    let net = Net::new();
+    let two = "web 10.96.0.10 tcp:80 -> 10.0.1.1:8080 10.0.1.2:8080";
+    let three = format!("{two} 10.0.1.3:8080");
+    let mut cluster = Cluster::new(CONFIG);
+    net.node.run(|| cluster.set(two).sync());
+    let (stop, n_answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let failures = std::thread::scope(|scope| {
+        let callers: Vec<_> = (4..8)
+            .map(|i| {
+                let (net, stop, n_answered) = (&net, &stop, &n_answered);
+                scope.spawn(move || {
+                    net.callers.run(|| {
+                        let source = IpAddr::from([10, 0, 2, i]);
+                        let to = "10.96.0.10:80".parse().expect("an address");
+                        while !stop.load(Ordering::Relaxed) {
+                            let said = dial(source, to);
+                            if !said.contains(" sees ") {
+                                return Some(said);
+                            }
+                            n_answered.fetch_add(1, Ordering::Relaxed);
+                        }
+                        None
+                    })
+                })
+            })
+            .collect();
+        net.node.run(|| {
+            for _ in 0..200 {
+                cluster.set(&three).sync();
+                std::thread::sleep(Duration::from_millis(2));
+                cluster.set(two).sync();
+                cluster.settle();
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        });
+        stop.store(true, Ordering::Relaxed);
+        callers.into_iter().filter_map(|caller| caller.join().expect("no panic")).collect::<Vec<_>>()
+    });
+    assert_eq!(failures, Vec::<String>::new(), "after {} connections", n_answered.into_inner());
+    let listed = net.node.output(&["nft", "list", "ruleset"]);
+    let guards: Vec<&str> = listed.lines().filter(|line| line.contains("counter") && !line.contains("packets 0 ")).collect();
+    assert_eq!(guards, Vec::<&str>::new(), "no guard had to drop a packet");
+}

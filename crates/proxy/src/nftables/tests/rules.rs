@@ -1,0 +1,204 @@
+//! Rules as text, and what a sync writes.
+
+use expect_test::{Expect, expect, expect_file};
+use kernel::netns::Netns;
+
+use super::cluster::{CONFIG, Cluster};
+use crate::Config;
+
+fn render(config: &str, services: &str) -> String {
+    let mut cluster = Cluster::new(config);
+    cluster.set(services);
+    super::super::render(&cluster.view, &std::sync::Arc::new(Config::parse(config).expect("valid")))
+}
+
+/// The lines of IPv4's table that name the given chain or set.
+fn check(config: &str, services: &str, of: &str, expected: Expect) {
+    let text = render(config, services);
+    let of = format!(" ip rutter {of} ");
+    let lines: Vec<&str> = text.lines().filter(|line| line.contains(&of)).collect();
+    expected.assert_eq(&lines.join("\n"));
+}
+
+const EVERY_KIND: &str = "
+    web 10.96.0.10 tcp:80 -> 10.0.1.1:8080 10.0.1.2:8080; nodeport 30080; external 192.0.2.9
+    lb 10.96.0.11 tcp:443 -> 10.0.1.1:8443 10.0.1.2:8443; lb 1.2.3.4; ranges 203.0.113.0/25 192.168.0.0/24; nodeport 30443; local 10.0.1.1:8443
+    sticky 10.96.0.12 udp:53 -> 10.0.1.3:53 10.0.1.4:53; affinity 10800
+    none 10.96.0.13 sctp:7 -> reject; nodeport 30007
+    far 10.96.0.14 tcp:80 -> 10.0.1.5:80; nodeport 30014; local drop
+    six fd00:96::10 tcp:80 -> [fd00:10::1]:80; nodeport 30080; lb 2001:db8::99; ranges 2001:db8::/32; affinity 60";
+
+#[test]
+fn every_kind_of_service_as_text() {
+    expect_file!["every_kind.nft"].assert_eq(&render(CONFIG, EVERY_KIND));
+}
+
+#[test]
+fn nft_lists_what_we_wrote_with_the_names_of_services() {
+    let ns = Netns::new("proxy-list");
+    ns.run(|| Cluster::new(CONFIG).set(EVERY_KIND).sync());
+    let listed = ns.output(&["nft", "list", "ruleset"]);
+    for name in ["web", "lb", "sticky", "none", "far", "six"] {
+        assert!(listed.contains(&format!("default/{name}:http")), "{name} in {listed}");
+    }
+}
+
+#[test]
+fn a_restart_with_nothing_changed_writes_nothing() {
+    let ns = Netns::new("proxy-restart");
+    ns.run(|| {
+        let mut cluster = Cluster::new(CONFIG);
+        let first = cluster.set(EVERY_KIND).sync();
+        assert!(first.n_elements > 30 && first.n_rules > 30, "{first:?}");
+        let again = cluster.restart(CONFIG);
+        assert_eq!((again.n_elements, again.n_rules, again.n_transactions), (0, 0, 0));
+        assert!(cluster.intact());
+    });
+}
+
+#[test]
+fn a_restart_writes_the_difference_alone() {
+    let ns = Netns::new("proxy-restart");
+    ns.run(|| {
+        let mut cluster = Cluster::new(CONFIG);
+        cluster.set(EVERY_KIND).sync();
+        cluster.set("web 10.96.0.10 tcp:80 -> 10.0.1.1:8080 10.0.1.9:8080; nodeport 30080; external 192.0.2.9");
+        let changed = cluster.restart(CONFIG);
+        // Three fronts with one slot each that is deleted and added; one address that comes back to itself; 10.0.1.2 is still used.
+        assert_eq!((changed.n_elements, changed.n_rules), (7, 0));
+        let marked = cluster.restart("{mode: nftables, clusterCIDR: '10.0.0.0/8,fd00:10::/32', nftables: {masqueradeBit: 7}}");
+        // mark-for-masquerade, and the two rules of its chain that clear it, in both families.
+        assert_eq!((marked.n_elements, marked.n_rules), (0, 6));
+        assert_eq!(cluster.restart(CONFIG).n_rules, 6);
+    });
+}
+
+#[test]
+fn a_restart_after_services_went_leaves_nothing_of_them() {
+    let ns = Netns::new("proxy-restart");
+    ns.run(|| {
+        let mut cluster = Cluster::new(CONFIG);
+        cluster.set(EVERY_KIND).sync();
+        for line in EVERY_KIND.lines() {
+            let words: Vec<&str> = line.split_whitespace().take(2).collect();
+            if let [name, ip] = words[..] {
+                cluster.set(&format!("{name} {ip} gone"));
+            }
+        }
+        cluster.restart(CONFIG);
+        cluster.settle();
+        let mut fresh = Cluster::new(CONFIG);
+        let again = fresh.restart(CONFIG);
+        assert_eq!((again.n_elements, again.n_rules), (0, 0));
+    });
+    let listed = ns.output(&["nft", "list", "ruleset"]);
+    assert!(!listed.contains("default/") && !listed.contains("10.0.1.") && !listed.contains("sticky"), "{listed}");
+}
+
+#[test]
+fn one_endpoint_more_or_less_is_a_handful_of_elements() {
+    let ns = Netns::new("proxy-change");
+    ns.run(|| {
+        let mut cluster = Cluster::new(CONFIG);
+        cluster.set("web 10.96.0.10 tcp:80 -> 10.0.1.1:80 10.0.1.2:80").sync();
+        let grown = cluster.set("web 10.96.0.10 tcp:80 -> 10.0.1.1:80 10.0.1.2:80 10.0.1.3:80").sync();
+        // The slot, the class (deleted and added), the verdict of a new class, the hairpin.
+        assert_eq!((grown.n_elements, grown.n_transactions, grown.again_at), (5, 1, None));
+        let shrunk = cluster.set("web 10.96.0.10 tcp:80 -> 10.0.1.2:80 10.0.1.3:80").sync();
+        // The class and slot 0, which the third endpoint takes; the hairpin. Its old slot stays for now.
+        assert_eq!((shrunk.n_elements, shrunk.n_transactions), (5, 1));
+        assert!(shrunk.again_at.is_some());
+        cluster.settle();
+        assert_eq!(cluster.restart(CONFIG).n_elements, 1, "the verdict of a class that nobody has any more goes at a restart");
+        assert_eq!(cluster.restart(CONFIG).n_elements, 0);
+    });
+    let listed = ns.output(&["nft", "list", "map", "ip", "rutter", "backends"]);
+    assert!(!listed.contains("0x00000002"), "the drained slot is gone: {listed}");
+}
+
+#[test]
+fn somebody_elses_hand_is_noticed_and_undone() {
+    let ns = Netns::new("proxy-foreign");
+    let mut cluster = Cluster::new(CONFIG);
+    ns.run(|| cluster.set(EVERY_KIND).sync());
+    ns.output(&["nft", "add", "rule", "ip", "rutter", "services", "accept"]);
+    ns.output(&["nft", "add", "element", "ip", "rutter", "cluster-ips", "{ 9.9.9.9 }"]);
+    ns.output(&["nft", "add", "table", "ip", "theirs"]);
+    ns.run(|| {
+        assert!(!cluster.intact());
+        assert!(cluster.restart(CONFIG).n_rules > 0);
+        assert!(cluster.intact());
+        assert_eq!(cluster.restart(CONFIG).n_elements, 0);
+    });
+    ns.output(&["nft", "flush", "ruleset"]);
+    ns.output(&["nft", "add", "table", "ip", "theirs"]);
+    ns.run(|| {
+        assert!(!cluster.intact());
+        cluster.restart(CONFIG);
+        super::super::cleanup().expect("cleanup");
+    });
+    assert_eq!(ns.output(&["nft", "list", "ruleset"]), "table ip theirs {\n}\n");
+}
+
+#[test]
+fn two_services_with_one_node_port_leave_it_to_the_first_by_name() {
+    let ns = Netns::new("proxy-claims");
+    ns.run(|| {
+        let mut cluster = Cluster::new(CONFIG);
+        cluster.set("b 10.96.0.2 tcp:80 -> 10.0.1.2:80; nodeport 30000").sync();
+        cluster.set("a 10.96.0.1 tcp:80 -> 10.0.1.1:80; nodeport 30000").sync();
+        cluster.set("b 10.96.0.2 tcp:80 -> 10.0.1.3:80; nodeport 30000").sync();
+        assert_eq!(cluster.restart(CONFIG).n_elements, 0);
+        cluster.set("a 10.96.0.1 gone").sync();
+        cluster.settle();
+        assert_eq!(cluster.restart(CONFIG).n_elements, 0);
+    });
+    let listed = ns.output(&["nft", "list", "map", "ip", "rutter", "nodeports"]);
+    assert!(listed.contains("default/b:http"), "{listed}");
+}
+
+#[test]
+fn the_local_detector_decides_who_is_masqueraded() {
+    let services = "web 10.96.0.10 tcp:80 -> 10.0.1.1:80";
+    check(
+        "{mode: nftables, detectLocalMode: InterfaceNamePrefix, detectLocal: {interfaceNamePrefix: veth}}",
+        services,
+        "services",
+        expect![[r#"
+            add map ip rutter services { type ipv4_addr . inet_proto . inet_service : classid; }
+            add rule ip rutter services ip daddr . meta l4proto . th dport @firewalled ip daddr . meta l4proto . th dport . ip saddr != @allowed-sources counter drop
+            add rule ip rutter services ip daddr @cluster-ips iifname != "veth*" jump mark-for-masquerade
+            add rule ip rutter services meta priority set ip daddr . meta l4proto . th dport map @services meta priority vmap @picks
+            add rule ip rutter services ip daddr @nodeport-ips fib daddr type local ip daddr != 127.0.0.0/8 meta priority set meta l4proto . th dport map @nodeports meta priority vmap @nodeport-picks
+            add rule ip rutter services ip daddr @cluster-ips reject
+            add rule ip rutter services ip daddr @service-cidrs fib daddr type != local counter drop
+            add element ip rutter services { 10.96.0.10 . tcp . 80 comment "default/web:http" : 0:1 }"#]],
+    );
+    check(
+        "{mode: nftables, nftables: {masqueradeAll: true}, nodePortAddresses: [192.168.0.0/24]}",
+        services,
+        "services",
+        expect![[r#"
+        add map ip rutter services { type ipv4_addr . inet_proto . inet_service : classid; }
+        add rule ip rutter services ip daddr . meta l4proto . th dport @firewalled ip daddr . meta l4proto . th dport . ip saddr != @allowed-sources counter drop
+        add rule ip rutter services ip daddr @cluster-ips jump mark-for-masquerade
+        add rule ip rutter services meta priority set ip daddr . meta l4proto . th dport map @services meta priority vmap @picks
+        add rule ip rutter services ip daddr @nodeport-ips fib daddr type local ip daddr != 127.0.0.0/8 meta priority set meta l4proto . th dport map @nodeports meta priority vmap @nodeport-picks
+        add rule ip rutter services ip daddr @cluster-ips reject
+        add rule ip rutter services ip daddr @service-cidrs fib daddr type != local counter drop
+        add element ip rutter services { 10.96.0.10 . tcp . 80 comment "default/web:http" : 0:1 }"#]],
+    );
+    check(
+        "{mode: nftables, nodePortAddresses: [all]}",
+        services,
+        "services",
+        expect![[r#"
+        add map ip rutter services { type ipv4_addr . inet_proto . inet_service : classid; }
+        add rule ip rutter services ip daddr . meta l4proto . th dport @firewalled ip daddr . meta l4proto . th dport . ip saddr != @allowed-sources counter drop
+        add rule ip rutter services meta priority set ip daddr . meta l4proto . th dport map @services meta priority vmap @picks
+        add rule ip rutter services fib daddr type local ip daddr != 127.0.0.0/8 meta priority set meta l4proto . th dport map @nodeports meta priority vmap @nodeport-picks
+        add rule ip rutter services ip daddr @cluster-ips reject
+        add rule ip rutter services ip daddr @service-cidrs fib daddr type != local counter drop
+        add element ip rutter services { 10.96.0.10 . tcp . 80 comment "default/web:http" : 0:1 }"#]],
+    );
+}
