@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use model::facts::Secret;
 use model::route::{Host, HostKey, HostPattern, Listener, UpstreamKey};
-use model::{Changed, Issue, Reason, Revision, RouteView, SecretName, View, route};
+use model::{Changed, Issue, Reason, Revision, RouteView, SecretName, Text, View, route};
 use runtime::Drain;
 use rustls::sign::CertifiedKey;
 use tokio::sync::{mpsc, watch};
 
 use crate::Report;
-use crate::table::{Table, VirtualHost};
+use crate::table::{OtherName, Table, VirtualHost};
 use crate::tls::certificate::Certificate;
 use crate::upstream::Upstream;
 use crate::worker::Shared;
@@ -30,6 +30,8 @@ struct Follower {
     certificates: HashMap<SecretName, Certificate>,
     /// Which hosts have to be compiled again when a Secret changes.
     hosts_of: HashMap<SecretName, HashSet<HostPattern>>,
+    /// What names without a host of their own mean, by who says so; the first has it.
+    other_names: HashMap<Text, BTreeMap<HostPattern, OtherName>>,
     /// What is wrong with each Secret by itself, and as the certificate of a host.
     unreadable: HashMap<SecretName, Issue>,
     uncovered: HashMap<HostPattern, (SecretName, Issue)>,
@@ -94,6 +96,7 @@ impl Follower {
             upstreams: HashMap::new(),
             certificates: HashMap::new(),
             hosts_of: HashMap::new(),
+            other_names: HashMap::new(),
             unreadable: HashMap::new(),
             uncovered: HashMap::new(),
             unsent: BTreeMap::new(),
@@ -181,6 +184,7 @@ impl Follower {
         for secret in now.iter().flat_map(|host| &host.certificates) {
             self.hosts_of.entry(secret.clone()).or_default().insert(pattern.clone());
         }
+        self.take_other_names(pattern, now, before);
         if let Some((secret, _)) = self.uncovered.remove(pattern) {
             self.tell(&secret);
         }
@@ -205,6 +209,27 @@ impl Follower {
         self.table.put(pattern, compiled);
     }
 
+    fn take_other_names(&mut self, pattern: &HostPattern, now: Option<&Arc<Host>>, before: Option<&Arc<Host>>) {
+        let mut touched = HashSet::new();
+        for (name, _) in before.iter().flat_map(|host| other_names(pattern, host)) {
+            if let Some(meanings) = self.other_names.get_mut(&name) {
+                meanings.remove(pattern);
+            }
+            touched.insert(name);
+        }
+        for (name, meaning) in now.iter().flat_map(|host| other_names(pattern, host)) {
+            self.other_names.entry(name.clone()).or_default().insert(pattern.clone(), meaning);
+            touched.insert(name);
+        }
+        for name in touched {
+            let meaning = self.other_names.get(&name).and_then(|meanings| meanings.values().next()).cloned();
+            if meaning.is_none() {
+                self.other_names.remove(&name);
+            }
+            self.table.put_other_name(name, meaning);
+        }
+    }
+
     fn default_certificate(&self) -> Arc<CertifiedKey> {
         let configured = self.shared.config.default_certificate.as_ref().and_then(|name| self.certificates.get(name));
         configured.map_or_else(|| self.own_certificate.clone(), Certificate::key)
@@ -227,6 +252,16 @@ impl Follower {
             }
         }
     }
+}
+
+/// The names that a host has beside its own.
+fn other_names(pattern: &HostPattern, host: &Host) -> Vec<(Text, OtherName)> {
+    let mut names: Vec<_> = host.aliases.iter().map(|alias| (alias.clone(), OtherName::Alias(pattern.clone()))).collect();
+    if let (true, HostPattern::Exact(name)) = (host.from_to_www, pattern) {
+        let other = name.strip_prefix("www.").map_or_else(|| format!("www.{name}").into(), Text::from);
+        names.push((other, OtherName::Redirect(name.clone())));
+    }
+    names
 }
 
 /// The keys to look at again: those that changed since, or all of both if nobody remembers.

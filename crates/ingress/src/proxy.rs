@@ -51,8 +51,8 @@ struct Matched {
 enum Found {
     Route(Arc<Route>),
     Nothing,
-    /// `app-root`.
-    Elsewhere(String),
+    /// The host says where to go: `app-root`, `from-to-www-redirect`.
+    Elsewhere(StatusCode, String),
 }
 
 pub(crate) async fn answer(core: Rc<Core>, peer: Rc<Peer>, request: Request<Incoming>) -> Response<ResponseBody> {
@@ -65,7 +65,7 @@ pub(crate) async fn answer(core: Rc<Core>, peer: Rc<Peer>, request: Request<Inco
     let Matched { found, hsts } = find(&core, &peer, Question { target: &target, client: &client, request: &request });
     let mut response = match found {
         Found::Nothing => record.page(page::default_backend()),
-        Found::Elsewhere(to) => record.page(redirect_to(StatusCode::FOUND, &to)),
+        Found::Elsewhere(status, to) => record.page(redirect_to(status, &to)),
         Found::Route(route) => by_route(record, &peer, client, &route, target, request).await,
     };
     if hsts {
@@ -77,13 +77,17 @@ pub(crate) async fn answer(core: Rc<Core>, peer: Rc<Peer>, request: Request<Inco
 fn find(core: &Core, peer: &Peer, question: Question<'_>) -> Matched {
     let Question { target, client, request } = question;
     let table = core.shared.table.load();
+    if let Some(to) = table.redirect(&target.name) {
+        let to = redirect::to_name(to, client.proto, client.port, target.path_and_query(request));
+        return Matched { found: Found::Elsewhere(StatusCode::PERMANENT_REDIRECT, to), hsts: false };
+    }
     let Some(host) = table.host(&target.name) else { return Matched { found: Found::Nothing, hsts: false } };
     let hsts = host.tls && peer.scheme == Scheme::Https;
     if let VirtualHost { app_root: Some(root), .. } = &**host
         && target.path == b"/"
     {
         let to = redirect::absolute(root.to_string(), client.proto, target.http_host());
-        return Matched { found: Found::Elsewhere(to), hsts };
+        return Matched { found: Found::Elsewhere(StatusCode::FOUND, to), hsts };
     }
     let asked = Asked {
         path: &target.path,

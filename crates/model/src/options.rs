@@ -135,6 +135,34 @@ pub struct HashBy {
     pub subset: Option<u32>,
 }
 
+/// `canary: "true"` and its companions: the Ingress serves a share of another's requests. Asked in this order: header, cookie, weight.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Canary {
+    pub header: Option<CanaryHeader>,
+    /// The cookie whose value is `always` or `never`.
+    pub cookie: Option<Text>,
+    /// Of `weight_total` requests so many.
+    pub weight: u32,
+    pub weight_total: u32,
+    /// `affinity-canary-behavior: legacy`: the mainline's session cookie says nothing about the canary.
+    pub legacy_affinity: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CanaryHeader {
+    pub name: Text,
+    pub value: CanaryValue,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CanaryValue {
+    /// `always` or `never`; anything else is no answer.
+    AlwaysOrNever,
+    Exact(Text),
+    /// Found anywhere in the value. One that does not compile keeps requests with the header on the mainline.
+    Regex(Text),
+}
+
 // === impl Template ===
 
 impl Template {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::facts::{BackendPort, Secret};
 use crate::names::{ObjectRef, Revision, SecretName, ServiceName, Text};
-use crate::options::{Cors, HashBy, RateLimits, Redirect, SessionCookie, SourceRanges, Template, UpstreamProtocol};
+use crate::options::{Canary, Cors, HashBy, RateLimits, Redirect, SessionCookie, SourceRanges, Template, UpstreamProtocol};
 use crate::view::View;
 
 #[derive(Clone, Debug, Default)]
@@ -55,6 +55,10 @@ pub struct Host {
     pub tls: bool,
     /// What answers when no route matches; `None`: 404.
     pub default_backend: Option<Arc<Route>>,
+    /// Other names of this host, lower case; a host of its own of that name comes first.
+    pub aliases: Vec<Text>,
+    /// The name with or without `www.` redirects here, unless it is a host of its own.
+    pub from_to_www: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -65,6 +69,8 @@ pub struct Route {
     pub query: Vec<ValueMatch>,
     pub options: Arc<RouteOptions>,
     pub action: Action,
+    /// Who else may get this route's requests, and which of them.
+    pub canary: Option<Arc<CanaryBackend>>,
     /// Who decided this: for logs, metrics and trace.
     pub origin: Origin,
 }
@@ -111,6 +117,13 @@ pub enum Action {
 pub struct WeightedBackend {
     pub upstream: UpstreamKey,
     pub weight: u32,
+}
+
+/// The backend of a canary Ingress, with its terms. The options of the route that it shares hold for it as well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CanaryBackend {
+    pub upstream: UpstreamKey,
+    pub terms: Canary,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -165,4 +178,10 @@ pub struct RouteOptions {
     pub affinity: Option<SessionCookie>,
     pub hash_by: Option<HashBy>,
     pub limits: RateLimits,
+    /// The Ingress is a canary: it has no routes of its own.
+    pub canary: Option<Canary>,
+    /// `server-alias`, lower case. For the whole host, as is the next.
+    pub aliases: Vec<Text>,
+    /// `from-to-www-redirect`.
+    pub from_to_www: bool,
 }

@@ -12,7 +12,8 @@
 //!                            without a port it joins the last slice, else a slice of that port's own
 //! class NAME CONTROLLER
 //! secret NAME
-//! ingress NAME WORD..        at=SECS | class=C | annotation=C | default=SVC:PORT | tls=SECRET:HOST,HOST | use-regex | rewrite=TEXT
+//! ingress NAME WORD..        at=SECS | class=C | annotation=C | default=SVC:PORT | tls=SECRET:HOST,HOST | use-regex | rewrite=TEXT |
+//!                         canary=WEIGHT | alias=HOST | www
 //!                            HOST/PATH=SVC:PORT (Prefix) | HOST/PATH!=SVC:PORT (Exact) | HOST/PATH~=SVC:PORT (regex) | HOST/PATH=resource
 //! namespace NAME; pod NAME IP; import NAME IP|headless PORT..
 //! remove KIND NAME
@@ -28,6 +29,7 @@ use std::time::Duration;
 use crate::facts::*;
 use crate::names::*;
 use crate::node::Verdict;
+use crate::options::Canary;
 use crate::resolve::{Config, Model, Want};
 use crate::route::{Action, Host, HostPattern, PathMatch, Route, RouteOptions, Upstream, UpstreamKey};
 use crate::{Issues, NameView, NodeView, RouteView};
@@ -288,6 +290,9 @@ fn ingress<'a>(words: impl Iterator<Item = &'a str>) -> Ingress {
             }
             ("use-regex", _) => options.use_regex = true,
             ("rewrite", target) => options.rewrite_target = Some(target.into()),
+            ("canary", weight) => options.canary = Some(Canary { weight: parse(weight), weight_total: 100, ..Canary::default() }),
+            ("alias", name) => options.aliases.push(name.into()),
+            ("www", _) => options.from_to_www = true,
             (rule, name) if rule.contains('/') => {
                 let (host, path) = rule.split_at(rule.find('/').unwrap());
                 let path = match path {
@@ -434,6 +439,10 @@ fn show_host(pattern: &HostPattern, host: &Host) -> String {
     if host.tls {
         line += " tls";
     }
+    host.aliases.iter().for_each(|alias| write!(line, " alias={alias}").unwrap());
+    if host.from_to_www {
+        line += " www";
+    }
     host.certificates.iter().for_each(|secret| write!(line, " cert={secret}").unwrap());
     for route in &host.routes {
         let (kind, path) = match &route.path {
@@ -453,7 +462,10 @@ fn show_action(route: &Route) -> String {
     let Action::Forward(backends) = &route.action else { return "404".into() };
     let backends: Vec<_> =
         backends.iter().map(|backend| format!("{}:{}", backend.upstream.service, show_port(&backend.upstream.port))).collect();
-    format!("{} ({} {})", backends.join(" "), route.origin.object.name, route.origin.field)
+    let canary = route.canary.as_ref().map_or_else(String::new, |canary| {
+        format!(" canary {}:{} {}%", canary.upstream.service, show_port(&canary.upstream.port), canary.terms.weight)
+    });
+    format!("{}{canary} ({} {})", backends.join(" "), route.origin.object.name, route.origin.field)
 }
 
 fn show_port(port: &BackendPort) -> String {

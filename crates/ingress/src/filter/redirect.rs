@@ -8,6 +8,11 @@ pub(crate) fn to_https(host: &str, target: &str, preserve_slash: bool) -> String
     format!("https://{host}{target}")
 }
 
+/// The same on another name, the port spelt out and a lone slash left out, as ingress-nginx writes it (`from-to-www-redirect`).
+pub(crate) fn to_name(name: &str, scheme: &str, port: u16, target: &str) -> String {
+    format!("{scheme}://{name}:{port}{}", if target == "/" { "" } else { target })
+}
+
 /// A place on this host, completed with scheme and host as nginx does (`absolute_redirect on`); any other stays as it is.
 pub(crate) fn absolute(to: String, scheme: &str, http_host: &str) -> String {
     if to.starts_with('/') && !to.starts_with("//") { format!("{scheme}://{http_host}{to}") } else { to }

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant, SystemTime};
 use hyper::body::{Body as _, Incoming};
 use hyper::http::header::{CONNECTION, HOST, HeaderName, HeaderValue, SET_COOKIE, UPGRADE};
 use hyper::http::uri::PathAndQuery;
-use hyper::http::{Request, Response, StatusCode, Uri, Version};
+use hyper::http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
 use hyper::upgrade::OnUpgrade;
-use model::options::UpstreamProtocol;
+use model::options::{SessionCookie, UpstreamProtocol};
 
 use super::record::{Lease, Record};
 use super::target::{Target, origin_form};
@@ -50,7 +50,10 @@ pub(super) async fn forward(
     if limit != 0 && request.body().size_hint().lower() > limit {
         return record.page(page::error(StatusCode::PAYLOAD_TOO_LARGE));
     }
-    let Some(upstream) = choose(route, || core.random()) else { return record.page(page::error(StatusCode::SERVICE_UNAVAILABLE)) };
+    let token = options.affinity.as_ref().and_then(|cookie| affinity::brought(cookie, request.headers()));
+    let Some((upstream, affinity)) = choose(route, request.headers(), token, || core.random()) else {
+        return record.page(page::error(StatusCode::SERVICE_UNAVAILABLE));
+    };
     let Some(uri) = upstream_uri(route, &target, request.uri()) else {
         return record.page(page::error(StatusCode::INTERNAL_SERVER_ERROR));
     };
@@ -63,7 +66,6 @@ pub(super) async fn forward(
         },
         None => target.host.clone(),
     };
-    let token = options.affinity.as_ref().and_then(|cookie| affinity::brought(cookie, request.headers()));
     let by = match (token, &options.hash_by) {
         (Some(token), _) => By::Token(token),
         (None, Some(hash_by)) => By::Hash {
@@ -110,7 +112,7 @@ pub(super) async fn forward(
     };
     let came_from = record.lease.as_ref().map(|lease| upstream::token(lease.peer.endpoint));
     let mut response = finish(record, response, protocol.map(|_| on_client_upgrade), way.read);
-    if let (Some(cookie), Some(came_from)) = (&options.affinity, came_from)
+    if let (Some(cookie), Some(came_from)) = (affinity, came_from)
         && (token.is_none() || (token != Some(came_from) && cookie.change_on_failure) || token.is_some_and(|token| !upstream.has(token)))
         && let Some(set) = affinity::set_cookie(cookie, came_from, &route.labels.path, client.proto == "https", SystemTime::now())
     {
@@ -241,8 +243,29 @@ fn finish(
     Response::from_parts(head, ResponseBody::relay(body, read, Box::new(record)))
 }
 
+/// Where the request goes, and the session cookie that holds there. `None` if all weights are zero.
+///
+/// A session that began on the mainline or on its canary stays there, unless the canary wants nothing of sessions.
+fn choose<'a>(
+    route: &'a Route,
+    headers: &HeaderMap,
+    token: Option<u64>,
+    random: impl Fn() -> u64,
+) -> Option<(Arc<Upstream>, Option<&'a SessionCookie>)> {
+    let cookie = route.policy.options.affinity.as_ref();
+    let mainline = by_weight(route, &random)?;
+    let Some(canary) = &route.canary else { return Some((mainline, cookie)) };
+    let session = token.filter(|_| !canary.legacy_affinity);
+    let takes = match session {
+        Some(token) if canary.upstream.has(token) => true,
+        Some(token) if mainline.has(token) => false,
+        _ => canary.takes(headers, &random),
+    };
+    if takes { Some((canary.upstream.clone(), cookie.filter(|_| !canary.legacy_affinity))) } else { Some((mainline, cookie)) }
+}
+
 /// One of the route's upstreams by weight; none if all weights are zero.
-fn choose(route: &Route, random: impl FnOnce() -> u64) -> Option<Arc<Upstream>> {
+fn by_weight(route: &Route, random: impl FnOnce() -> u64) -> Option<Arc<Upstream>> {
     let Act::Forward(backends) = &route.action else { return None };
     if let [(weight, upstream)] = &**backends {
         return (*weight > 0).then(|| upstream.clone());

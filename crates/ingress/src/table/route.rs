@@ -10,6 +10,7 @@ use model::facts::BackendPort;
 use model::route::{self, Action, PathMatch, RouteOptions, UpstreamKey, ValueMatch, ValuePattern};
 use regex::bytes::{Regex, RegexBuilder};
 
+use super::canary::Canary;
 use super::host::Asked;
 use crate::filter::cors::Cors;
 use crate::filter::limit::Limits;
@@ -22,6 +23,7 @@ pub(crate) struct Route {
     query: Vec<(Text, Pattern)>,
     pub policy: Policy,
     pub action: Act,
+    pub canary: Option<Canary>,
     pub labels: Arc<Labels>,
 }
 
@@ -93,6 +95,7 @@ impl Route {
                 Action::Forward(backends) => Act::Forward(backends.iter().map(|to| (to.weight, upstream(&to.upstream))).collect()),
                 Action::NotFound => Act::NotFound,
             },
+            canary: route.canary.as_ref().map(|canary| Canary::new(&canary.terms, upstream(&canary.upstream))),
             labels: Arc::new(Labels::of(route, host)),
         })
     }
@@ -181,7 +184,7 @@ pub(crate) fn path_regex(path: &str) -> Result<Regex, regex::Error> {
     bounded(&format!("^{path}"), true)
 }
 
-fn bounded(pattern: &str, ignore_case: bool) -> Result<Regex, regex::Error> {
+pub(super) fn bounded(pattern: &str, ignore_case: bool) -> Result<Regex, regex::Error> {
     RegexBuilder::new(pattern).case_insensitive(ignore_case).unicode(false).size_limit(REGEX_BYTES).dfa_size_limit(REGEX_BYTES).build()
 }
 

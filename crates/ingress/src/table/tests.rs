@@ -93,6 +93,7 @@ fn route(path: PathMatch, service: &str) -> Route {
         query: Vec::new(),
         options: Arc::new(RouteOptions::default()),
         action: Action::Forward(vec![WeightedBackend { upstream, weight: 1 }]),
+        canary: None,
         origin: Origin {
             object: ObjectRef { kind: ObjectKind::Ingress, namespace: "default".into(), name: "a".into() },
             field: "spec".into(),

@@ -1,6 +1,9 @@
 //! What the options of a route do to its requests.
 
-use model::options::{Cors, CorsOrigins, HashBy, RateLimits, Redirect, SessionCookie, SourceRanges, Template, UpstreamProtocol};
+use model::options::{
+    Canary, CanaryHeader, CanaryValue, Cors, CorsOrigins, HashBy, RateLimits, Redirect, SessionCookie, SourceRanges, Template,
+    UpstreamProtocol,
+};
 use model::route::RouteOptions;
 
 use crate::world::{Backend, Rule, World, get, status};
@@ -115,18 +118,7 @@ fn requests_at_once_are_limited_until_one_is_done() {
 
 #[test]
 fn a_session_cookie_leads_back_to_its_endpoint() {
-    let cookie = SessionCookie {
-        name: "SID".into(),
-        path: None,
-        expires: None,
-        max_age: None,
-        domain: None,
-        same_site: None,
-        conditional_same_site_none: false,
-        secure: None,
-        change_on_failure: false,
-    };
-    let (mut world, backends) = with(RouteOptions { affinity: Some(cookie), ..RouteOptions::default() });
+    let (mut world, backends) = with(RouteOptions { affinity: Some(cookie("SID")), ..RouteOptions::default() });
     let answer = world.ask(&get("a", "/"));
     let set = field(&answer, "Set-Cookie").expect("a cookie").to_owned();
     assert!(set.starts_with("SID=") && set.ends_with("; Path=/; HttpOnly"), "{set}");
@@ -145,6 +137,57 @@ fn a_session_cookie_leads_back_to_its_endpoint() {
     let answer = world.ask(&again);
     assert_eq!(status(&answer), 200);
     assert!(field(&answer, "Set-Cookie").is_some_and(|set| !set.starts_with(cookie)), "{answer}");
+}
+
+fn cookie(name: &str) -> SessionCookie {
+    SessionCookie {
+        name: name.into(),
+        path: None,
+        expires: None,
+        max_age: None,
+        domain: None,
+        same_site: None,
+        conditional_same_site_none: false,
+        secure: None,
+        change_on_failure: false,
+    }
+}
+
+#[test]
+fn a_canary_keeps_the_sessions_that_began_there() {
+    let terms = |legacy_affinity| Canary {
+        header: Some(CanaryHeader { name: "X-Force".into(), value: CanaryValue::Exact("yes".into()) }),
+        legacy_affinity,
+        ..Canary::default()
+    };
+    for legacy in [false, true] {
+        let (old, new) = (Backend::start(), Backend::start());
+        let options = RouteOptions { affinity: Some(cookie("SID")), ..RouteOptions::default() };
+        let rule = Rule::prefix("a", "/", "old").with(options).canary("new", terms(legacy));
+        let world = World::start(&[rule], &[("old", &[old.address]), ("new", &[new.address])]);
+        let answer = world.ask("GET / HTTP/1.1\r\nHost: a\r\nX-Force: yes\r\nConnection: close\r\n\r\n");
+        assert_eq!((status(&answer), new.n_requests()), (200, 1));
+        let set = field(&answer, "Set-Cookie").and_then(|set| set.split(';').next()).unwrap_or("");
+        assert_eq!(set.is_empty(), legacy, "{answer}");
+        assert_eq!(status(&world.ask(&format!("GET / HTTP/1.1\r\nHost: a\r\nCookie: {set}\r\nConnection: close\r\n\r\n"))), 200);
+        assert_eq!((old.n_requests(), new.n_requests()), if legacy { (1, 1) } else { (0, 2) });
+    }
+}
+
+#[test]
+fn a_host_answers_to_its_other_names_unless_they_are_hosts() {
+    let options = RouteOptions { aliases: vec!["b".into(), "c".into()], from_to_www: true, ..RouteOptions::default() };
+    let (web, own) = (Backend::start(), Backend::start());
+    let rules = [Rule::prefix("a", "/", "web").with(options), Rule::prefix("c", "/", "own")];
+    let mut world = World::start(&rules, &[("web", &[web.address]), ("own", &[own.address])]);
+    assert_eq!(status(&world.ask(&get("b", "/"))), 200);
+    assert_eq!(status(&world.ask(&get("c", "/"))), 200);
+    assert_eq!((web.n_requests(), own.n_requests()), (1, 1));
+    let answer = world.ask(&get("www.a", "/x?y"));
+    assert_eq!((status(&answer), location(&answer)), (308, &*format!("http://a:{}/x?y", world.http.port())));
+    world.host("a", &[]);
+    assert_eq!(status(&world.ask(&get("b", "/"))), 404);
+    assert_eq!(status(&world.ask(&get("www.a", "/"))), 404);
 }
 
 #[test]

@@ -8,8 +8,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use model::facts::{BackendPort, Secret};
+use model::options::Canary;
 use model::route::{
-    Action, Host, HostKey, HostPattern, Listener, Origin, PathMatch, Route, RouteOptions, Upstream, UpstreamKey, WeightedBackend,
+    Action, CanaryBackend, Host, HostKey, HostPattern, Listener, Origin, PathMatch, Route, RouteOptions, Upstream, UpstreamKey,
+    WeightedBackend,
 };
 use model::{ObjectKind, ObjectRef, Revision, RouteView, SecretName, ServiceName};
 use runtime::{Registry, drain};
@@ -38,6 +40,7 @@ pub struct Rule {
     options: RouteOptions,
     tls: bool,
     secret: Option<&'static str>,
+    canary: Option<(&'static str, Canary)>,
 }
 
 /// A certificate's Secret, key by key.
@@ -47,7 +50,15 @@ pub type Data = Vec<(&'static str, Vec<u8>)>;
 
 impl Rule {
     pub fn prefix(host: &'static str, path: &'static str, service: &'static str) -> Self {
-        Self { host, path: PathMatch::Prefix(path.into()), service, options: RouteOptions::default(), tls: false, secret: None }
+        Self {
+            host,
+            path: PathMatch::Prefix(path.into()),
+            service,
+            options: RouteOptions::default(),
+            tls: false,
+            secret: None,
+            canary: None,
+        }
     }
 
     pub fn regex(host: &'static str, path: &'static str, service: &'static str) -> Self {
@@ -56,6 +67,10 @@ impl Rule {
 
     pub fn with(self, options: RouteOptions) -> Self {
         Self { options, ..self }
+    }
+
+    pub fn canary(self, service: &'static str, terms: Canary) -> Self {
+        Self { canary: Some((service, terms)), ..self }
     }
 
     pub fn tls(self) -> Self {
@@ -233,6 +248,7 @@ fn host(rules: &[Rule]) -> Host {
                 query: Vec::new(),
                 options: Arc::new(rule.options.clone()),
                 action: Action::Forward(vec![WeightedBackend { upstream: upstream(rule.service), weight: 1 }]),
+                canary: rule.canary.clone().map(|(service, terms)| Arc::new(CanaryBackend { upstream: upstream(service), terms })),
                 origin: Origin {
                     object: ObjectRef { kind: ObjectKind::Ingress, namespace: "default".into(), name: "a".into() },
                     field: "spec".into(),
@@ -242,6 +258,8 @@ fn host(rules: &[Rule]) -> Host {
         certificates: rules.iter().filter_map(|rule| rule.secret).map(|name| SecretName::new("default", name)).collect(),
         tls: rules.iter().any(|rule| rule.tls),
         default_backend: None,
+        aliases: rules.iter().flat_map(|rule| rule.options.aliases.clone()).collect(),
+        from_to_www: rules.iter().any(|rule| rule.options.from_to_www),
     }
 }
 

@@ -314,6 +314,9 @@ fn backends(ingress: &Ingress) -> impl Iterator<Item = (String, &IngressBackend)
 
 fn count(host: &Arc<Host>, by: isize, uses: &mut HashMap<UpstreamKey, isize>) {
     for route in host.routes.iter().chain(host.default_backend.as_deref()) {
+        if let Some(canary) = &route.canary {
+            *uses.entry(canary.upstream.clone()).or_default() += by;
+        }
         let Action::Forward(backends) = &route.action else { continue };
         for backend in backends {
             *uses.entry(backend.upstream.clone()).or_default() += by;

@@ -8,7 +8,8 @@ use super::super::ledger::Told;
 use crate::facts::{Ingress, IngressBackend, IngressName};
 use crate::issue::{Issue, Reason};
 use crate::names::{ObjectKind, ObjectRef, SecretName, ServiceName, Text};
-use crate::route::{Action, Host, HostPattern, Origin, PathMatch, Route, RouteOptions, UpstreamKey, WeightedBackend};
+use crate::options::Canary;
+use crate::route::{Action, CanaryBackend, Host, HostPattern, Origin, PathMatch, Route, RouteOptions, UpstreamKey, WeightedBackend};
 
 /// The host that a rule is for.
 pub(super) fn pattern(host: Option<&Text>) -> HostPattern {
@@ -50,7 +51,12 @@ pub(super) fn host<'a>(
     let mut host = Host::default();
     let mut told = Vec::new();
     let mut taken: HashMap<PathMatch, ObjectRef> = HashMap::new();
+    let mut canaries = Vec::new();
     for (name, ingress) in oldest_first {
+        if let Some(terms) = &ingress.options.canary {
+            canaries.push((name, ingress, terms));
+            continue;
+        }
         let object = name.object();
         for (field, path, backend) in paths(pattern, ingress) {
             if let Some(owner) = taken.get(&claimed(path)) {
@@ -73,6 +79,13 @@ pub(super) fn host<'a>(
             }
         }
         certificates(pattern, name, ingress, &mut host);
+        host.aliases.extend(ingress.options.aliases.iter().cloned());
+        host.from_to_www |= ingress.options.from_to_www;
+    }
+    host.aliases.sort();
+    host.aliases.dedup();
+    for (name, ingress, terms) in canaries {
+        attach(pattern, name, ingress, terms, &mut host.routes, &mut told);
     }
     if host.routes.iter().any(is_regex) {
         for route in &mut host.routes {
@@ -89,6 +102,28 @@ pub(super) fn host<'a>(
         host.default_backend = default_backend.map(|upstream| Arc::new(controller_default(upstream)));
     }
     (host, told)
+}
+
+/// Gives a canary Ingress its share of the routes of the same paths; the oldest canary of a path has it. Without such a route it serves
+/// nothing.
+///
+/// Source: ingress-nginx's `controller.go` (`mergeAlternativeBackends`).
+fn attach(pattern: &HostPattern, name: &IngressName, ingress: &Ingress, terms: &Canary, routes: &mut [Route], told: &mut Told) {
+    for (field, path, backend) in paths(pattern, ingress) {
+        let Some(upstream) = upstream_key(name, backend) else { continue };
+        match routes.iter_mut().find(|route| claimed(&route.path) == claimed(path)) {
+            Some(route) if route.canary.is_none() => route.canary = Some(Arc::new(CanaryBackend { upstream, terms: terms.clone() })),
+            Some(_) => {
+                let message = format!("{} of host {} has a canary already, which comes first", describe(path), describe_host(pattern));
+                told.push((name.object(), Issue::new(field, Reason::Conflict, message)));
+            }
+            None => {
+                let message =
+                    format!("no other Ingress has {} of host {}: the canary serves nothing", describe(path), describe_host(pattern));
+                told.push((name.object(), Issue::new(field, Reason::NoSuchObject, message)));
+            }
+        }
+    }
 }
 
 /// The paths that an Ingress has for this host, each with its field.
@@ -115,7 +150,7 @@ fn route(
         None => Action::NotFound,
     };
     let origin = Origin { object, field };
-    Route { path, method: None, headers: Vec::new(), query: Vec::new(), options: options.clone(), action, origin }
+    Route { path, method: None, headers: Vec::new(), query: Vec::new(), options: options.clone(), action, canary: None, origin }
 }
 
 /// `--default-backend-service`: what answers where no Ingress says otherwise.
@@ -127,6 +162,7 @@ fn controller_default(upstream: &UpstreamKey) -> Route {
         query: Vec::new(),
         options: Arc::default(),
         action: Action::Forward(vec![WeightedBackend { upstream: upstream.clone(), weight: 1 }]),
+        canary: None,
         origin: Origin {
             object: ObjectRef {
                 kind: ObjectKind::Service,

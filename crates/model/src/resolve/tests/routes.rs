@@ -442,3 +442,55 @@ fn a_changed_endpoint_touches_one_upstream_and_no_host() {
     keys.sort_by_key(|key| format!("{key:?}"));
     assert_eq!(keys, [upstream_key("web:http"), upstream_key("web:80")]);
 }
+
+#[test]
+fn a_canary_shares_the_routes_of_another_ingress_and_has_none_of_its_own() {
+    check(
+        &[
+            CLASS,
+            WEB,
+            "ingress c at=1 class=nginx canary=20 tls=cert:foo.com foo.com/a/=new:80 foo.com/b=new:80; ingress i at=2 class=nginx foo.com/a=web:80",
+        ],
+        expect![[r#"
+            host foo.com
+              ^ /a -> default/web:80 canary default/new:80 20% (i spec.rules[0].http.paths[0])
+            upstream default/new:80 absent
+            upstream default/web:80 [10.0.1.2:8080]
+            Ingress default/c: spec.rules[0].http.paths[0].backend.service.name: there is no Service "new" in namespace "default": 503 (NoSuchObject)
+            Ingress default/c: spec.rules[1].http.paths[0]: no other Ingress has path "/b" (Prefix) of host "foo.com": the canary serves nothing (NoSuchObject)
+            Ingress default/c: spec.rules[1].http.paths[0].backend.service.name: there is no Service "new" in namespace "default": 503 (NoSuchObject)
+            Ingress default/c: spec.tls[0].secretName: there is no Secret "cert" in namespace "default"; the default certificate serves (NoSuchObject)
+        "#]],
+    );
+    check(
+        &[
+            CLASS,
+            "ingress i class=nginx foo.com/=web:80; ingress c at=1 class=nginx canary=1 foo.com/=one:80; ingress d at=2 class=nginx canary=2 foo.com/=two:80",
+        ],
+        expect![[r#"
+            host foo.com
+              ^ / -> default/web:80 canary default/one:80 1% (i spec.rules[0].http.paths[0])
+            upstream default/one:80 absent
+            upstream default/web:80 absent
+            Ingress default/c: spec.rules[0].http.paths[0].backend.service.name: there is no Service "one" in namespace "default": 503 (NoSuchObject)
+            Ingress default/d: spec.rules[0].http.paths[0]: path "/" (Prefix) of host "foo.com" has a canary already, which comes first (Conflict)
+            Ingress default/d: spec.rules[0].http.paths[0].backend.service.name: there is no Service "two" in namespace "default": 503 (NoSuchObject)
+            Ingress default/i: spec.rules[0].http.paths[0].backend.service.name: there is no Service "web" in namespace "default": 503 (NoSuchObject)
+        "#]],
+    );
+}
+
+#[test]
+fn aliases_belong_to_the_host_whoever_asks_for_them() {
+    check(
+        &[CLASS, "ingress i class=nginx foo.com/a=web:80; ingress j at=1 class=nginx alias=bar.com alias=baz.com www foo.com/b=web:80"],
+        expect![[r#"
+        host foo.com alias=bar.com alias=baz.com www
+          ^ /a -> default/web:80 (i spec.rules[0].http.paths[0])
+          ^ /b -> default/web:80 (j spec.rules[0].http.paths[0])
+        upstream default/web:80 absent
+        Ingress default/i: spec.rules[0].http.paths[0].backend.service.name: there is no Service "web" in namespace "default": 503 (NoSuchObject)
+        Ingress default/j: spec.rules[0].http.paths[0].backend.service.name: there is no Service "web" in namespace "default": 503 (NoSuchObject)
+    "#]],
+    );
+}
