@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use model::Revision;
-use model::resolve::Want;
 use runtime::status::{self, Page, Pages};
 use runtime::{Drain, Readiness, Registry, Trigger, drain};
 use source::Origin;
@@ -140,11 +139,6 @@ impl App {
             }
         });
     }
-}
-
-/// The model of a command that has nothing to say about Ingresses.
-pub fn ingress_defaults(node_name: &str, want: Want) -> model::Config {
-    model::Config { node_name: node_name.into(), want, ..model::Config::default() }
 }
 
 /// The objects of an origin as they are now, for commands that only look.

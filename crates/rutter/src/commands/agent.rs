@@ -33,12 +33,8 @@ pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
     let config = flags.proxy.config()?;
     let corefile = flags.dns.corefile()?;
     let origin = flags.objects.origin(config.kubeconfig.as_deref().map(Into::into))?;
-    let model = model::Config {
-        node_name: flags.proxy.node_name(&config)?.into(),
-        want: Want { packets: true, names: true, routes: true },
-        ingress: flags.ingress.model()?,
-        ..model::Config::default()
-    };
+    let want = Want { packets: true, names: true, routes: true };
+    let model = model::Config { ingress: flags.ingress.model()?, ..flags.proxy.model(&config, want)? };
     let mut app = App::new("agent", model, origin).await?;
     app.start_proxy(config)?;
     app.start_dns(dns::Config { corefile, listen: flags.dns_listen })?;

@@ -8,7 +8,7 @@ use dns::config::Corefile;
 use model::resolve::Want;
 
 use super::objects::ObjectsFlags;
-use crate::app::{self, App};
+use crate::app::App;
 use crate::flags::Usage;
 
 #[derive(Args, Debug)]
@@ -35,8 +35,8 @@ pub struct DnsFlags {
 pub async fn run(flags: Flags) -> anyhow::Result<()> {
     let corefile = flags.dns.corefile()?;
     let origin = flags.objects.origin(corefile.kubernetes().and_then(|options| Some(options.kubeconfig.as_ref()?.path.clone())))?;
-    let want = Want { names: true, ..Want::default() };
-    let mut app = App::new("dns", app::ingress_defaults("", want), origin).await?;
+    let model = model::Config { want: Want { names: true, ..Want::default() }, ..model::Config::default() };
+    let mut app = App::new("dns", model, origin).await?;
     app.start_dns(dns::Config { corefile, listen: flags.listen })?;
     app.run().await
 }

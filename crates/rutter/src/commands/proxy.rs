@@ -49,8 +49,8 @@ pub struct ProxyFlags {
 pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
     let config = flags.proxy.config()?;
     let origin = flags.objects.origin(config.kubeconfig.as_deref().map(PathBuf::from))?;
-    let node_name = flags.proxy.node_name(&config)?;
-    let mut app = App::new("proxy", app::ingress_defaults(&node_name, Want { packets: true, ..Want::default() }), origin).await?;
+    let model = flags.proxy.model(&config, Want { packets: true, ..Want::default() })?;
+    let mut app = App::new("proxy", model, origin).await?;
     app.start_proxy(config)?;
     app.run().await
 }
@@ -83,11 +83,17 @@ impl ProxyFlags {
         Ok(config)
     }
 
-    /// Which node this is: as told, else the host's name, as kubelet registers it.
-    pub fn node_name(&self, config: &proxy::Config) -> anyhow::Result<String> {
-        match &config.node_name {
-            Some(name) => Ok(name.clone()),
-            None => app::host_name(),
-        }
+    /// What is decided for this node, which is the one named, else the host's name, as kubelet registers it.
+    pub fn model(&self, config: &proxy::Config, want: Want) -> anyhow::Result<model::Config> {
+        let node_name = match &config.node_name {
+            Some(name) => name.clone(),
+            None => app::host_name()?,
+        };
+        Ok(model::Config {
+            node_name: node_name.into(),
+            want,
+            ignore_node_hints: !config.gate("PreferSameTrafficDistribution", true),
+            ..model::Config::default()
+        })
     }
 }

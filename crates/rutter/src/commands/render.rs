@@ -18,8 +18,7 @@ pub struct Flags {
 pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
     let config = flags.proxy.config()?;
     let origin = flags.objects.origin(config.kubeconfig.as_deref().map(Into::into))?;
-    let node_name = flags.proxy.node_name(&config)?;
-    let look = app::look(app::ingress_defaults(&node_name, Want { packets: true, ..Want::default() }), origin).await?;
+    let look = app::look(flags.proxy.model(&config, Want { packets: true, ..Want::default() })?, origin).await?;
     let view = look.source.node.borrow().clone();
     print!("{}", proxy::render(&view, &config)?);
     Ok(())

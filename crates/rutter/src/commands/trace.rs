@@ -58,12 +58,8 @@ async fn ask(question: &Question) -> anyhow::Result<Trace> {
 
 async fn decide(flags: &Flags, question: Question) -> anyhow::Result<Trace> {
     let config = flags.proxy.config()?;
-    let model = model::Config {
-        node_name: flags.proxy.node_name(&config)?.into(),
-        want: Want { packets: true, names: true, routes: true },
-        ingress: flags.ingress.model()?,
-        ..model::Config::default()
-    };
+    let want = Want { packets: true, names: true, routes: true };
+    let model = model::Config { ingress: flags.ingress.model()?, ..flags.proxy.model(&config, want)? };
     let look = app::look(model, flags.objects.origin(None)?).await?;
     let node_ports = trace::node_port_addresses(Some(&config));
     let answered = look.source.inspector.ask(move |model| trace::answer(&question, model, Some(&config), node_ports)).await;
