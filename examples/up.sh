@@ -28,6 +28,8 @@ ip -n "$node" link set lo up
 ip -n "$node" link add rutter0 type bridge
 ip -n "$node" addr add 10.244.0.1/24 dev rutter0
 ip -n "$node" link set rutter0 up
+# A node reaches Services by whatever route it has; this one has no default route.
+ip -n "$node" route add 10.96.0.0/12 dev rutter0
 ip netns exec "$node" sysctl -qw net.ipv4.ip_forward=1
 for n in 1 2 3; do
     pod=$node-pod-$n
