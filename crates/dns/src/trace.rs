@@ -258,20 +258,31 @@ mod tests {
 
     #[test]
     fn each_step_names_what_decided_it() {
-        check("web.default.svc.cluster.local", "A", expect![[r#"
+        check(
+            "web.default.svc.cluster.local",
+            "A",
+            expect![[r#"
             web.default.svc.cluster.local. A: server block .:53 (line 1)
             Service default/web has 10.96.0.1  [Service default/web: spec.clusterIPs]
             web.default.svc.cluster.local. 30 A 10.96.0.1
             => NOERROR with 1 record(s)
-        "#]]);
-        check("db.default.svc.cluster.local.", "SRV", expect![[r#"
+        "#]],
+        );
+        check(
+            "db.default.svc.cluster.local.",
+            "SRV",
+            expect![[r#"
             db.default.svc.cluster.local. SRV: server block .:53 (line 1)
             Service default/db is headless: 3 ready endpoint(s) have its name  [Service default/db: spec.clusterIP]
             db.default.svc.cluster.local. 30 SRV 0 33 5432 db-0.db.default.svc.cluster.local.
             db.default.svc.cluster.local. 30 SRV 0 33 5432 db-1.db.default.svc.cluster.local.
             => NOERROR with 2 record(s)
-        "#]]);
-        check("local.default.svc.cluster.local", "A", expect![[r#"
+        "#]],
+        );
+        check(
+            "local.default.svc.cluster.local",
+            "A",
+            expect![[r#"
             local.default.svc.cluster.local. A: server block .:53 (line 1)
             Service default/local is an alias of web.default.svc.cluster.local  [Service default/local: spec.externalName]
             an alias: on with web.default.svc.cluster.local.
@@ -279,16 +290,25 @@ mod tests {
             Service default/web has 10.96.0.1  [Service default/web: spec.clusterIPs]
             web.default.svc.cluster.local. 30 A 10.96.0.1
             => NOERROR with 1 record(s)
-        "#]]);
-        check("nobody.default.svc.cluster.local", "A", expect![[r#"
+        "#]],
+        );
+        check(
+            "nobody.default.svc.cluster.local",
+            "A",
+            expect![[r#"
             nobody.default.svc.cluster.local. A: server block .:53 (line 1)
             kubernetes: there is no Service default/nobody  [Namespace default: metadata.name]
             => NXDOMAIN
-        "#]]);
-        check("www.example.com", "AAAA", expect![[r#"
+        "#]],
+        );
+        check(
+            "www.example.com",
+            "AAAA",
+            expect![[r#"
             www.example.com. AAAA: server block .:53 (line 1)
             cache: an answer that is kept ends the way here
             => forwarded to the servers of /etc/resolv.conf
-        "#]]);
+        "#]],
+        );
     }
 }

@@ -168,3 +168,37 @@ fn what_no_block_serves_is_refused() {
         assert_eq!(Message::parse(&out[..length]).expect("whole").rcode, code, "{name} class {class}");
     }
 }
+
+#[test]
+fn a_hundred_thousand_hostile_packets_are_answered_by_the_book_or_not_at_all() {
+    let routes = filled_routes(&Corefile::parse(COREFILE).expect("a Corefile"), CLUSTER);
+    let mut random = Random(0x1234_5678_9abc_def1);
+    let mut out = vec![0; MAX_TCP];
+    let (mut replies, mut silent) = (0, 0);
+    for _ in 0..100_000 {
+        let asked = Message { flags: 0, ..Message::answer(question(&mut random), 0) };
+        let mut packet = asked.encode(MAX_TCP, Some(&[0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0]));
+        for _ in 0..random.below(4) {
+            let at = random.below(packet.len());
+            match random.below(4) {
+                0 => packet.truncate(at.max(1)),
+                1 => packet[at] = random.below(256) as u8,
+                2 => packet[at] |= 0xc0,
+                _ => packet.extend(random.bytes(3)),
+            }
+        }
+        match at_once(&routes, &packet, &mut out, |query| query.udp_limit(), 7) {
+            (AtOnce::Reply { length, .. }, _) => {
+                replies += 1;
+                assert!(length <= wire::MAX_UDP && out[..2] == packet[..2] && out[2] & 0x80 != 0, "{packet:?}");
+                assert!(length == wire::HEADER || Message::parse(&out[..length]).is_some(), "{packet:?}");
+            }
+            (AtOnce::Silence, _) => {
+                silent += 1;
+                assert!(packet.len() < wire::HEADER || packet[2] & 0x80 != 0, "{packet:?}");
+            }
+            (AtOnce::Later, _) => {}
+        }
+    }
+    assert!(replies > 50_000 && silent > 100, "{replies} replies, {silent} silent");
+}

@@ -1,0 +1,153 @@
+//! The server over real sockets: both transports, forwarding, a taken port, and the end.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hickory_proto::op::{Message, Query, ResponseCode};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
+use model::facts::{Change, Namespace, Service, ServiceKind, ServicePort, TargetPort, TrafficPolicy};
+use model::resolve::{Model, Want};
+use model::{NameView, Protocol, ServiceName};
+use runtime::Registry;
+use tokio::sync::watch;
+
+/// Long enough for any machine; nothing waits that long when all is well.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+fn config(inside: &str) -> dns::Config {
+    let corefile = format!("cluster.local {{\n kubernetes cluster.local\n}}\n. {{\n {inside}\n}}");
+    dns::Config { corefile: dns::config::Corefile::parse(&corefile).expect("a Corefile"), listen: vec![([127, 0, 0, 1], 0).into()] }
+}
+
+/// The view of one Service, `default/web` at 10.96.0.1.
+fn view() -> Arc<NameView> {
+    let port = ServicePort {
+        name: "http".into(),
+        protocol: Protocol::Tcp,
+        port: 80,
+        node_port: None,
+        app_protocol: None,
+        target_port: TargetPort::Number(80),
+    };
+    let service = Service {
+        kind: ServiceKind::ClusterIp,
+        cluster_ips: vec!["10.96.0.1".parse().expect("address")],
+        ports: vec![port],
+        external_ips: Vec::new(),
+        load_balancer_ips: Vec::new(),
+        load_balancer_names: Vec::new(),
+        source_ranges: Vec::new(),
+        internal_policy: TrafficPolicy::Cluster,
+        external_policy: TrafficPolicy::Cluster,
+        affinity: None,
+        health_check_node_port: None,
+        proxy_name: None,
+        headless_label: false,
+        publish_not_ready: false,
+        labels: Arc::default(),
+        annotations: Arc::default(),
+    };
+    let want = Want { names: true, ..Want::default() };
+    let mut model = Model::new(model::Config { want, ..model::Config::default() });
+    let changes = [
+        Change::Namespace("default".into(), Some(Namespace::default())),
+        Change::Service(ServiceName::new("default", "web"), Some(service)),
+    ];
+    model.update(changes).names
+}
+
+fn question(name: &str, kind: RecordType) -> Message {
+    let mut message = Message::new();
+    message.set_id(7).set_recursion_desired(true).add_query(Query::query(Name::from_ascii(name).expect("a name"), kind));
+    message
+}
+
+fn over_udp(server: SocketAddr, name: &str) -> Message {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    socket.set_read_timeout(Some(PATIENCE)).expect("set");
+    socket.send_to(&question(name, RecordType::A).to_vec().expect("encoded"), server).expect("sent");
+    let mut buffer = [0; 4096];
+    let length = socket.recv(&mut buffer).expect("a reply in time");
+    Message::from_vec(&buffer[..length]).expect("a message")
+}
+
+fn over_tcp(server: SocketAddr, names: &[&str]) -> Vec<Message> {
+    let mut stream = TcpStream::connect(server).expect("connected");
+    stream.set_read_timeout(Some(PATIENCE)).expect("set");
+    for name in names {
+        let bytes = question(name, RecordType::A).to_vec().expect("encoded");
+        stream.write_all(&[&(bytes.len() as u16).to_be_bytes()[..], &bytes].concat()).expect("sent");
+    }
+    let mut read = || {
+        let mut length = [0; 2];
+        stream.read_exact(&mut length).expect("a reply in time");
+        let mut bytes = vec![0; usize::from(u16::from_be_bytes(length))];
+        stream.read_exact(&mut bytes).expect("the whole reply");
+        Message::from_vec(&bytes).expect("a message")
+    };
+    names.iter().map(|_| read()).collect()
+}
+
+fn addresses(message: &Message) -> Vec<String> {
+    message.answers().iter().map(|record| record.data().to_string()).collect()
+}
+
+/// An upstream that knows `www.example.` and counts what it is asked.
+fn upstream() -> (SocketAddr, std::thread::JoinHandle<usize>) {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let address = socket.local_addr().expect("bound");
+    let thread = std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        for asked in 0.. {
+            let (length, client) = socket.recv_from(&mut buffer).expect("received");
+            let Ok(query) = Message::from_vec(&buffer[..length]) else { return asked };
+            let mut reply = query.clone();
+            reply.set_message_type(hickory_proto::op::MessageType::Response).set_recursion_available(true);
+            let name = query.queries()[0].name().clone();
+            reply.add_answer(Record::from_rdata(name, 60, RData::A(hickory_proto::rr::rdata::A::new(192, 0, 2, 1))));
+            socket.send_to(&reply.to_vec().expect("encoded"), client).expect("sent");
+        }
+        0
+    });
+    (address, thread)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_transports_answer_and_the_rest_is_forwarded_once() {
+    let (upstream, thread) = upstream();
+    let (names, views) = watch::channel(Arc::<NameView>::default());
+    let (trigger, drain) = runtime::drain::channel();
+    let config = config(&format!("forward . {upstream}\n cache 30"));
+    let running = dns::start(config, views, None, drain, Registry::default()).expect("started");
+    let server = running.listening[0];
+    names.send_replace(view());
+    let asked = tokio::task::spawn_blocking(move || {
+        let reply = over_udp(server, "web.default.svc.cluster.local.");
+        assert_eq!((reply.id(), reply.response_code(), addresses(&reply)), (7, ResponseCode::NoError, vec!["10.96.0.1".to_owned()]));
+        let replies = over_tcp(server, &["web.default.svc.cluster.local.", "nobody.default.svc.cluster.local."]);
+        assert_eq!(replies.iter().map(Message::response_code).collect::<Vec<_>>(), [ResponseCode::NoError, ResponseCode::NXDomain]);
+        for _ in 0..3 {
+            let reply = over_udp(server, "www.example.");
+            assert_eq!((addresses(&reply), reply.recursion_available()), (vec!["192.0.2.1".to_owned()], true));
+        }
+        // What is no message ends the upstream.
+        UdpSocket::bind("127.0.0.1:0").expect("a socket").send_to(b"end", upstream).expect("sent");
+        thread.join().expect("no panic")
+    });
+    assert_eq!(asked.await.expect("no panic"), 1, "the second and third were kept");
+    tokio::time::timeout(PATIENCE, trigger.drain()).await.expect("everything ends");
+    assert!(UdpSocket::bind(server).is_ok(), "the port is free again");
+}
+
+#[tokio::test]
+async fn a_taken_port_is_named() {
+    let (_names, views) = watch::channel(Arc::<NameView>::default());
+    let (_trigger, drain) = runtime::drain::channel();
+    let stranger = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = stranger.local_addr().expect("bound");
+    let config = dns::Config { listen: vec![address], ..config("errors") };
+    let error = dns::start(config, views, None, drain, Registry::default()).err().expect("refused");
+    assert_eq!(error.to_string(), format!("cannot listen on tcp {address}: another process has it"));
+}
