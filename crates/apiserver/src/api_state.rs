@@ -1,0 +1,41 @@
+//! What all requests share.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use runtime::Drain;
+use runtime::time::Rfc3339;
+
+use crate::auth::Tokens;
+use crate::hooks::{Cluster, World};
+use crate::kinds::{Kind, Kinds};
+use crate::schema::Schema;
+use crate::store::{CollectionId, Store, Txn};
+use crate::verbs::Kubelet;
+
+pub(crate) struct Api {
+    pub(crate) schema: Schema,
+    pub(crate) kinds: Arc<Kinds>,
+    pub(crate) store: Store,
+    pub(crate) cluster: Cluster,
+    pub(crate) tokens: Tokens,
+    pub(crate) kubelet: Arc<dyn Kubelet>,
+    /// Watches end when it starts.
+    pub(crate) drain: Drain,
+}
+
+impl Api {
+    /// Where objects of a kind are kept. Only called for kinds that are.
+    pub(crate) fn collection(&self, kind: &Kind) -> CollectionId {
+        kind.stored.expect("BUG: a kind that is not stored was looked up")
+    }
+
+    pub(crate) fn world<'a, 'b>(&'a self, txn: &'a mut Txn<'b>, kind: &'a Kind, now: &'a str) -> World<'a, 'b> {
+        World { txn, kinds: &self.kinds, cluster: &self.cluster, kind, now }
+    }
+}
+
+/// The time as metadata has it.
+pub(crate) fn timestamp() -> String {
+    Rfc3339(SystemTime::now()).to_string()
+}

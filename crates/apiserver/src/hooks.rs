@@ -1,0 +1,211 @@
+//! What single kinds do beyond the generic path: as data and small functions, found by kind.
+//!
+//! A hook reads and changes one object and may look into the store through the transaction of its write; it knows nothing of requests. The
+//! generic path calls hooks in the order of Kubernetes' registry: admission, allocation, preparation, then validation.
+
+mod cluster;
+mod event;
+mod pod;
+mod service;
+#[cfg(test)]
+mod tests;
+
+use ipnet::IpNet;
+use serde_json::Value;
+
+use crate::kinds::{Kind, Kinds};
+use crate::refusal::Refusal;
+use crate::schema::Gvk;
+use crate::store::{CollectionId, Txn, key};
+
+pub(crate) use pod::grace_period;
+pub(crate) use service::KUBERNETES;
+
+/// What the whole cluster agrees on.
+#[derive(Debug, Clone)]
+pub(crate) struct Cluster {
+    /// One per family; the first is the default family's.
+    pub(crate) service_cidrs: Vec<IpNet>,
+}
+
+/// What a hook may use beside its object.
+pub(crate) struct World<'a, 'b> {
+    pub(crate) txn: &'a mut Txn<'b>,
+    pub(crate) kinds: &'a Kinds,
+    pub(crate) cluster: &'a Cluster,
+    pub(crate) kind: &'a Kind,
+    /// RFC 3339.
+    pub(crate) now: &'a str,
+}
+
+/// When `metadata.generation` grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Generation {
+    /// The kind has none.
+    None,
+    Spec,
+    /// Annotations tell Deployments as much as their spec does.
+    SpecAndAnnotations,
+    /// Everything but metadata.
+    All,
+}
+
+/// Changes a created object (`old` None) or one that replaces `old`.
+type Change = fn(&mut World<'_, '_>, &mut Value, Option<&Value>) -> Result<(), Refusal>;
+
+/// One kind's particulars.
+pub(crate) struct Hooks {
+    pub(crate) generation: Generation,
+    /// Fields that selectors read, besides name, namespace and labels.
+    selectable: &'static [&'static [&'static str]],
+    pub(crate) claims: fn(&Value) -> Vec<String>,
+    /// Between the stored version and the one of this kind.
+    pub(crate) outward: Option<fn(&mut Value)>,
+    pub(crate) inward: Option<fn(&mut Value)>,
+    /// Whether PUT makes what is not there.
+    pub(crate) create_on_update: bool,
+    /// Whether PUT without a resourceVersion replaces whatever is there.
+    pub(crate) unconditional_update: bool,
+    /// Whether a deleted object is shown to who deleted it; else a Status.
+    pub(crate) shows_deleted: bool,
+    /// Checks and additions that need other objects (Kubernetes: admission, and a registry's allocators).
+    pub(crate) admit: Change,
+    /// Fields that are the server's to set.
+    pub(crate) prepare: fn(&mut Value, Option<&Value>),
+    /// After the object was written: what follows it.
+    pub(crate) written: fn(&mut World<'_, '_>, &Value, Option<&Value>),
+    /// Before the object goes away.
+    pub(crate) removing: fn(&mut World<'_, '_>, &Value) -> Result<(), Refusal>,
+}
+
+impl std::fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hooks")
+    }
+}
+
+const PLAIN: Hooks = Hooks {
+    generation: Generation::None,
+    selectable: &[],
+    claims: |_| Vec::new(),
+    outward: None,
+    inward: None,
+    create_on_update: false,
+    unconditional_update: true,
+    shows_deleted: false,
+    admit: |_, _, _| Ok(()),
+    prepare: |_, _| {},
+    written: |_, _, _| {},
+    removing: |_, _| Ok(()),
+};
+
+/// The fields by which both kinds of Event are selected, all of the core one.
+const EVENT_FIELDS: &[&[&str]] = &[&["involvedObject"], &["reason"], &["reportingComponent"], &["source"], &["type"]];
+
+const HOOKS: &[(&str, &str, Hooks)] = &[
+    ("", "Endpoints", Hooks { create_on_update: true, ..PLAIN }),
+    ("", "Event", Hooks { create_on_update: true, selectable: EVENT_FIELDS, ..PLAIN }),
+    ("", "LimitRange", Hooks { create_on_update: true, ..PLAIN }),
+    (
+        "",
+        "Namespace",
+        Hooks { selectable: &[&["status", "phase"]], prepare: cluster::namespace, removing: cluster::namespace_removing, ..PLAIN },
+    ),
+    ("", "Node", Hooks { selectable: &[&["spec", "unschedulable"]], prepare: cluster::node, ..PLAIN }),
+    ("", "PersistentVolumeClaim", Hooks { shows_deleted: true, ..PLAIN }),
+    (
+        "",
+        "Pod",
+        Hooks {
+            generation: Generation::Spec,
+            selectable: &[
+                &["spec", "nodeName"],
+                &["spec", "restartPolicy"],
+                &["spec", "schedulerName"],
+                &["spec", "serviceAccountName"],
+                &["spec", "hostNetwork"],
+                &["status", "phase"],
+                &["status", "podIP"],
+                &["status", "podIPs"],
+                &["status", "nominatedNodeName"],
+            ],
+            shows_deleted: true,
+            admit: pod::admit,
+            prepare: pod::prepare,
+            ..PLAIN
+        },
+    ),
+    ("", "ResourceQuota", Hooks { shows_deleted: true, ..PLAIN }),
+    ("", "Secret", Hooks { selectable: &[&["type"]], ..PLAIN }),
+    ("", "ServiceAccount", Hooks { shows_deleted: true, unconditional_update: false, ..PLAIN }),
+    (
+        "",
+        "Service",
+        Hooks {
+            selectable: &[&["spec", "clusterIP"], &["spec", "type"]],
+            claims: service::claims,
+            shows_deleted: true,
+            admit: service::allocate,
+            prepare: service::prepare,
+            written: service::written,
+            removing: service::removing,
+            ..PLAIN
+        },
+    ),
+    ("apps", "Deployment", Hooks { generation: Generation::SpecAndAnnotations, ..PLAIN }),
+    ("apps", "ReplicaSet", Hooks { generation: Generation::Spec, selectable: &[&["status", "replicas"]], ..PLAIN }),
+    ("coordination.k8s.io", "Lease", Hooks { create_on_update: true, unconditional_update: false, ..PLAIN }),
+    ("discovery.k8s.io", "EndpointSlice", Hooks { generation: Generation::All, ..PLAIN }),
+    (
+        "events.k8s.io",
+        "Event",
+        Hooks { create_on_update: true, selectable: EVENT_FIELDS, outward: Some(event::outward), inward: Some(event::inward), ..PLAIN },
+    ),
+    ("networking.k8s.io", "Ingress", Hooks { generation: Generation::Spec, admit: cluster::ingress, ..PLAIN }),
+    ("networking.k8s.io", "IngressClass", Hooks { generation: Generation::Spec, ..PLAIN }),
+    ("networking.k8s.io", "ServiceCIDR", Hooks { prepare: cluster::service_cidr, ..PLAIN }),
+];
+
+/// The hooks of a kind; most kinds need none.
+pub(crate) fn of(gvk: &Gvk) -> &'static Hooks {
+    static NONE: Hooks = PLAIN;
+    HOOKS.iter().find(|(group, kind, _)| *group == gvk.group && *kind == gvk.kind).map_or(&NONE, |(_, _, hooks)| hooks)
+}
+
+// === impl Hooks ===
+
+impl Hooks {
+    /// The part of an object that selectors read.
+    pub(crate) fn index(&self, object: &Value) -> Value {
+        let mut index = serde_json::json!({"metadata": {"name": object["metadata"]["name"], "namespace": object["metadata"]["namespace"]}});
+        if let Some(labels) = object["metadata"].get("labels") {
+            index["metadata"]["labels"] = labels.clone();
+        }
+        for path in self.selectable {
+            let Some(found) = path.iter().try_fold(object, |value, field| value.get(field)) else { continue };
+            let mut place = &mut index;
+            for field in *path {
+                place = &mut place[*field];
+            }
+            *place = found.clone();
+        }
+        index
+    }
+}
+
+// === impl World ===
+
+impl World<'_, '_> {
+    /// A core object by its name.
+    fn core(&self, resource: &str, namespace: &str, name: &str) -> Option<Value> {
+        self.txn.get(self.collection(resource), &key(namespace, name)).map(|stored| stored.parse())
+    }
+
+    fn collection(&self, resource: &str) -> CollectionId {
+        self.kinds.core(resource).stored.expect("BUG: a core kind is not stored")
+    }
+
+    fn ip_addresses(&self) -> CollectionId {
+        self.kinds.networking("ipaddresses").stored.expect("BUG: IPAddress is not stored")
+    }
+}

@@ -1,0 +1,119 @@
+//! pods/log, and what the server asks of a node.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use super::read;
+use crate::answer::Answer;
+use crate::api_state::Api;
+use crate::refusal::Refusal;
+use crate::request::Call;
+use crate::value::Get;
+
+/// What of a container's log is wanted.
+#[derive(Debug, Clone, Default)]
+pub struct LogRequest {
+    /// The node that the Pod is on.
+    pub node: String,
+    pub namespace: String,
+    pub pod: String,
+    pub uid: String,
+    pub container: String,
+    /// Go on as more is written.
+    pub follow: bool,
+    /// Of the container's last run but one.
+    pub previous: bool,
+    pub timestamps: bool,
+    pub since_seconds: Option<u64>,
+    /// RFC 3339.
+    pub since_time: Option<String>,
+    pub tail_lines: Option<u64>,
+    pub limit_bytes: Option<u64>,
+}
+
+/// Why a node does not give a log.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// There is none (yet); answered as 400 BadRequest.
+    #[error("{0}")]
+    NotThere(String),
+    /// The node cannot be asked; answered as 500.
+    #[error("{0}")]
+    Unreachable(String),
+}
+
+/// What is asked of the nodes that run Pods.
+pub trait Kubelet: Send + Sync + 'static {
+    /// Gives the pieces of a log as they come; the end of the channel is the end of the log.
+    fn logs(&self, request: LogRequest) -> Pin<Box<dyn Future<Output = Result<mpsc::Receiver<Bytes>, LogError>> + Send + '_>>;
+}
+
+/// A cluster without any node that could be asked.
+pub struct NoKubelet;
+
+impl Kubelet for NoKubelet {
+    fn logs(&self, request: LogRequest) -> Pin<Box<dyn Future<Output = Result<mpsc::Receiver<Bytes>, LogError>> + Send + '_>> {
+        let LogRequest { node, namespace, pod, container, .. } = request;
+        let url = format!("https://{node}:10250/containerLogs/{namespace}/{pod}/{container}");
+        let error = LogError::Unreachable(format!("Get {url:?}: dial tcp: lookup {node}: no such host"));
+        Box::pin(std::future::ready(Err(error)))
+    }
+}
+
+pub(super) async fn serve(api: &Arc<Api>, call: &Arc<Call>) -> Result<Answer, Refusal> {
+    let pod = read::find(api, call)?.parse();
+    let container = container(&pod, call.query.text("container"))?;
+    let number = |name: &str| match call.query.text(name) {
+        "" => Ok(None),
+        text => text.parse().map(Some).map_err(|_| Refusal::bad_request(format!("{name}: {text:?} is no number"))),
+    };
+    let request = LogRequest {
+        node: pod["spec"].text("nodeName").to_owned(),
+        namespace: call.target.namespace.clone(),
+        pod: call.target.name.clone(),
+        uid: pod["metadata"].text("uid").to_owned(),
+        container,
+        follow: call.query.flag("follow"),
+        previous: call.query.flag("previous"),
+        timestamps: call.query.flag("timestamps"),
+        since_seconds: number("sinceSeconds")?,
+        since_time: Some(call.query.text("sinceTime").to_owned()).filter(|time| !time.is_empty()),
+        tail_lines: number("tailLines")?,
+        limit_bytes: number("limitBytes")?,
+    };
+    if request.node.is_empty() {
+        // Nobody has written anything yet.
+        return Ok(Answer::bytes(200, "text/plain", Bytes::new()));
+    }
+    match api.kubelet.logs(request).await {
+        Ok(pieces) => Ok(Answer::stream("text/plain", pieces)),
+        Err(LogError::NotThere(text)) => Err(Refusal::bad_request(text)),
+        Err(LogError::Unreachable(text)) => Err(Refusal::internal(text)),
+    }
+}
+
+fn container(pod: &Value, asked: &str) -> Result<String, Refusal> {
+    let name = pod["metadata"].text("name");
+    let spec = pod.at("spec");
+    let of = |list: &str| spec.items(list).iter().map(|container| container.text("name")).collect::<Vec<_>>();
+    let (main, init) = (of("containers"), [of("initContainers"), of("ephemeralContainers")].concat());
+    match (asked, main.as_slice()) {
+        ("", [only]) => Ok((*only).to_owned()),
+        ("", _) if init.is_empty() => {
+            Err(Refusal::bad_request(format!("a container name must be specified for pod {name}, choose one of: [{}]", main.join(" "))))
+        }
+        ("", _) => {
+            let (main, init) = (main.join(" "), init.join(" "));
+            Err(Refusal::bad_request(format!(
+                "a container name must be specified for pod {name}, choose one of: [{main}] or one of the init containers: [{init}]"
+            )))
+        }
+        (asked, _) if main.contains(&asked) || init.contains(&asked) => Ok(asked.to_owned()),
+        (asked, _) => Err(Refusal::bad_request(format!("container {asked} is not valid for pod {name}"))),
+    }
+}

@@ -1,0 +1,321 @@
+//! Watches: what happens to the objects of a collection, as a stream of events.
+//!
+//! A watcher is a place in its collection's history. It is woken when something happened, reads on from its place, and sends what its selectors
+//! let through. It holds nothing but that place: one that is too slow finds its place forgotten and is sent away to list again, and no watcher
+//! ever holds up the writer. An event's JSON is encoded once, by the first watcher that needs it.
+//!
+//! Source: apiserver's pkg/storage/cacher and pkg/endpoints/handlers/watch.go.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+
+use crate::answer::{self, Answer};
+use crate::api_state::Api;
+use crate::media::{Format, Media, Shape};
+use crate::names;
+use crate::protobuf;
+use crate::refusal::Refusal;
+use crate::request::{Call, ListOptions};
+use crate::store::{Event, Objects, Since, Stored, range};
+use crate::table::{self, Include};
+
+/// Kubernetes' --min-request-timeout: a watch without a limit lasts once to twice as long.
+const MIN_WATCH_SECS: u64 = 1_800;
+
+/// Kubernetes sends a bookmark a minute.
+const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+
+/// Events read from the history at once, and pieces that may wait for the client.
+const BATCH: usize = 256;
+const MAX_PIECES: usize = 4;
+
+/// A piece of the initial state is not longer than this, so that memory holds no second copy of a collection.
+const PIECE_BYTES: usize = 64 << 10;
+
+struct Watcher {
+    api: Arc<Api>,
+    call: Arc<Call>,
+    options: ListOptions,
+    include: Include,
+    /// Everything up to here was sent.
+    position: u64,
+    /// Columns were told with the first Table.
+    columns_sent: bool,
+    pieces: mpsc::Sender<Bytes>,
+}
+
+/// The client is gone, or was told to go.
+struct Closed;
+
+/// What a watcher sees of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Type {
+    Added,
+    Modified,
+    Deleted,
+}
+
+pub(crate) fn open(api: &Arc<Api>, call: &Arc<Call>) -> Result<Answer, Refusal> {
+    let kind = &call.target.kind;
+    let mut options = ListOptions::parse(&kind.collection, &call.query, true)?;
+    if !call.target.name.is_empty() {
+        let name = format!("metadata.name={}", call.target.name);
+        options.fields = crate::selectors::Fields::parse(&kind.collection, &name).map_err(Refusal::bad_request)?;
+    }
+    let include = answer::include(&call.query)?;
+    let (sender, receiver) = mpsc::channel(MAX_PIECES);
+    let secs = options.timeout_secs.filter(|secs| *secs > 0);
+    let secs = secs.unwrap_or_else(|| MIN_WATCH_SECS + u64::from(names::below(MIN_WATCH_SECS as u32)));
+    // Subscribed before the first look, so that nothing falls between.
+    let changed = api.store.subscribe(api.collection(kind));
+    let watcher = Watcher { api: api.clone(), call: call.clone(), options, include, position: 0, columns_sent: false, pieces: sender };
+    tokio::spawn(watcher.run(changed, Duration::from_secs(secs)));
+    Ok(Answer::stream(content_type(call.media), receiver))
+}
+
+fn content_type(media: Media) -> &'static str {
+    match media.format {
+        Format::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
+        Format::Json | Format::Yaml => "application/json",
+    }
+}
+
+impl Watcher {
+    async fn run(mut self, mut changed: watch::Receiver<u64>, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
+        let drain = self.api.drain.clone();
+        if self.begin().await.is_err() {
+            return;
+        }
+        let mut bookmarks = interval_at(Instant::now() + BOOKMARK_EVERY, BOOKMARK_EVERY);
+        bookmarks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            if self.catch_up().await.is_err() {
+                return;
+            }
+            tokio::select! {
+                changed = changed.changed() => if changed.is_err() { return },
+                _ = bookmarks.tick(), if self.options.bookmarks => if self.bookmark(false).await.is_err() { return },
+                () = sleep_until(deadline) => {
+                    if self.options.bookmarks {
+                        let _ = self.bookmark(false).await;
+                    }
+                    return;
+                }
+                () = drain.started() => return,
+                () = self.pieces.closed() => return,
+            }
+        }
+    }
+
+    /// Sends the present state if the client has none.
+    async fn begin(&mut self) -> Result<(), Closed> {
+        let from = self.options.revision.unwrap_or_default();
+        let wants_state = self.options.initial_events.unwrap_or(from == 0);
+        let current = self.api.store.revision();
+        if from > current {
+            let refusal = Refusal::future_revision(from, current);
+            return self.error(&refusal).await;
+        }
+        if !wants_state {
+            // No state is wanted, and none is known: from now on.
+            self.position = if from == 0 { current } else { from };
+            return Ok(());
+        }
+        let (objects, revision) = self.api.store.snapshot(self.api.collection(&self.call.target.kind));
+        self.position = revision;
+        self.state(&objects).await?;
+        if self.options.initial_events == Some(true) && self.options.bookmarks {
+            self.bookmark(true).await?;
+        }
+        Ok(())
+    }
+
+    async fn state(&mut self, objects: &Objects) -> Result<(), Closed> {
+        let namespace = self.call.target.namespace.clone();
+        let mut piece = BytesMut::new();
+        for (_, stored) in range(objects, &namespace, None) {
+            if self.matches(stored) {
+                self.put(&mut piece, Type::Added, stored, None);
+            }
+            if piece.len() >= PIECE_BYTES {
+                self.send(piece.split().freeze()).await?;
+            }
+        }
+        self.send(piece.freeze()).await
+    }
+
+    /// Sends everything that has happened since.
+    async fn catch_up(&mut self) -> Result<(), Closed> {
+        loop {
+            let collection = self.api.collection(&self.call.target.kind);
+            let (events, revision) = match self.api.store.since(collection, self.position, BATCH) {
+                Since::Events { events, revision } => (events, revision),
+                Since::Forgotten(oldest) => {
+                    let text = format!("too old resource version: {} ({oldest})", self.position);
+                    return self.error(&Refusal::expired(text)).await;
+                }
+            };
+            let is_all = events.len() < BATCH;
+            let mut piece = BytesMut::new();
+            for event in &events {
+                self.put_event(&mut piece, event);
+            }
+            self.send(piece.freeze()).await?;
+            self.position = revision;
+            if is_all {
+                return Ok(());
+            }
+        }
+    }
+
+    fn matches(&self, stored: &Stored) -> bool {
+        let namespace = &self.call.target.namespace;
+        (namespace.is_empty() || stored.namespace() == namespace)
+            && self.options.labels.matches(&stored.index)
+            && self.options.fields.matches(&stored.index)
+    }
+
+    /// An object that starts to match is added, one that ceases to is deleted.
+    fn put_event(&mut self, piece: &mut BytesMut, event: &Event) {
+        let was = event.old.as_ref().filter(|old| self.matches(old));
+        let is = !event.deleted && self.matches(&event.now);
+        match (was, is) {
+            (None, true) => self.put(piece, Type::Added, &event.now, Some(event)),
+            (Some(_), true) => self.put(piece, Type::Modified, &event.now, Some(event)),
+            (Some(_), false) if event.deleted => self.put(piece, Type::Deleted, &event.now, Some(event)),
+            (Some(old), false) => {
+                // What it was when it still matched, at the revision at which it ceased to.
+                let mut last = old.parse();
+                last["metadata"]["resourceVersion"] = event.revision.to_string().into();
+                let last = Stored { revision: event.revision, json: last.to_string().into(), index: Value::Null };
+                self.put(piece, Type::Deleted, &last, None);
+            }
+            (None, false) => {}
+        }
+    }
+
+    /// Writes one event in the form and shape of the call. `event`: the one whose encoding may be kept.
+    fn put(&mut self, piece: &mut BytesMut, ty: Type, stored: &Stored, event: Option<&Event>) {
+        let kind = &self.call.target.kind;
+        let media = self.call.media;
+        if media.shape == Shape::Object && media.format != Format::Protobuf {
+            match event.filter(|_| kind.hooks.outward.is_none()) {
+                Some(event) => piece.put_slice(event.lines[ty as usize].get_or_init(|| frame(ty.name(), &answer::line(kind, stored)))),
+                None => piece.put_slice(&frame(ty.name(), &answer::line(kind, stored))),
+            }
+            return;
+        }
+        let object = answer::dressed(kind, stored);
+        let shown = match media.shape {
+            Shape::Object => object,
+            Shape::Table { beta } => {
+                let mut table = table::render(&self.api.schema, &kind.collection, [&object], self.include, answer::now());
+                table["metadata"] = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
+                if self.columns_sent {
+                    table["columnDefinitions"] = Value::Null;
+                }
+                self.columns_sent = true;
+                answer::aged(table, beta)
+            }
+            Shape::Partial { beta } => answer::partial(&object, beta),
+        };
+        self.put_value(piece, ty.name(), &shown);
+    }
+
+    fn put_value(&self, piece: &mut BytesMut, ty: &str, object: &Value) {
+        if self.call.media.format == Format::Protobuf {
+            match protobuf::encode(&self.api.schema, object) {
+                Ok(bytes) => put_message(piece, ty, &bytes),
+                Err(error) => tracing::warn!(%error, "a watch event could not be written as protobuf"),
+            }
+            return;
+        }
+        piece.put_slice(&frame(ty, object.to_string().as_bytes()));
+    }
+
+    /// Tells how far the watch has come, so that it can be resumed from there.
+    async fn bookmark(&mut self, initial_events_end: bool) -> Result<(), Closed> {
+        let kind = &self.call.target.kind;
+        let mut metadata = json!({"resourceVersion": self.position.to_string()});
+        if initial_events_end {
+            metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+        }
+        // A typed client sees the fields that its type always has.
+        let mut object = json!({"kind": kind.gvk.kind, "apiVersion": kind.gvk.api_version(), "metadata": metadata});
+        match self.call.media.shape {
+            Shape::Object => {}
+            Shape::Partial { beta } => object = answer::partial(&object, beta),
+            Shape::Table { beta } => {
+                let row = json!({"cells": [], "object": answer::partial(&object, beta)});
+                let table = json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {"resourceVersion": self.position.to_string()}, "columnDefinitions": null, "rows": [row]});
+                object = answer::aged(table, beta);
+            }
+        }
+        let mut piece = BytesMut::new();
+        self.put_value(&mut piece, "BOOKMARK", &object);
+        self.send(piece.freeze()).await
+    }
+
+    /// The last event of a watch that cannot go on.
+    async fn error(&mut self, refusal: &Refusal) -> Result<(), Closed> {
+        let mut piece = BytesMut::new();
+        self.put_value(&mut piece, "ERROR", &refusal.status());
+        self.send(piece.freeze()).await?;
+        Err(Closed)
+    }
+
+    async fn send(&self, piece: Bytes) -> Result<(), Closed> {
+        if piece.is_empty() {
+            return Ok(());
+        }
+        self.pieces.send(piece).await.map_err(|_| Closed)
+    }
+}
+
+impl Type {
+    fn name(self) -> &'static str {
+        match self {
+            Type::Added => "ADDED",
+            Type::Modified => "MODIFIED",
+            Type::Deleted => "DELETED",
+        }
+    }
+}
+
+/// One event in JSON, on a line of its own.
+fn frame(ty: &str, object: &[u8]) -> Bytes {
+    let mut text = BytesMut::with_capacity(object.len() + 40);
+    text.put_slice(format!("{{\"type\":\"{ty}\",\"object\":").as_bytes());
+    text.put_slice(object);
+    text.put_slice(b"}\n");
+    text.freeze()
+}
+
+/// One event in protobuf: its length in four bytes, then `WatchEvent {1: type, 2: RawExtension {1: object}}`.
+fn put_message(piece: &mut BytesMut, ty: &str, object: &[u8]) {
+    let mut raw = BytesMut::new();
+    put_field(&mut raw, 1, object);
+    let mut event = BytesMut::new();
+    put_field(&mut event, 1, ty.as_bytes());
+    put_field(&mut event, 2, &raw);
+    // apimachinery's serializer wraps the event itself into no envelope.
+    piece.put_u32(event.len() as u32);
+    piece.put_slice(&event);
+}
+
+fn put_field(message: &mut BytesMut, number: u8, bytes: &[u8]) {
+    message.put_u8(number << 3 | 2);
+    let mut length = bytes.len();
+    while length >= 0x80 {
+        message.put_u8(length as u8 | 0x80);
+        length >>= 7;
+    }
+    message.put_u8(length as u8);
+    message.put_slice(bytes);
+}
