@@ -83,7 +83,22 @@ pub(crate) fn parse(directives: &[Directive], mistakes: &mut Mistakes) -> Vec<Sp
         }
         found.extend((ROOMS[at].parse)(directive, mistakes).map(|spec| (at, spec)));
     }
+    let has = |kind: fn(&Spec) -> bool| found.iter().any(|(_, spec)| kind(spec));
+    if !has(|spec| matches!(spec, Spec::Kubernetes(_))) {
+        for directive in directives.iter().filter(|directive| needs_kubernetes(directive)) {
+            mistakes
+                .add(directive.line, format!("`{}` reads what `kubernetes` of the same block knows, and there is none", directive.name));
+        }
+    }
     // Stable: plugins that repeat keep the file's order.
     found.sort_by_key(|(at, _)| *at);
     found.into_iter().map(|(_, spec)| spec).collect()
+}
+
+fn needs_kubernetes(directive: &Directive) -> bool {
+    match directive.name.as_str() {
+        "k8s_external" => true,
+        "autopath" => directive.args.iter().any(|arg| arg.starts_with('@')),
+        _ => false,
+    }
 }

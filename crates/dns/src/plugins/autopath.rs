@@ -48,7 +48,8 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
 /// The plugin at work.
 pub(crate) struct Autopath {
     zones: Vec<Name>,
-    kubernetes: Arc<Kubernetes>,
+    /// Of the same block; there for `@kubernetes`.
+    kubernetes: Option<Arc<Kubernetes>>,
     search: Search,
     /// The `search` list of a resolv.conf: the node's, behind the pod's own, or the one that the directive names.
     domains: Vec<Name>,
@@ -57,7 +58,7 @@ pub(crate) struct Autopath {
 // === impl Autopath ===
 
 impl Autopath {
-    pub(crate) fn new(options: Options, block: &[Name], kubernetes: Arc<Kubernetes>) -> Self {
+    pub(crate) fn new(options: Options, block: &[Name], kubernetes: Option<Arc<Kubernetes>>) -> Self {
         let path = match &options.search {
             Search::Kubernetes => Path::new("/etc/resolv.conf"),
             Search::File(path) => path,
@@ -74,9 +75,10 @@ impl Autopath {
     fn list(&self, request: &Request) -> Option<Vec<Name>> {
         let mut list = Vec::new();
         if self.search == Search::Kubernetes {
-            let snapshot = self.kubernetes.current.load();
+            let kubernetes = self.kubernetes.as_ref()?;
+            let snapshot = kubernetes.current.load();
             let namespace = snapshot.namespace_of_pod(request.client.ip().to_canonical())?;
-            let zone = &self.kubernetes.zones.primary;
+            let zone = &kubernetes.zones.primary;
             list = vec![zone.prefixed(&[namespace, &b"\x03svc"[..]].concat())?, zone.prefixed(b"\x03svc")?, zone.clone()];
         }
         list.extend(self.domains.iter().cloned());

@@ -139,8 +139,12 @@ impl External {
             return named
                 .filter(|(labels, _)| self.options.headless && endpoint.is_none_or(|wanted| &labels[1..] == wanted))
                 .flat_map(|(labels, each)| {
-                    let ports: Vec<_> = each.ports.iter().filter(|port| fits(&port.name, port.protocol)).map(|port| port.port).collect();
-                    ports.into_iter().map(move |port| Row { host: Host::Ip(each.address), port: Some(port), endpoint: labels.clone() })
+                    let fitting = each.ports.iter().filter(|port| fits(&port.name, port.protocol));
+                    let mut ports: Vec<_> = fitting.map(|port| Some(port.port)).collect();
+                    if each.ports.is_empty() && wanted.is_none() {
+                        ports.push(None);
+                    }
+                    ports.into_iter().map(move |port| Row { host: Host::Ip(each.address), port, endpoint: labels.clone() })
                 })
                 .collect();
         }
@@ -150,8 +154,12 @@ impl External {
         });
         let hosts = service.external_ips.iter().map(|ip| Host::Ip(*ip)).chain(balanced);
         let with_ports = |host: Host| {
-            let ports = service.ports.iter().filter(|port| fits(&port.name, port.protocol));
-            ports.map(move |port| Row { host: host.clone(), port: Some(port.port), endpoint: Vec::new() }).collect::<Vec<_>>()
+            let fitting = service.ports.iter().filter(|port| fits(&port.name, port.protocol));
+            let mut ports: Vec<_> = fitting.map(|port| Some(port.port)).collect();
+            if service.ports.is_empty() && wanted.is_none() {
+                ports.push(None);
+            }
+            ports.into_iter().map(move |port| Row { host: host.clone(), port, endpoint: Vec::new() })
         };
         hosts.flat_map(with_ports).collect()
     }

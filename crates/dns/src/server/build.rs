@@ -87,9 +87,7 @@ fn build(block: &ServerBlock, n: u32, parts: &Parts, followed: &mut Vec<Followed
             Spec::Autopath(options) => {
                 // It answers names of the cluster's zones in its own way.
                 plain = false;
-                if let Some(kubernetes) = &kubernetes {
-                    plugins.push(Box::new(Autopath::new(options.clone(), &zones, kubernetes.clone())));
-                }
+                plugins.push(Box::new(Autopath::new(options.clone(), &zones, kubernetes.clone())));
             }
             Spec::Transfer(options) => {
                 transfer = kubernetes.as_ref().map(|kubernetes| Transfer::new(options.clone(), kubernetes.clone()));

@@ -123,7 +123,8 @@ impl Snapshot {
             for name in &changes.pods {
                 let Some(namespace) = label(&name.namespace).map(Key::from) else { continue };
                 // Two pods may have had one address in turn: the new list is written after the old one is gone.
-                let ips = |view: &NameView| view.pods.get(name).map(|pod| pod.ips.clone()).unwrap_or_default();
+                let selected = |pod: &&Arc<model::facts::Pod>| options.labels.as_ref().is_none_or(|selector| selector.matches(&pod.labels));
+                let ips = |view: &NameView| view.pods.get(name).filter(selected).map(|pod| pod.ips.clone()).unwrap_or_default();
                 let (old, new) = (ips(&self.view), ips(view));
                 for ip in old.iter().filter(|ip| !new.contains(ip)) {
                     disown(&mut self.pods, *ip, &namespace);
