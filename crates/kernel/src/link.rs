@@ -33,6 +33,7 @@ const IFA_LOCAL: u16 = 2;
 /// Addresses that we hand out are known to be free: IPv6 need not ask the neighbours first (and not be usable meanwhile).
 const IFA_F_NODAD: u8 = 2;
 
+const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
 
@@ -121,6 +122,16 @@ impl Links {
             // Family, lengths of destination and source (none: the default route), TOS, table main, static, universe, unicast, flags.
             w.raw(&[family(gateway), 0, 0, 0, libc::RT_TABLE_MAIN, libc::RTPROT_STATIC, 0, libc::RTN_UNICAST, 0, 0, 0, 0]);
             w.bytes(RTA_GATEWAY, &octets(gateway));
+            w.bytes(RTA_OIF, &index);
+        })
+    }
+
+    /// Sends what is for a network by way of `name`, whoever there may answer.
+    pub fn add_route(&mut self, name: &str, network: IpAddr, prefix: u8) -> Result<(), Errno> {
+        let index = index(name)?;
+        self.create(RTM_NEWROUTE, NLM_F_REPLACE, |w| {
+            w.raw(&[family(network), prefix, 0, 0, libc::RT_TABLE_MAIN, libc::RTPROT_STATIC, libc::RT_SCOPE_LINK, libc::RTN_UNICAST, 0, 0, 0, 0]);
+            w.bytes(RTA_DST, &octets(network));
             w.bytes(RTA_OIF, &index);
         })
     }
