@@ -95,11 +95,16 @@ impl Transfer {
         }
         let mut records = vec![soa.clone()];
         self.name_servers(&request.question.name, &snapshot, &mut records);
-        for (key, entry) in snapshot.services.iter() {
-            let exposed = snapshot.has_namespace(&key[1 + usize::from(key[0])..], &zones.options);
-            if let Some(service) = entry.service.as_ref().filter(|_| exposed) {
-                self.service(&request.question.name, key, service, &mut records);
-            }
+        let mut services: Vec<_> = snapshot
+            .services
+            .iter()
+            .filter(|(key, _)| snapshot.has_namespace(&key[1 + usize::from(key[0])..], &zones.options))
+            .filter_map(|(key, entry)| Some((key, entry.service.as_ref()?)))
+            .collect();
+        // In a fixed order, and an alias before what it leads to.
+        services.sort_by_key(|(key, service)| (!matches!(service.kind, NamedKind::ExternalName(_)), (*key).clone()));
+        for (key, service) in services {
+            self.service(&request.question.name, key, service, &mut records);
         }
         records.push(soa);
         records.chunks(BATCH).map(|chunk| Message { answers: chunk.to_vec(), flags: flag::QR | flag::AA, ..answer.clone() }).collect()
