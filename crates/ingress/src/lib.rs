@@ -23,6 +23,7 @@ mod page;
 mod proxy;
 mod table;
 mod tls;
+pub mod trace;
 mod upstream;
 mod worker;
 

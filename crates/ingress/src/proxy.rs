@@ -149,6 +149,9 @@ fn answer_by_self(
             Err(_) => return Some(page::error(StatusCode::SERVICE_UNAVAILABLE)),
         }
     }
+    if options.denied.is_some() {
+        return Some(page::error(StatusCode::SERVICE_UNAVAILABLE));
+    }
     if !sources::lets_in(&options.sources, client.address) {
         return Some(page::error(StatusCode::FORBIDDEN));
     }

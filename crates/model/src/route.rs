@@ -154,6 +154,8 @@ pub struct RouteOptions {
     pub ssl_redirect: Option<bool>,
     /// `force-ssl-redirect`: also where it has none.
     pub force_ssl_redirect: bool,
+    /// What guards the route cannot be done as it was asked for: it answers 503 rather than stand open. Says why.
+    pub denied: Option<Text>,
     /// `preserve-trailing-slash`: keep it when redirecting to HTTPS.
     pub preserve_trailing_slash: bool,
     /// `app-root`: where `/` of the host is redirected to.

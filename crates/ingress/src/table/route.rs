@@ -160,6 +160,15 @@ impl Labels {
     }
 }
 
+impl Labels {
+    /// Whether `route` is what these labels were made of.
+    pub(crate) fn is_of(&self, route: &route::Route) -> bool {
+        let (PathMatch::Exact(path) | PathMatch::Prefix(path) | PathMatch::Regex(path)) = &route.path;
+        let object = &route.origin.object;
+        *path == self.path && object.namespace == self.namespace && object.name == self.ingress
+    }
+}
+
 // === impl Pattern ===
 
 impl Pattern {
