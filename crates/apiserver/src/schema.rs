@@ -141,11 +141,6 @@ impl Schema {
         load::load()
     }
 
-    /// Whether objects of this kind can be decoded.
-    pub fn knows(&self, gvk: &Gvk) -> bool {
-        self.kinds.contains_key(gvk)
-    }
-
     /// Whether objects of this kind stand in no namespace.
     pub(crate) fn is_cluster_scoped(&self, gvk: &Gvk) -> bool {
         self.cluster_scoped.contains(gvk)

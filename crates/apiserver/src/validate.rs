@@ -145,11 +145,6 @@ pub fn cluster_ips(new: &Value, old: Option<&Value>) -> Vec<Cause> {
     report.into_causes()
 }
 
-/// Whether a name (or the start of one, `generateName`) is what the kind's names may be.
-pub fn name_faults(gvk: &Gvk, name: &str) -> Vec<String> {
-    (kind(gvk).name)(name)
-}
-
 /// A kind that no room knows is checked by its metadata alone.
 fn kind(gvk: &Gvk) -> &'static Kind {
     KINDS.iter().find(|kind| kind.group == gvk.group && kind.kind == gvk.kind).unwrap_or(&PLAIN)

@@ -20,6 +20,9 @@ const MAX_DEPTH: usize = 120;
 /// # Errors
 /// [`PatchError::Malformed`] for what is no list of operations, [`PatchError::Unprocessable`] for an operation that does not apply.
 pub fn json(_schema: &Schema, _gvk: &Gvk, current: &Value, patch: &Value) -> Result<Value, PatchError> {
+    if patch.is_null() {
+        return Ok(current.clone());
+    }
     let Value::Array(operations) = patch else {
         return Err(not_a("[]handlers.jsonPatchOp", patch));
     };

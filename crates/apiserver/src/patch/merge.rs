@@ -11,6 +11,9 @@ use crate::schema::{Gvk, Schema};
 /// [`PatchError::Malformed`] for a patch that is no object: the result would be none either.
 pub fn merge(_schema: &Schema, _gvk: &Gvk, current: &Value, patch: &Value) -> Result<Value, PatchError> {
     let Value::Object(patch) = patch else {
+        if patch.is_null() {
+            return Err(PatchError::Malformed("Invalid JSON Patch".to_owned()));
+        }
         let kind = go_kind(patch);
         let text = format!("error decoding patch: json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}");
         return Err(PatchError::Malformed(text));

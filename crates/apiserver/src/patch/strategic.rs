@@ -23,6 +23,9 @@ type Object = Map<String, Value>;
 /// # Errors
 /// [`PatchError::Malformed`] for directives of the wrong shape, [`PatchError::Failed`] for a patch that does not fit the object.
 pub fn strategic(schema: &Schema, gvk: &Gvk, current: &Value, patch: &Value) -> Result<Value, PatchError> {
+    if patch.is_null() {
+        return Ok(current.clone());
+    }
     let Value::Object(patch) = patch else {
         let kind = super::go_kind(patch);
         return Err(PatchError::Malformed(format!("json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}")));
@@ -341,7 +344,7 @@ fn bad_type(found: Option<&Value>) -> PatchError {
 }
 
 /// A value as Go's `%v` prints it: `map[a:1 b:[x y]]`.
-pub(super) fn go_text(value: &Value) -> String {
+fn go_text(value: &Value) -> String {
     match value {
         Value::Null => "<nil>".to_owned(),
         Value::String(text) => text.clone(),

@@ -176,6 +176,14 @@ fn json_patches_do_as_rfc_6902_says() {
 }
 
 #[test]
+fn null_is_a_patch_that_changes_nothing() {
+    let before = json!({"a": 1});
+    check(strategic, &before, &Value::Null, Ok(before.clone()));
+    check(super::json, &before, &Value::Null, Ok(before.clone()));
+    check(merge, &before, &Value::Null, Err("Invalid JSON Patch"));
+}
+
+#[test]
 fn a_patch_cannot_grow_without_bound() {
     let grow: Vec<Value> = (0..200).map(|_| json!({"op": "copy", "from": "/a", "path": "/a/-"})).collect();
     let (schema, gvk) = (Schema::load(), Gvk::parse("v1", "Service"));
