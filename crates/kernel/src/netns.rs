@@ -82,6 +82,8 @@ impl Netns {
         ip(&["netns", "add", &name]);
         let ns = Self { name };
         ns.ip("link set lo up");
+        // Nobody else is on these links: addresses work at once.
+        ns.run(|| crate::sysctl::write("net.ipv6.conf.default.accept_dad", "0").expect("no duplicate address detection"));
         ns
     }
 
