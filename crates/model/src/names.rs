@@ -68,6 +68,10 @@ pub enum ObjectKind {
     ConfigMap,
     ServiceCidr,
     ServiceImport,
+    /// No fact of its own: read from files where no slice stands for it.
+    Endpoints,
+    /// A file of objects, its path as the name; nothing of the API.
+    File,
 }
 
 // === impl ServiceName and its like ===
@@ -144,6 +148,8 @@ impl ObjectKind {
             ObjectKind::ConfigMap => "ConfigMap",
             ObjectKind::ServiceCidr => "ServiceCIDR",
             ObjectKind::ServiceImport => "ServiceImport",
+            ObjectKind::Endpoints => "Endpoints",
+            ObjectKind::File => "File",
         }
     }
 }
