@@ -58,7 +58,9 @@ pub fn trace(view: &RouteView, tls: bool, host: &str, target: &str) -> Trace {
         trace.say("the host has TLS, or redirecting is forced: plain HTTP is sent to HTTPS");
         return trace.end(format!("308 to https://{host}{target}"));
     }
-    if let Some(rewritten) = chosen.policy.rewrite.as_ref().and_then(|rewrite| rewrite.apply(&normal, Some(query).filter(|it| !it.is_empty()))) {
+    if let Some(rewritten) =
+        chosen.policy.rewrite.as_ref().and_then(|rewrite| rewrite.apply(&normal, Some(query).filter(|it| !it.is_empty())))
+    {
         trace.say(format!("rewritten to {rewritten} (rewrite-target)"));
     }
     match decided.map(|route| &route.action) {

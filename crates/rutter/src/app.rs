@@ -14,13 +14,16 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use crate::trace::Parts;
+
 /// A process of one or more parts on one source of objects.
 pub struct App {
     name: &'static str,
     source: source::Running,
     /// What the proxy has put into the kernel: names wait for it.
     applied: Option<watch::Receiver<Revision>>,
-    proxy: Option<proxy::Config>,
+    /// How the parts that run are configured, for `rutter trace`.
+    parts: Parts,
     readiness: Readiness,
     trigger: Trigger,
     drain: Drain,
@@ -34,7 +37,7 @@ impl App {
         let (readiness, registry) = (Readiness::default(), Registry::default());
         let first = readiness.register("objects");
         let source = source::start(model, origin, first, drain.clone(), &registry).await?;
-        Ok(Self { name, source, applied: None, proxy: None, readiness, trigger, drain, registry })
+        Ok(Self { name, source, applied: None, parts: Parts::default(), readiness, trigger, drain, registry })
     }
 
     pub fn start_proxy(&mut self, config: proxy::Config) -> anyhow::Result<()> {
@@ -45,12 +48,13 @@ impl App {
         self.serve_status(config.metrics_bind, self.with_shared_metrics(pages), "metricsBindAddress", config.bind_hard_fail)?;
         self.wait_for("rules", running.applied.clone(), |applied| applied.0 > 0);
         self.applied = Some(running.applied);
-        self.proxy = Some(config);
+        self.parts.proxy = Some(config);
         Ok(())
     }
 
     pub fn start_dns(&mut self, config: dns::Config) -> anyhow::Result<()> {
         let registry = Registry::default();
+        self.parts.corefile = Some(config.corefile.clone());
         let running = dns::start(config, self.source.names.clone(), self.applied.clone(), self.drain.clone(), registry)?;
         info!(listening = ?running.listening, "dns");
         let names = self.readiness.register("names");
@@ -88,8 +92,8 @@ impl App {
 
     /// Runs until SIGTERM or SIGINT, then lets every part finish what it has in hand.
     pub async fn run(self) -> anyhow::Result<()> {
-        let Self { name, source, readiness, trigger, drain, proxy, .. } = self;
-        admin::serve(name, &source, proxy, &drain).await;
+        let Self { name, source, readiness, trigger, drain, parts, .. } = self;
+        admin::serve(name, &source, parts, &drain).await;
         let waiting = tokio::spawn(async move {
             readiness.wait().await;
             info!("ready");

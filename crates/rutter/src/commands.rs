@@ -1,12 +1,14 @@
 //! The subcommands, one room each: a room has its flags, and turns them into a running thing.
 
 pub mod agent;
+pub mod apiserver;
 mod cleanup;
 pub mod dns;
 pub mod ingress;
 mod objects;
 pub mod proxy;
 pub mod render;
+pub mod shim;
 pub mod trace;
 mod version;
 
@@ -23,10 +25,12 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Proxy(flags) => serve(proxy::run(flags)),
         Command::Dns(flags) => serve(dns::run(flags)),
         Command::Ingress(flags) => serve(ingress::run(flags)),
+        Command::Apiserver(flags) => serve(apiserver::run(flags)),
         Command::Trace(flags) => block_on(trace::run(flags)),
         Command::Render(flags) => block_on(render::run(flags)),
         Command::Cleanup => cleanup::run(),
         Command::Echo(flags) => block_on(crate::echo::run(flags)),
+        Command::Shim(flags) => shim::run(&flags),
         Command::Version => version::run(),
     }
 }

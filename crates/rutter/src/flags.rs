@@ -31,6 +31,8 @@ pub enum Command {
     Dns(commands::dns::Flags),
     /// The ingress controller and its data plane, in place of ingress-nginx
     Ingress(Box<commands::ingress::Flags>),
+    /// The embedded Kubernetes API and its controllers alone
+    Apiserver(commands::apiserver::Flags),
     /// What happens to a packet, a name or a URL, step by step, and why
     Trace(Box<commands::trace::Flags>),
     /// The rules that would be programmed, as text; touches nothing
@@ -39,6 +41,9 @@ pub enum Command {
     Cleanup,
     /// A small HTTP, TCP and UDP server that says who it is, who asked and with which headers
     Echo(echo::Flags),
+    /// The parent of one container's process
+    #[command(hide = true)]
+    Shim(commands::shim::Flags),
     /// Version, commit, kernel features found
     Version,
 }

@@ -2,8 +2,9 @@
 //!
 //! Reads facts and views, the same that the sinks are given; decides nothing itself. Each kind of target has a room.
 
-pub mod name;
+mod name;
 pub mod packet;
+mod request;
 pub mod target;
 
 use std::fmt;
@@ -44,8 +45,16 @@ pub struct By {
     pub field: String,
 }
 
-/// Answers a question from what `model` holds. `proxy` is how the node's service proxy is configured, `None` without one.
-pub fn answer(question: &Question, model: &Model, proxy: Option<&proxy::Config>, node_ports: Vec<IpAddr>) -> Trace {
+/// How the parts are configured whose decisions are followed; `None`: that part does not run.
+#[derive(Clone, Default)]
+pub struct Parts {
+    pub proxy: Option<proxy::Config>,
+    pub corefile: Option<dns::config::Corefile>,
+}
+
+/// Answers a question from what `model` holds. `node_ports` are the addresses that node ports are on.
+pub fn answer(question: &Question, model: &Model, parts: &Parts, node_ports: Vec<IpAddr>) -> Trace {
+    let proxy = parts.proxy.as_ref();
     match &question.target {
         Target::Packet { protocol, host, port } => {
             let mut trace = Trace::default();
@@ -62,8 +71,8 @@ pub fn answer(question: &Question, model: &Model, proxy: Option<&proxy::Config>,
             trace.steps.extend(followed.steps);
             trace.end(followed.outcome)
         }
-        Target::Name { name, record_type } => name::trace(model, name, record_type),
-        Target::Request { .. } => Trace::default().end("requests are traced by `rutter ingress`: see request.rs"),
+        Target::Name { name, record_type } => name::trace(model, parts.corefile.as_ref(), name, record_type, question.from),
+        Target::Request { tls, host, port, target } => request::trace(model, *tls, host, *port, target),
     }
 }
 

@@ -1,3 +1,14 @@
 //! Everything that is tested through the built binary, and the house rules.
+//!
+//! `tidy` reads the sources; all others run the binary in network namespaces of their own (root needed), built up by `cluster`.
+//! Environment: `RUTTER` (another binary), `SOAK` (a factor for the counts of what is done over and over), `SEED`.
 
+mod cluster;
+mod commands;
+mod example;
+mod killed;
+mod mistakes;
+mod one_revision;
+mod side_by_side;
+mod stop;
 mod tidy;

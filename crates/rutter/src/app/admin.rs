@@ -16,7 +16,7 @@ use runtime::status::{self, Ask, Page, SlowPages};
 use source::Inspector;
 use tracing::{info, warn};
 
-use crate::trace::{self, Question};
+use crate::trace::{self, Parts, Question};
 
 const FOLDER: &str = "/run/rutter";
 
@@ -27,9 +27,9 @@ pub fn socket(name: &str) -> PathBuf {
 }
 
 /// Serves the admin pages. A process without them serves all the same.
-pub async fn serve(name: &str, source: &source::Running, proxy: Option<proxy::Config>, drain: &Drain) {
+pub async fn serve(name: &str, source: &source::Running, parts: Parts, drain: &Drain) {
     let path = socket(name);
-    let pages = pages(source.inspector.clone(), proxy);
+    let pages = pages(source.inspector.clone(), parts);
     let folder = std::fs::create_dir_all(FOLDER);
     let served = match folder {
         Ok(()) => status::serve_unix(&path, pages, drain.clone()).await,
@@ -41,10 +41,10 @@ pub async fn serve(name: &str, source: &source::Running, proxy: Option<proxy::Co
     }
 }
 
-fn pages(inspector: Inspector, proxy: Option<proxy::Config>) -> SlowPages {
+fn pages(inspector: Inspector, parts: Parts) -> SlowPages {
     Arc::new(move |ask: &Ask<'_>| {
         let inspector = inspector.clone();
-        let proxy = proxy.clone();
+        let parts = parts.clone();
         let (path, query) = (ask.path.to_string(), ask.query.to_string());
         Box::pin(async move {
             match path.as_str() {
@@ -57,8 +57,8 @@ fn pages(inspector: Inspector, proxy: Option<proxy::Config>) -> SlowPages {
                 }
                 "/trace" => {
                     let Some(question) = Question::from_query(&query) else { return Some(Page::text(400, "no question\n")) };
-                    let node_ports = trace::node_port_addresses(proxy.as_ref());
-                    let traced = inspector.ask(move |model| trace::answer(&question, model, proxy.as_ref(), node_ports));
+                    let node_ports = trace::node_port_addresses(parts.proxy.as_ref());
+                    let traced = inspector.ask(move |model| trace::answer(&question, model, &parts, node_ports));
                     let traced = traced.await?;
                     Some(Page::json(200, serde_json::to_vec(&traced).unwrap_or_default()))
                 }

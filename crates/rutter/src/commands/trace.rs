@@ -6,12 +6,13 @@ use anyhow::Context as _;
 use clap::Args;
 use model::resolve::Want;
 
+use super::dns::DnsFlags;
 use super::ingress::IngressFlags;
 use super::objects::ObjectsFlags;
 use super::proxy::ProxyFlags;
 use crate::app::{self, admin};
 use crate::flags::Usage;
-use crate::trace::{self, Question, Target, Trace};
+use crate::trace::{self, Parts, Question, Target, Trace};
 
 #[derive(Args, Debug)]
 pub struct Flags {
@@ -29,6 +30,8 @@ pub struct Flags {
     pub objects: ObjectsFlags,
     #[command(flatten)]
     pub proxy: ProxyFlags,
+    #[command(flatten)]
+    pub dns: DnsFlags,
     #[command(flatten)]
     pub ingress: IngressFlags,
 }
@@ -62,6 +65,7 @@ async fn decide(flags: &Flags, question: Question) -> anyhow::Result<Trace> {
     let model = model::Config { ingress: flags.ingress.model()?, ..flags.proxy.model(&config, want)? };
     let look = app::look(model, flags.objects.origin(None)?).await?;
     let node_ports = trace::node_port_addresses(Some(&config));
-    let answered = look.source.inspector.ask(move |model| trace::answer(&question, model, Some(&config), node_ports)).await;
+    let parts = Parts { proxy: Some(config), corefile: Some(flags.dns.corefile()?) };
+    let answered = look.source.inspector.ask(move |model| trace::answer(&question, model, &parts, node_ports)).await;
     answered.context("the objects went away")
 }
