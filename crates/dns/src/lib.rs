@@ -128,7 +128,9 @@ pub fn start(
         patience = patience.max(followed.options.startup_timeout);
         let ready = Some(readiness.register("kubernetes"));
         let (names, applied) = (names.clone(), applied.clone());
-        tokio::spawn(Follower { options: followed.options, current: followed.current, names, applied, ready }.run());
+        tokio::spawn(
+            Follower { options: followed.options, current: followed.current, names, applied, metrics: metrics.clone(), ready }.run(),
+        );
     }
     let lameduck = plugins().map(|plugin| if let Spec::Health(health) = plugin { health.lameduck } else { Duration::ZERO }).max();
     let listening = listeners.iter().map(|listener| listener.address).collect();

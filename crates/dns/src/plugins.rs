@@ -66,6 +66,28 @@ const ROOMS: &[Room] = &[
     Room { name: "forward", parse: |d, m| forward::parse(d, m).map(Spec::Forward), repeats: true },
 ];
 
+impl Spec {
+    /// The directive's name.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Spec::Bind(_) => "bind",
+            Spec::Reload(_) => "reload",
+            Spec::Ready(_) => "ready",
+            Spec::Health(_) => "health",
+            Spec::Prometheus(_) => "prometheus",
+            Spec::Errors(_) => "errors",
+            Spec::Loadbalance(_) => "loadbalance",
+            Spec::Autopath(_) => "autopath",
+            Spec::Transfer(_) => "transfer",
+            Spec::K8sExternal(_) => "k8s_external",
+            Spec::Kubernetes(_) => "kubernetes",
+            Spec::Cache(_) => "cache",
+            Spec::Loop(_) => "loop",
+            Spec::Forward(_) => "forward",
+        }
+    }
+}
+
 /// Reads the directives of one server block and puts them in the order of [`ROOMS`].
 pub(crate) fn parse(directives: &[Directive], mistakes: &mut Mistakes) -> Vec<Spec> {
     let mut found: Vec<(usize, Spec)> = Vec::new();

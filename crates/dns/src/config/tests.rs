@@ -13,8 +13,7 @@ fn check(text: &str, expect: Expect) {
 
 fn show(block: &ServerBlock) -> String {
     let keys: Vec<_> = block.keys.iter().map(|key| format!("{}:{}", key.zone, key.port)).collect();
-    let plugins: Vec<_> =
-        block.plugins.iter().map(|plugin| format!("{plugin:?}").split(['(', ' ']).next().unwrap_or_default().to_lowercase()).collect();
+    let plugins: Vec<_> = block.plugins.iter().map(Spec::name).collect();
     format!("{} {{ {} }}\n", keys.join(" "), plugins.join("; "))
 }
 

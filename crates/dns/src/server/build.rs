@@ -79,6 +79,12 @@ fn build(block: &ServerBlock, n: u32, parts: &Parts, followed: &mut Vec<Followed
         }
         _ => None,
     });
+    for key in &block.keys {
+        for plugin in &block.plugins {
+            let labels = [&server_label(key.port), &key.zone.to_string(), "", plugin.name()];
+            parts.metrics.enabled.with_label_values(&labels).set(1);
+        }
+    }
     let mut plugins: Vec<Box<dyn Plugin>> = Vec::new();
     let (mut cache, mut transfer) = (None, None);
     let mut plain = true;

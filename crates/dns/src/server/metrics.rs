@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runtime::Registry;
-use runtime::metrics::{Histogram, IntCounter, IntCounterVec, IntGaugeVec, exponential_buckets};
+use runtime::metrics::{HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, exponential_buckets};
 
 use super::Route;
 use crate::wire::{HEADER, rcode_name, skip_name, type_name, u16_at};
@@ -15,9 +15,9 @@ use crate::wire::{HEADER, rcode_name, skip_name, type_name, u16_at};
 pub(crate) struct Metrics {
     requests: IntCounterVec,
     responses: IntCounterVec,
-    duration: Histogram,
-    request_size: Histogram,
-    response_size: Histogram,
+    duration: HistogramVec,
+    request_size: HistogramVec,
+    response_size: HistogramVec,
     pub(crate) panics: IntCounter,
     dropped: IntCounter,
     lost: IntCounter,
@@ -28,7 +28,9 @@ pub(crate) struct Metrics {
     pub(crate) served_stale: IntCounter,
     pub(crate) forward_rejects: IntCounter,
     pub(crate) healthcheck_failures: IntCounterVec,
-    pub(crate) proxy_duration: runtime::metrics::HistogramVec,
+    pub(crate) proxy_duration: HistogramVec,
+    pub(crate) programming: HistogramVec,
+    pub(crate) enabled: IntGaugeVec,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +43,8 @@ pub(crate) struct Transport {
 #[derive(Default)]
 pub(crate) struct Tally {
     rows: Vec<(Row, u32)>,
-    sizes: Vec<(u16, u16)>,
+    /// By route: octets asked and answered.
+    sizes: Vec<(Option<usize>, u16, u16)>,
     /// Questions that the slow path had no room for.
     pub(crate) dropped: u32,
 }
@@ -72,9 +75,24 @@ impl Metrics {
                 "Counter of response status codes.",
                 &["server", "zone", "view", "rcode", "plugin"],
             ),
-            duration: registry.histogram("coredns_dns_request_duration_seconds", "Histogram of the time each request took.", times()),
-            request_size: registry.histogram("coredns_dns_request_size_bytes", "Size of the requests in bytes.", sizes()),
-            response_size: registry.histogram("coredns_dns_response_size_bytes", "Size of the responses in bytes.", sizes()),
+            duration: registry.histogram_vec(
+                "coredns_dns_request_duration_seconds",
+                "Histogram of the time (in seconds) each request took per zone.",
+                times(),
+                &["server", "zone", "view"],
+            ),
+            request_size: registry.histogram_vec(
+                "coredns_dns_request_size_bytes",
+                "Size of the requests in bytes.",
+                sizes(),
+                &["server", "zone", "view", "proto"],
+            ),
+            response_size: registry.histogram_vec(
+                "coredns_dns_response_size_bytes",
+                "Size of the returned response in bytes.",
+                sizes(),
+                &["server", "zone", "view", "proto"],
+            ),
             panics: registry.counter("coredns_panics_total", "A metrics that counts the number of panics."),
             dropped: registry.counter("rutter_dns_dropped_total", "Questions dropped because the slow path had no room for them."),
             lost: registry.counter("rutter_dns_unsent_total", "Replies that the kernel did not take."),
@@ -102,6 +120,17 @@ impl Metrics {
                 times(),
                 &["proxy_name", "to", "rcode"],
             ),
+            programming: registry.histogram_vec(
+                "coredns_kubernetes_dns_programming_duration_seconds",
+                "Histogram of the time (in seconds) it took to program a dns instance.",
+                exponential_buckets(0.001, 2.0, 20),
+                &["service_kind"],
+            ),
+            enabled: registry.gauge_vec(
+                "coredns_plugin_enabled",
+                "A metric that indicates whether a plugin is enabled on per server and zone basis.",
+                &["server", "zone", "view", "name"],
+            ),
         };
         let build = registry.gauge_vec("coredns_build_info", "What is running.", &["version", "revision", "goversion"]);
         build.with_label_values(&[env!("CARGO_PKG_VERSION"), "rutter", ""]).set(1);
@@ -113,14 +142,21 @@ impl Metrics {
         for (row, n) in tally.rows.drain(..) {
             self.count(routes, row, n);
         }
-        if !tally.sizes.is_empty() {
-            let (duration, asked, answered) = (self.duration.local(), self.request_size.local(), self.response_size.local());
-            for (request, response) in tally.sizes.drain(..) {
-                // The time of a batch is that of each of its questions: they were answered together.
-                duration.observe(took.as_secs_f64());
-                asked.observe(f64::from(request));
-                answered.observe(f64::from(response));
-            }
+        // A batch has few routes, mostly one.
+        while let Some(&(route, ..)) = tally.sizes.first() {
+            let (server, zone) = labels(routes, route);
+            let duration = self.duration.with_label_values(&[server, zone, ""]).local();
+            let asked = self.request_size.with_label_values(&[server, zone, "", "udp"]).local();
+            let answered = self.response_size.with_label_values(&[server, zone, "", "udp"]).local();
+            tally.sizes.retain(|(other, request, response)| {
+                if *other == route {
+                    // The time of a batch is that of each of its questions: they were answered together.
+                    duration.observe(took.as_secs_f64());
+                    asked.observe(f64::from(*request));
+                    answered.observe(f64::from(*response));
+                }
+                *other != route
+            });
         }
         self.dropped.inc_by(u64::from(std::mem::take(&mut tally.dropped)));
         self.lost(lost);
@@ -139,9 +175,11 @@ impl Metrics {
         took: Duration,
     ) {
         self.count(routes, Row { route, transport, qtype, code }, 1);
-        self.duration.observe(took.as_secs_f64());
-        self.request_size.observe(asked as f64);
-        self.response_size.observe(answered as f64);
+        let (server, zone) = labels(routes, route);
+        let proto = if transport.tcp { "tcp" } else { "udp" };
+        self.duration.with_label_values(&[server, zone, ""]).observe(took.as_secs_f64());
+        self.request_size.with_label_values(&[server, zone, "", proto]).observe(asked as f64);
+        self.response_size.with_label_values(&[server, zone, "", proto]).observe(answered as f64);
     }
 
     pub(crate) fn lost(&self, n: usize) {
@@ -151,11 +189,7 @@ impl Metrics {
     }
 
     fn count(&self, routes: &[Route], row: Row, n: u32) {
-        // CoreDNS's words for what no block took.
-        let (server, zone) = match row.route.and_then(|at| routes.get(at)) {
-            Some(route) => (&*route.server, &*route.label),
-            None => ("dns://", "dropped"),
-        };
+        let (server, zone) = labels(routes, row.route);
         let proto = if row.transport.tcp { "tcp" } else { "udp" };
         let family = if row.transport.v6 { "2" } else { "1" };
         let labels = [server, zone, "", proto, family, type_name(row.qtype)];
@@ -174,7 +208,15 @@ impl Tally {
             Some((_, n)) => *n += 1,
             None => self.rows.push((row, 1)),
         }
-        self.sizes.push((asked as u16, answered as u16));
+        self.sizes.push((route, asked as u16, answered as u16));
+    }
+}
+
+/// The listener and the zone of a route; CoreDNS's words for what no block took.
+fn labels(routes: &[Route], route: Option<usize>) -> (&str, &str) {
+    match route.and_then(|at| routes.get(at)) {
+        Some(route) => (&route.server, &route.label),
+        None => ("dns://", "dropped"),
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::snapshot::Snapshot;
 use super::{Current, Options};
+use crate::server::metrics::Metrics;
 
 /// How long a new name waits for the proxy.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -23,6 +24,7 @@ pub(crate) struct Follower {
     pub(crate) current: Current,
     pub(crate) names: watch::Receiver<Arc<NameView>>,
     pub(crate) applied: Option<watch::Receiver<Revision>>,
+    pub(crate) metrics: Arc<Metrics>,
     /// Dropped with the first snapshot.
     pub(crate) ready: Option<Pending>,
 }
@@ -83,7 +85,14 @@ impl Follower {
         let waiting: HashSet<ServiceName> = held.iter().map(|held| held.name.clone()).collect();
         next.patch(view, &changes, &waiting, &self.options);
         tracing::debug!(revision = %view.revision, held = held.len(), "took up names");
-        self.current.store(Arc::new(next));
+        let before = self.current.swap(Arc::new(next));
+        if before.synced {
+            for (headless, since) in before.triggered(view, &changes) {
+                // Whether a Service has a selector is not told here; those without are rare.
+                let kind = if headless { "headless_with_selector" } else { "cluster_ip" };
+                self.metrics.programming.with_label_values(&[kind]).observe(since.as_secs_f64());
+            }
+        }
         self.let_go(held);
     }
 

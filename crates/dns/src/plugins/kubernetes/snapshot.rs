@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use model::facts::LoadBalancerName;
 use model::name::{NamedImport, NamedKind, NamedService};
@@ -234,6 +234,17 @@ impl Snapshot {
 
     fn owners<'a>(&'a self, table: &'a Shards<IpAddr, Owners>, ip: IpAddr) -> impl Iterator<Item = (&'a Key, &'a Arc<Entry>)> {
         table.get(&ip).into_iter().flat_map(Owners::iter).filter_map(|key| Some((key, self.services.get(&**key)?)))
+    }
+
+    /// For each Service whose slices changed between this snapshot and `view`: whether it is headless, and how long ago the cause was.
+    pub(crate) fn triggered<'a>(&self, view: &'a NameView, changes: &'a Changes) -> impl Iterator<Item = (bool, Duration)> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        changes.services.iter().filter_map(move |name| {
+            let service = view.services.get(name)?;
+            let at = service.triggered_at_ms?;
+            let old = self.view.services.get(name).and_then(|service| service.triggered_at_ms);
+            (old != Some(at)).then(|| (service.kind == NamedKind::Headless, now.saturating_sub(Duration::from_millis(at))))
+        })
     }
 
     /// The ClusterIP Services among `changes` that have no address in this snapshot yet.

@@ -9,8 +9,9 @@ fn follower() -> (Follower, watch::Sender<Revision>, NameView) {
     let Some(Spec::Kubernetes(options)) = corefile.blocks[0].plugins.first().cloned() else { panic!("kubernetes is there") };
     let (applied, watching) = watch::channel(Revision(1));
     let (_, views) = watch::channel(Arc::default());
+    let metrics = Metrics::new(&runtime::Registry::default());
     let current = Current::new(arc_swap::ArcSwap::from_pointee(Snapshot::unsynced()));
-    let follower = Follower { options, current, names: views, applied: Some(watching), ready: None };
+    let follower = Follower { options, current, names: views, applied: Some(watching), metrics, ready: None };
     let view = names("ns default\nsvc default/web 10.96.0.1 http:80/tcp\n");
     follower.take_up(&Arc::new(view.clone()), &mut Vec::new());
     (follower, applied, view)
