@@ -83,14 +83,16 @@ impl Network {
         Ok(network)
     }
 
-    /// The bridge's address of the first family: the node, as pods see it.
-    pub fn gateway(&self) -> Option<IpAddr> {
-        self.cidrs.first().map(gateway)
+    /// The bridge's addresses: the node, as pods see it.
+    pub fn gateways(&self) -> Vec<IpAddr> {
+        self.cidrs.iter().map(gateway).collect()
     }
 
     /// Takes note of a pod that an earlier process placed.
     pub fn keep(&self, place: &Place) {
-        place.addresses.iter().for_each(|address| self.taken().take(*address));
+        if self.is_ours(place) {
+            place.addresses.iter().for_each(|address| self.taken().take(*address));
+        }
     }
 
     /// Makes a namespace with an address of each family, reached by way of the bridge.
@@ -114,6 +116,9 @@ impl Network {
 
     /// Makes sure that a pod that was placed before is reached again: after a restart of the machine nothing of it is left.
     pub fn restore(&self, id: &str, place: &Place) -> Result<(), NetworkError> {
+        if !self.is_ours(place) {
+            return Ok(());
+        }
         let links = rtnl::links().map_err(|errno| failed("list the links", errno))?;
         let here = link_name(id);
         if is_namespace(&place.netns) && links.iter().any(|link| link.name == here) { Ok(()) } else { self.connect(id, place) }
@@ -121,11 +126,25 @@ impl Network {
 
     /// Removes what `add` made. What is gone already is no error.
     pub fn remove(&self, id: &str, place: &Place) {
+        if !self.is_ours(place) {
+            return;
+        }
         self.disconnect(id, place);
         let mut taken = self.taken();
         for address in &place.addresses {
             taken.addresses.remove(address);
         }
+    }
+
+    /// Removes the namespaces that are kept in `folder` and the links that lead to them.
+    pub fn remove_namespaces(folder: &Path) -> Result<(), NetworkError> {
+        let Ok(entries) = std::fs::read_dir(folder) else { return Ok(()) };
+        let mut links = Links::open().map_err(|errno| failed("open rtnetlink", errno))?;
+        for name in entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()) {
+            links.delete(&link_name(&name)).map_err(|errno| failed(format!("remove the link of pod {name}"), errno))?;
+            netns::remove(&folder.join(&name)).map_err(|errno| failed(format!("remove the namespace of pod {name}"), errno))?;
+        }
+        Ok(())
     }
 
     /// Removes bridge and rules, for good.
@@ -141,6 +160,11 @@ impl Network {
             }
         }
         Ok(())
+    }
+
+    /// Pods that live in the node's own network are not.
+    fn is_ours(&self, place: &Place) -> bool {
+        place.netns.starts_with(&self.folder)
     }
 
     fn taken(&self) -> std::sync::MutexGuard<'_, Taken> {

@@ -29,7 +29,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use kernel::sandbox::{self, Mount, MountKind, Root, Sandbox, User};
 use serde::{Deserialize, Serialize};
 
-pub use starter::{start, wait};
+pub use starter::{follow, start, wait};
 
 use crate::log::{LogFile, Stream};
 
@@ -264,7 +264,7 @@ fn answer(mut stream: UnixStream, container: &Container) -> io::Result<()> {
             let _ = stream.into_raw_fd();
             return Ok(());
         }
-        Request::Follow => return follow(stream, &container.log),
+        Request::Follow => return tell_growth(stream, &container.log),
     };
     let answer = answer.unwrap_or_else(|error| Answer::Failed(error.to_string()));
     let mut line = serde_json::to_vec(&answer)?;
@@ -273,7 +273,7 @@ fn answer(mut stream: UnixStream, container: &Container) -> io::Result<()> {
 }
 
 /// Until the follower has gone, or this process ends.
-fn follow(mut stream: UnixStream, log: &LogFile) -> io::Result<()> {
+fn tell_growth(mut stream: UnixStream, log: &LogFile) -> io::Result<()> {
     let mut n_seen = 0;
     loop {
         n_seen = log.wait_for_more(n_seen);

@@ -47,14 +47,23 @@ pub async fn wait(dir: PathBuf, child: Option<Child>) -> Ended {
     read.await.unwrap_or_else(|error| unknown(error.to_string(), now_ms()))
 }
 
+/// A stream that gives bytes whenever the log of the container of `dir` grew and ends with the container; `None` if it has ended.
+pub async fn follow(dir: &Path) -> Option<UnixStream> {
+    open(dir, &Request::Follow).await.ok()
+}
+
 async fn wait_for_shim(dir: &Path) -> io::Result<()> {
+    open(dir, &Request::Wait).await?.read_to_end(&mut Vec::new()).await?;
+    Ok(())
+}
+
+async fn open(dir: &Path, request: &Request) -> io::Result<UnixStream> {
     let socket = Socket::of(dir)?;
     let mut stream = UnixStream::connect(socket.path()).await?;
-    let mut line = serde_json::to_vec(&Request::Wait)?;
+    let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     stream.write_all(&line).await?;
-    stream.read_to_end(&mut Vec::new()).await?;
-    Ok(())
+    Ok(stream)
 }
 
 /// A shim that was killed left its container without a parent: it is ended, and nobody knows how it would have.
