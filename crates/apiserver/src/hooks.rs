@@ -18,7 +18,7 @@ use crate::refusal::Refusal;
 use crate::schema::Gvk;
 use crate::store::{CollectionId, Txn, key};
 
-pub(crate) use pod::grace_period;
+pub(crate) use pod::{grace_period, take_topology};
 pub(crate) use service::KUBERNETES;
 
 /// What the whole cluster agrees on.

@@ -10,9 +10,15 @@ const MAX_BASE: usize = 58;
 
 /// `base` and five random characters.
 pub(crate) fn generate(base: &str) -> String {
-    let mut name = base[..base.floor_char_boundary(MAX_BASE)].to_owned();
+    let mut name = head(base, MAX_BASE).to_owned();
     name.extend((0..5).map(|_| char::from(ALPHABET[below(ALPHABET.len() as u32) as usize])));
     name
+}
+
+/// The start of a text, at most `max` bytes of it and no character cut in two.
+pub(crate) fn head(text: &str, max: usize) -> &str {
+    let end = (0..=max.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or_default()]
 }
 
 /// A version 4 UUID (RFC 9562).

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use crate::answer::{self, Answer};
 use crate::api_state::Api;
@@ -29,6 +29,9 @@ const MIN_WATCH_SECS: u64 = 1_800;
 
 /// Kubernetes sends a bookmark a minute.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+
+/// The last bookmark comes in time for the client to read it.
+const BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
 
 /// Events read from the history at once, and pieces that may wait for the client.
 const BATCH: usize = 256;
@@ -92,21 +95,21 @@ impl Watcher {
         if self.begin().await.is_err() {
             return;
         }
-        let mut bookmarks = interval_at(Instant::now() + BOOKMARK_EVERY, BOOKMARK_EVERY);
-        bookmarks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut next_bookmark = bookmark_after(Instant::now(), deadline);
         loop {
             if self.catch_up().await.is_err() {
                 return;
             }
+            let bookmark_at = next_bookmark.min(deadline);
             tokio::select! {
                 changed = changed.changed() => if changed.is_err() { return },
-                _ = bookmarks.tick(), if self.options.bookmarks => if self.bookmark(false).await.is_err() { return },
-                () = sleep_until(deadline) => {
-                    if self.options.bookmarks {
-                        let _ = self.bookmark(false).await;
+                () = sleep_until(bookmark_at), if self.options.bookmarks && bookmark_at < deadline => {
+                    if self.bookmark(false).await.is_err() {
+                        return;
                     }
-                    return;
+                    next_bookmark = bookmark_after(Instant::now(), deadline);
                 }
+                () = sleep_until(deadline) => return,
                 () = drain.started() => return,
                 () = self.pieces.closed() => return,
             }
@@ -286,6 +289,12 @@ impl Type {
             Type::Deleted => "DELETED",
         }
     }
+}
+
+/// When the next bookmark is due: every minute, and shortly before the end; no earlier than that if the end is near.
+fn bookmark_after(now: Instant, deadline: Instant) -> Instant {
+    let last = deadline.checked_sub(BOOKMARK_BEFORE_END).filter(|last| *last > now).unwrap_or(deadline);
+    last.min(now + BOOKMARK_EVERY)
 }
 
 /// One event in JSON, on a line of its own.

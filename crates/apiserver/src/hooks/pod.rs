@@ -25,6 +25,7 @@ pub(super) fn admit(world: &mut World<'_, '_>, pod: &mut Value, old: Option<&Val
     };
     let namespace = pod["metadata"].text("namespace").to_owned();
     let is_mirror = pod["metadata"]["annotations"].has("kubernetes.io/config.mirror");
+    take_topology(world, pod);
     let Some(spec) = pod.get_mut("spec").and_then(Value::as_object_mut) else { return Ok(()) };
     if !is_mirror {
         service_account(world, spec, &namespace, &name)?;
@@ -32,6 +33,17 @@ pub(super) fn admit(world: &mut World<'_, '_>, pod: &mut Value, old: Option<&Val
     priority(world, spec, &name)?;
     tolerations(spec);
     Ok(())
+}
+
+/// A Pod on a node carries the node's zone and region, so that it can tell them itself (KEP-4742).
+pub(crate) fn take_topology(world: &World<'_, '_>, pod: &mut Value) {
+    let Some(node) = world.core("nodes", "", pod["spec"].text("nodeName")) else { return };
+    let labels = node["metadata"].at("labels");
+    for label in ["topology.kubernetes.io/zone", "topology.kubernetes.io/region"] {
+        if labels.has(label) {
+            pod["metadata"]["labels"][label] = labels[label].clone();
+        }
+    }
 }
 
 fn service_account(world: &World<'_, '_>, spec: &mut Map<String, Value>, namespace: &str, pod: &str) -> Result<(), Refusal> {

@@ -6,6 +6,7 @@ use hyper::{Response, StatusCode};
 
 use super::body::Sent;
 use crate::answer::{Answer, Body};
+use crate::names;
 
 /// A header longer than this would break clients: Go's limit for all headers together is 1 MiB.
 const MAX_WARNING: usize = 4 << 10;
@@ -49,7 +50,7 @@ fn whole(bytes: Bytes) -> Sent {
 
 /// `299 - "text"` (RFC 9111, section 5.5), with control characters taken out.
 fn quoted(text: &str) -> String {
-    let text = &text[..text.floor_char_boundary(MAX_WARNING)];
+    let text = names::head(text, MAX_WARNING);
     let mut quoted = "299 - \"".to_owned();
     for c in text.chars().filter(|c| !c.is_control()) {
         if matches!(c, '"' | '\\') {

@@ -45,6 +45,12 @@ async fn delete(store: &Store, name: &'static str) -> u64 {
     gone.await.expect("deleted")
 }
 
+/// Makes thing `a` hold a claim.
+async fn claim(store: &Store, claim: &'static str) {
+    let written = store.write(move |txn| Ok(txn.put(THINGS, &mut json!({"metadata": {"name": "a"}, "claim": claim})).revision));
+    written.await.expect("written");
+}
+
 /// Name and value of all things, in order.
 fn things(objects: &Objects) -> String {
     let texts = range(objects, "", None).map(|(key, stored)| format!("{key}={}", stored.parse()["value"]));
@@ -146,9 +152,9 @@ async fn a_claim_goes_with_its_object() {
         let store = &store;
         async move { store.write(move |txn| Ok(txn.holder(claim).map(|(_, key)| key.to_string()))).await.expect("read") }
     };
-    store.write(|txn| Ok(drop(txn.put(THINGS, &mut json!({"metadata": {"name": "a"}, "claim": "x"}))))).await.expect("written");
+    claim(&store, "x").await;
     assert_eq!(holder("x").await.as_deref(), Some("a"));
-    store.write(|txn| Ok(drop(txn.put(THINGS, &mut json!({"metadata": {"name": "a"}, "claim": "y"}))))).await.expect("written");
+    claim(&store, "y").await;
     assert_eq!((holder("x").await, holder("y").await.as_deref()), (None, Some("a")));
     delete(&store, "a").await;
     assert_eq!(holder("y").await, None);

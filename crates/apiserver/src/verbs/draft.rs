@@ -111,7 +111,8 @@ impl Draft<'_> {
             copy(meta, was, field);
         }
         for field in ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
-            if !meta.has(field) {
+            // What is left out is meant to stay; in protobuf an empty text is left out.
+            if !meta.has(field) || meta.at(field) == "" {
                 copy(meta, was, field);
             }
         }

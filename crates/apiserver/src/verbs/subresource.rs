@@ -11,6 +11,7 @@ use super::draft::Draft;
 use super::{logs, read, reviews, scale, update};
 use crate::answer::{self, Answer};
 use crate::api_state::{Api, timestamp};
+use crate::hooks;
 use crate::refusal::Refusal;
 use crate::request::{Call, WriteOptions};
 use crate::schema::Gvk;
@@ -106,6 +107,7 @@ fn assign(txn: &mut Txn<'_>, api: &Api, call: &Call, options: &WriteOptions, nam
     }
     let mut pod = before.clone();
     pod["spec"]["nodeName"] = node.into();
+    hooks::take_topology(&api.world(txn, pods, &now), &mut pod);
     if pod["metadata"].has("generation") {
         pod["metadata"]["generation"] = (pod["metadata"].int("generation") + 1).into();
     }

@@ -93,8 +93,11 @@ pub(super) fn read_patch(call: &Call) -> Result<(Form, Value), Refusal> {
         "application/apply-patch+yaml" | "application/apply-patch+cbor" => return Err(Refusal::not_yet("server-side apply")),
         _ => return Err(Refusal::unsupported_patch()),
     };
-    let (patch, _) = validate::parse(&call.body).map_err(|text| Refusal::bad_request(format!("error decoding patch: {text}")))?;
-    Ok((form, patch))
+    let parsed = validate::parse(&call.body).map_err(|text| match form {
+        Form::Json => Refusal::bad_request(format!("error decoding patch: {text}")),
+        Form::Merge | Form::Strategic => Refusal::bad_request("invalid JSON patch"),
+    });
+    Ok((form, parsed?.0))
 }
 
 impl Form {

@@ -102,10 +102,10 @@ fn shrink_on_downgrade(spec: &mut Spec, before: Option<&Spec>, families: &mut Ve
     if before.text("ipFamilyPolicy") == "SingleStack" || spec.text("ipFamilyPolicy") != "SingleStack" {
         return;
     }
-    if super::same(spec, before, "clusterIPs") {
-        if let Some(ips) = spec.get_mut("clusterIPs").and_then(Value::as_array_mut) {
-            ips.truncate(1);
-        }
+    if super::same(spec, before, "clusterIPs")
+        && let Some(ips) = spec.get_mut("clusterIPs").and_then(Value::as_array_mut)
+    {
+        ips.truncate(1);
     }
     if super::same(spec, before, "ipFamilies") {
         families.truncate(1);
