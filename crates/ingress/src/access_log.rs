@@ -52,7 +52,8 @@ impl Log {
     /// Starts the writer, which ends when the last `Log` is dropped.
     pub(crate) fn start(dropped: IntCounter) -> io::Result<Self> {
         let (lines, queue) = sync_channel(QUEUE);
-        std::thread::Builder::new().name("ingress-log".into()).spawn(move || write(&queue, &mut io::stdout().lock()))?;
+        // Locked for each write and no longer: others have something to print as well, such as that all is ready.
+        std::thread::Builder::new().name("ingress-log".into()).spawn(move || write(&queue, &mut io::stdout()))?;
         Ok(Self { lines, dropped })
     }
 
