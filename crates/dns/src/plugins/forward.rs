@@ -11,7 +11,7 @@ mod upstream;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
@@ -39,7 +39,16 @@ pub(crate) struct Forward {
     flights: Flights,
     free: Semaphore,
     turn: AtomicUsize,
+    complaints: Complaints,
     metrics: Arc<Metrics>,
+}
+
+/// At most one line a second about what fails by the thousands.
+struct Complaints {
+    started: Instant,
+    /// Seconds since `started` in which the last line was written.
+    last: AtomicU64,
+    silent: AtomicU64,
 }
 
 impl Forward {
@@ -65,6 +74,7 @@ impl Forward {
             flights: Flights::default(),
             free: Semaphore::new(limit.min(Semaphore::MAX_PERMITS)),
             turn: AtomicUsize::new(0),
+            complaints: Complaints { started: Instant::now(), last: AtomicU64::new(u64::MAX), silent: AtomicU64::new(0) },
             options,
             metrics,
         }
@@ -106,12 +116,17 @@ impl Forward {
                 }
                 Err(error) => {
                     debug!(upstream = %upstream.address, name = %request.question.name, %error, "an upstream failed");
-                    upstream::failed(upstream, &self.options, &self.metrics);
+                    // What this machine lacks says nothing of the upstream.
+                    if error.is_theirs() {
+                        upstream::failed(upstream, &self.options, &self.metrics);
+                    }
                 }
             }
         }
         last.unwrap_or_else(|| {
-            warn!(name = %request.question.name, qtype = request.question.qtype, "no upstream answered");
+            if let Some(silent) = self.complaints.due() {
+                warn!(name = %request.question.name, qtype = request.question.qtype, others = silent, "no upstream answered");
+            }
             request.failed(rcode::SERVFAIL)
         })
     }
@@ -127,6 +142,18 @@ impl Forward {
         let mut order: Vec<_> = (0..n).map(|at| &self.upstreams[(first + at) % n]).collect();
         order.sort_by_key(|upstream| !upstream.is_healthy(self.options.max_fails));
         order
+    }
+}
+
+impl Complaints {
+    /// Whether a line is due, and how many were left out since the last.
+    fn due(&self) -> Option<u64> {
+        let now = self.started.elapsed().as_secs();
+        if self.last.swap(now, Ordering::Relaxed) == now {
+            self.silent.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(self.silent.swap(0, Ordering::Relaxed))
     }
 }
 

@@ -30,6 +30,14 @@ pub(crate) enum ExchangeError {
     Malformed,
 }
 
+impl ExchangeError {
+    /// Whether the upstream, or the way to it, is at fault: not where this process is out of file descriptors or memory.
+    pub(crate) fn is_theirs(&self) -> bool {
+        let ours = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
+        !matches!(self, Self::Io(error) if error.raw_os_error().is_some_and(|code| ours.contains(&code)))
+    }
+}
+
 pub(crate) async fn ask(upstream: SocketAddr, request: &Request, transport: Transport, limit: Duration) -> Result<Message, ExchangeError> {
     let tcp = match transport {
         Transport::Tcp => true,
