@@ -32,6 +32,8 @@ pub(crate) struct Job<'a> {
     pub(crate) hostname: &'a str,
     pub(crate) host_ip: &'a str,
     pub(crate) node_name: &'a str,
+    /// The file of this program.
+    pub(crate) program: &'a Path,
     pub(crate) snapshot: &'a Snapshot,
     /// Folders by the volume's name.
     pub(crate) volumes: &'a HashMap<String, PathBuf>,
@@ -84,8 +86,7 @@ pub(crate) fn spec(job: &Job<'_>) -> Result<shim::Spec, Refusal> {
         .map(|name| shim::Volume { source: Some(folder.etc(name)), target: Path::new("/etc").join(name), read_only: false })
         .collect();
     if is_echo {
-        // Seen by the shim, which is the same program.
-        let source = Some(PathBuf::from("/proc/self/exe"));
+        let source = Some(job.program.to_path_buf());
         mounts.push(shim::Volume { source, target: OWN_PROGRAM.into(), read_only: true });
     }
     for mount in &container.volume_mounts {
@@ -191,6 +192,7 @@ mod tests {
             hostname: "web",
             host_ip: "10.244.0.1",
             node_name: "n1",
+            program: Path::new("/bin/rutter"),
             snapshot: &Snapshot::default(),
             volumes: &HashMap::new(),
         };

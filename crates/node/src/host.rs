@@ -16,6 +16,9 @@ pub(crate) struct Host {
     /// The Node's name.
     pub(crate) name: String,
     pub(crate) data_dir: PathBuf,
+    /// The file of this program, for containers that run it. By its path: /proc/self/exe belongs to the node's mounts and cannot be bound
+    /// in a container's, and a newer version at the same path serves as well.
+    pub(crate) program: PathBuf,
     /// The node's own, the first is told as `hostIP`.
     pub(crate) addresses: Vec<IpAddr>,
     pub(crate) dns: ClusterDns,

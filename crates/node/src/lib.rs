@@ -106,6 +106,7 @@ pub async fn start(config: Config, drain: Drain, readiness: &Readiness) -> Resul
     let host = Arc::new(Host {
         name: config.name.clone(),
         data_dir: config.data_dir.clone(),
+        program: std::env::current_exe().unwrap_or_default(),
         addresses,
         dns: ClusterDns { server: config.cluster_dns, domain: config.cluster_domain.clone() },
         client: config.client.clone(),

@@ -230,6 +230,7 @@ fn run_shim(
         hostname: &hostname,
         host_ip: &host_ip,
         node_name: &host.name,
+        program: &host.program,
         snapshot,
         volumes,
     };

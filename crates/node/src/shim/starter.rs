@@ -1,7 +1,6 @@
 //! The other side of a shim: starting it, and waiting for the end of its container.
 
 use std::io::{self, BufRead as _, BufReader};
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -21,7 +20,7 @@ const LOST_EXIT_CODE: i32 = 137;
 pub fn start(dir: &Path, spec: &Spec) -> io::Result<Child> {
     write_spec(dir, spec)?;
     let errors = dir.join("shim.err");
-    let mut child = shim(dir).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(std::fs::File::create(&errors)?).process_group(0).spawn()?;
+    let mut child = shim(dir).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(std::fs::File::create(&errors)?).spawn()?;
     let mut said = String::new();
     if let Some(stdout) = child.stdout.take() {
         BufReader::new(stdout).read_line(&mut said)?;
