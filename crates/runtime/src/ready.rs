@@ -41,6 +41,15 @@ impl Readiness {
         self.inner.lock().keys().copied().collect()
     }
 
+    /// Waits until no condition of this name is left.
+    pub async fn wait_for(&self, name: &str) {
+        let mut changed = self.inner.changed.subscribe();
+        while self.inner.lock().contains_key(name) {
+            // The sender lives in `self`.
+            let _ = changed.changed().await;
+        }
+    }
+
     pub async fn wait(&self) {
         let mut changed = self.inner.changed.subscribe();
         while !self.is_ready() {

@@ -2,11 +2,13 @@
 
 pub mod admin;
 
-use std::net::SocketAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use model::Revision;
+use model::facts::{IngressName, LoadBalancerName};
+use model::{NodeView, ObjectKind, Revision, RouteView};
 use runtime::status::{self, Page, Pages};
 use runtime::{Drain, Readiness, Registry, Trigger, drain};
 use source::Origin;
@@ -22,6 +24,8 @@ pub struct App {
     source: source::Running,
     /// What the proxy has put into the kernel: names wait for it.
     applied: Option<watch::Receiver<Revision>>,
+    /// What the ingress answers by.
+    served: Option<watch::Receiver<Option<Revision>>>,
     /// How the parts that run are configured, for `rutter trace`.
     parts: Parts,
     readiness: Readiness,
@@ -37,7 +41,7 @@ impl App {
         let (readiness, registry) = (Readiness::default(), Registry::default());
         let first = readiness.register("objects");
         let source = source::start(model, origin, first, drain.clone(), &registry).await?;
-        Ok(Self { name, source, applied: None, parts: Parts::default(), readiness, trigger, drain, registry })
+        Ok(Self { name, source, applied: None, served: None, parts: Parts::default(), readiness, trigger, drain, registry })
     }
 
     pub fn start_proxy(&mut self, config: proxy::Config) -> anyhow::Result<()> {
@@ -86,25 +90,81 @@ impl App {
             _ => None,
         });
         self.serve_status(status, self.with_shared_metrics(pages), "--healthz-port", true)?;
-        self.wait_for("routes", applied, Option::is_some);
+        self.wait_for("routes", applied.clone(), Option::is_some);
+        self.served = Some(applied);
         Ok(())
     }
 
     /// Runs until SIGTERM or SIGINT, then lets every part finish what it has in hand.
     pub async fn run(self) -> anyhow::Result<()> {
-        let Self { name, source, readiness, trigger, drain, parts, .. } = self;
-        admin::serve(name, &source, parts, &drain).await;
+        self.announce().await;
+        let readiness = self.readiness.clone();
         let waiting = tokio::spawn(async move {
             readiness.wait().await;
             info!("ready");
             println!("ready");
         });
-        drop(drain);
         stop_signal().await?;
         info!("stopping");
         waiting.abort();
-        trigger.drain().await;
+        self.drain().await;
         Ok(())
+    }
+
+    /// Opens the admin socket, now that all parts are started.
+    pub async fn announce(&self) {
+        admin::serve(self.name, &self.source, self.parts.clone(), &self.drain).await;
+    }
+
+    /// Lets every part finish what it has in hand.
+    pub async fn drain(self) {
+        let Self { trigger, drain, .. } = self;
+        drop(drain);
+        trigger.drain().await;
+    }
+
+    pub fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
+
+    pub fn node_views(&self) -> watch::Receiver<Arc<NodeView>> {
+        self.source.node.clone()
+    }
+
+    pub fn route_views(&self) -> watch::Receiver<Arc<RouteView>> {
+        self.source.routes.clone()
+    }
+
+    /// The revision that the proxy has in force; one that never comes without a proxy.
+    pub fn applied(&self) -> watch::Receiver<Revision> {
+        self.applied.clone().unwrap_or_else(|| watch::channel(Revision::default()).1)
+    }
+
+    /// The revision that the ingress answers by; one that never comes without an ingress.
+    pub fn served(&self) -> watch::Receiver<Option<Revision>> {
+        self.served.clone().unwrap_or_else(|| watch::channel(None).1)
+    }
+
+    /// Tells in the status of every Ingress that is served where it answers.
+    pub fn publish_ingress_status(&self, addresses: Vec<IpAddr>) {
+        let (mut routes, reports) = (self.source.routes.clone(), self.source.reports.clone());
+        let addresses: Vec<_> = addresses.into_iter().map(LoadBalancerName::Ip).collect();
+        tokio::spawn(async move {
+            let mut told = BTreeSet::new();
+            loop {
+                let served = served_ingresses(&routes.borrow_and_update());
+                for ingress in served.difference(&told).cloned() {
+                    let report = source::Report::IngressStatus { ingress, addresses: addresses.clone() };
+                    if reports.send(report).await.is_err() {
+                        return;
+                    }
+                }
+                told = served;
+                if routes.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
     }
 
     fn serve_status(&self, address: Option<SocketAddr>, pages: Pages, field: &str, must: bool) -> anyhow::Result<()> {
@@ -143,6 +203,14 @@ impl App {
             }
         });
     }
+}
+
+/// The Ingresses that any route comes from.
+fn served_ingresses(view: &RouteView) -> BTreeSet<IngressName> {
+    let hosts = view.hosts.iter().map(|(_, host)| host);
+    let routes = hosts.flat_map(|host| host.routes.iter().chain(host.default_backend.as_deref()));
+    let objects = routes.map(|route| &route.origin.object).filter(|object| object.kind == ObjectKind::Ingress);
+    objects.map(|object| IngressName { namespace: object.namespace.clone(), name: object.name.clone() }).collect()
 }
 
 /// The objects of an origin as they are now, for commands that only look.

@@ -2,7 +2,7 @@
 
 pub mod agent;
 pub mod apiserver;
-mod cleanup;
+pub mod cleanup;
 pub mod dns;
 pub mod ingress;
 mod objects;
@@ -10,6 +10,7 @@ pub mod proxy;
 pub mod render;
 pub mod shim;
 pub mod trace;
+pub mod up;
 mod version;
 
 use std::future::Future;
@@ -21,6 +22,7 @@ use crate::flags::Command;
 /// Runs one command to its end.
 pub fn run(command: Command) -> anyhow::Result<()> {
     match command {
+        Command::Up(flags) => serve(up::run(flags)),
         Command::Agent(flags) => serve(agent::run(flags)),
         Command::Proxy(flags) => serve(proxy::run(flags)),
         Command::Dns(flags) => serve(dns::run(flags)),
@@ -28,7 +30,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Apiserver(flags) => serve(apiserver::run(flags)),
         Command::Trace(flags) => block_on(trace::run(flags)),
         Command::Render(flags) => block_on(render::run(flags)),
-        Command::Cleanup => cleanup::run(),
+        Command::Cleanup(flags) => block_on(cleanup::run(flags)),
         Command::Echo(flags) => block_on(crate::echo::run(flags)),
         Command::Shim(flags) => shim::run(&flags),
         Command::Version => version::run(),

@@ -23,6 +23,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 pub enum Command {
+    /// A whole service network on this machine: API, controllers, pods, packets, names, URLs
+    Up(Box<commands::up::Flags>),
     /// Packets, names and URLs of one node in one process
     Agent(Box<commands::agent::Flags>),
     /// The service proxy of one node, in place of kube-proxy
@@ -38,7 +40,7 @@ pub enum Command {
     /// The rules that would be programmed, as text; touches nothing
     Render(Box<commands::render::Flags>),
     /// Remove what any mode (ours or kube-proxy's) left in the kernel
-    Cleanup,
+    Cleanup(commands::cleanup::Flags),
     /// A small HTTP, TCP and UDP server that says who it is, who asked and with which headers
     Echo(echo::Flags),
     /// The parent of one container's process

@@ -235,7 +235,7 @@ impl Pod {
         command.args(["echo", "--http", "0.0.0.0:80", "--tcp", "0.0.0.0:9000"]).env("POD_NAME", &self.name);
         self.n_starts += 1;
         let log = self.files.join(format!("{}-{}.log", self.name, self.n_starts));
-        self.process = Some(Process::start(&self.net, command, &log));
+        self.process = Some(Process::start(&self.net, command, &log).of_a_pod());
         until("the pod answers", || self.net.run(|| ask::get("127.0.0.1:80", "localhost", "/")).ok());
     }
 

@@ -235,11 +235,12 @@ impl State {
 
     /// What its name has to be answered with.
     fn answer(&self) -> Names {
-        let (addresses, aliases) = match self.kind {
-            Kind::ClusterIp | Kind::NodePort => (vec![self.cluster_ip()], 0),
-            Kind::Headless => (vec![address(&ip(STAYING))], 0),
-            Kind::ExternalName => (Vec::new(), 1),
+        let (code, addresses, aliases) = match self.kind {
+            Kind::ClusterIp | Kind::NodePort => (0, vec![self.cluster_ip()], 0),
+            Kind::Headless => (0, vec![address(&ip(STAYING))], 0),
+            // The alias, and SERVFAIL since no server here knows where it leads.
+            Kind::ExternalName => (2, Vec::new(), 1),
         };
-        Names { code: 0, addresses, aliases }
+        Names { code, addresses, aliases }
     }
 }

@@ -1,6 +1,6 @@
 //! `rutter apiserver`: the embedded API and its controllers alone, no node and no datapath.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -43,8 +43,7 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
         data_dir: flags.data_dir,
         listen: flags.api_listen,
         also_listen: Vec::new(),
-        // Nobody runs pods that could reach it: the address that clients use is the best that can be said.
-        advertise: Some(flags.api_listen),
+        advertise: advertised(flags.api_listen),
         service_cidrs: flags.service_cidr,
         cluster_domain: flags.cluster_domain,
         kubelet: Arc::new(apiserver::NoKubelet),
@@ -60,4 +59,13 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
     app::stop_signal().await?;
     trigger.drain().await;
     Ok(())
+}
+
+/// The endpoint of Service `kubernetes`. Loopback addresses may be none (they mean another machine to everybody else): then the first
+/// address of this machine stands for it, as kube-apiserver chooses, and without any the Service has no endpoint.
+fn advertised(listen: SocketAddr) -> Option<SocketAddr> {
+    let of_machine = || kernel::rtnl::addresses().unwrap_or_default().into_iter().map(|it| it.address);
+    let is_usable = |ip: &IpAddr| !ip.is_loopback() && !ip.is_unspecified() && ip.is_ipv4() == listen.is_ipv4();
+    let ip = std::iter::once(listen.ip()).chain(of_machine()).find(is_usable)?;
+    Some(SocketAddr::new(ip, listen.port()))
 }

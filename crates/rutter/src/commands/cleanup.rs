@@ -1,6 +1,24 @@
-//! `rutter cleanup`: removes what any mode left in the kernel of this network namespace.
+//! `rutter cleanup`: removes what any mode left in the kernel of this network namespace, and with `--data-dir` what `up` left.
 
-pub fn run() -> anyhow::Result<()> {
+use std::path::PathBuf;
+
+use clap::Args;
+
+#[derive(Args, Debug)]
+pub struct Flags {
+    /// Also the pods, links, namespaces and folders of the `rutter up` that ran on this folder
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+pub async fn run(flags: Flags) -> anyhow::Result<()> {
     proxy::cleanup()?;
+    if let Some(data_dir) = flags.data_dir {
+        node::tear_down(&data_dir).await?;
+        match std::fs::remove_dir_all(&data_dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+    }
     Ok(())
 }

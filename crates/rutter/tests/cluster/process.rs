@@ -14,6 +14,7 @@ const SIGTERM: i32 = 15;
 pub struct Process {
     child: Child,
     log: PathBuf,
+    is_pod: bool,
     ended: Option<ExitStatus>,
 }
 
@@ -31,7 +32,12 @@ impl Process {
         let file = File::create(log).expect("a log file");
         command.stdin(Stdio::null()).stdout(file.try_clone().expect("a second handle")).stderr(file);
         let child = net.run(|| command.spawn()).unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        Self { child, log: log.to_path_buf(), ended: None }
+        Self { child, log: log.to_path_buf(), is_pod: false, ended: None }
+    }
+
+    pub fn of_a_pod(mut self) -> Self {
+        self.is_pod = true;
+        self
     }
 
     /// Everything it has said so far.
@@ -72,9 +78,10 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if std::thread::panicking() && !self.is_pod {
             let said = self.said();
-            let lines: Vec<_> = said.lines().collect();
+            // Requests are not what went wrong.
+            let lines: Vec<_> = said.lines().filter(|line| !line.contains(" HTTP/1.1\" ")).collect();
             // The end of it: what went wrong is told last.
             eprintln!("--- {}\n{}", self.log.display(), lines[lines.len().saturating_sub(40)..].join("\n"));
         }
