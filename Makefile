@@ -1,4 +1,4 @@
-# make up            the example cluster on this machine (UP_FLAGS="..." are passed on, NETNS=name runs it in that namespace)
+# make up            a cluster of one node on this machine (UP_FLAGS="..." are passed on, NETNS=name runs it in that namespace)
 # make test          unit, namespace and conformance tests
 # make conformance   behaviour cases against the built binary, through real packets, queries and requests
 # make bench         figures, as ratios against the peers found on this machine
@@ -15,7 +15,10 @@ RUTTER   = target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/rutter
 
 up: deps
 	$(CARGO) build --locked --profile $(PROFILE) -p rutter
-	RUTTER=$(RUTTER) NETNS=$(NETNS) examples/up.sh $(UP_FLAGS)
+ifneq ($(NETNS),)
+	ip netns list | grep -qw '$(NETNS)' || { ip netns add '$(NETNS)' && ip -n '$(NETNS)' link set lo up; }
+endif
+	exec $(if $(NETNS),ip netns exec '$(NETNS)') $(RUTTER) up $(UP_FLAGS)
 
 test: unit conformance
 
