@@ -7,6 +7,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use model::SecretName;
 
+use crate::upstream::Names;
+
 /// How many reports wait for their reader. Certificates change seldom; what finds no room is sent with the next change.
 pub(crate) const REPORT_QUEUE: usize = 256;
 
@@ -26,6 +28,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     pub forwarded: ForwardedHeaders,
     pub access_log: AccessLog,
+    /// Where ExternalName Services and `auth-url` may lead.
+    pub names: Names,
 }
 
 /// Where a limit is met the answer is stated.

@@ -37,6 +37,7 @@ use runtime::{Drain, Registry};
 use tokio::sync::{mpsc, watch};
 
 pub use config::{AccessLog, Config, ForwardedHeaders, Limits, Timeouts};
+pub use upstream::Names;
 
 /// What serves, once it was started.
 pub struct Running {

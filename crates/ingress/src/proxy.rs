@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hyper::body::Incoming;
-use hyper::http::header::{HeaderName, HeaderValue, SERVER};
+use hyper::http::header::{HeaderName, HeaderValue, SERVER, SET_COOKIE};
 use hyper::http::{Method, Request, Response, StatusCode};
 
+use self::guard::Passed;
 use self::record::Record;
 use self::target::Target;
 use crate::body::{RequestBody, ResponseBody};
@@ -26,6 +27,7 @@ use crate::worker::Core;
 
 mod affinity;
 mod forward;
+mod guard;
 mod record;
 mod target;
 mod tunnel;
@@ -112,10 +114,33 @@ async fn by_route(
     let question = Question { target: &target, client: &client, request: &request };
     let mut response = match answer_by_self(route, question, allowed.as_ref(), &mut record) {
         Some(response) => record.page(response),
-        None => forward::forward(record, peer, &client, route, target, request).await,
+        None => guarded(record, peer, &client, route, target, request).await,
     };
     if let (Some(cors), Some(allowed)) = (&route.policy.cors, allowed) {
         cors.tell(response.headers_mut(), allowed);
+    }
+    response
+}
+
+/// Forwards what the route's guard lets pass.
+async fn guarded(
+    record: Record,
+    peer: &Peer,
+    client: &Client,
+    route: &Route,
+    target: Target,
+    request: Request<Incoming>,
+) -> Response<ResponseBody> {
+    let auth = route.policy.options.auth.as_ref().filter(|_| !redirect::is_exempt(&target.path));
+    let Some(auth) = auth else { return forward::forward(record, peer, client, route, target, request, &Passed::default()).await };
+    let asked = guard::ask(record.core(), auth, Question { target: &target, client, request: &request }).await;
+    let passed = match asked {
+        Ok(passed) => passed,
+        Err(refusal) => return record.page(refusal),
+    };
+    let mut response = forward::forward(record, peer, client, route, target, request, &passed).await;
+    for cookie in passed.cookies {
+        response.headers_mut().append(SET_COOKIE, cookie);
     }
     response
 }

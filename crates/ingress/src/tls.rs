@@ -28,10 +28,9 @@ pub(crate) fn server_config(shared: Arc<Shared>) -> Arc<ServerConfig> {
     Arc::new(config)
 }
 
-/// TLS towards upstreams: encrypted, but nobody's certificate is checked, as in nginx (`proxy_ssl_verify off`); no SNI either.
+/// TLS towards upstreams: encrypted, but nobody's certificate is checked, as in nginx (`proxy_ssl_verify off`).
 pub(crate) fn upstream_connector() -> TlsConnector {
-    let mut config = ClientConfig::builder().dangerous().with_custom_certificate_verifier(Arc::new(Anyone)).with_no_client_auth();
-    config.enable_sni = false;
+    let config = ClientConfig::builder().dangerous().with_custom_certificate_verifier(Arc::new(Anyone)).with_no_client_auth();
     TlsConnector::from(Arc::new(config))
 }
 

@@ -35,6 +35,16 @@ pub(crate) enum By {
     },
 }
 
+/// Where the names that users write may lead.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Names {
+    /// Not to this machine alone: no loopback, link-local or unspecified address. Whoever may write a Service or an annotation must not
+    /// reach what listens there, metadata services among them.
+    #[default]
+    Outside,
+    Anywhere,
+}
+
 /// Why there is nobody to send a request to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NoEndpoint {
@@ -66,13 +76,13 @@ impl Upstream {
     }
 
     /// An endpoint that is not among `tried`; if all are, any of them.
-    pub(crate) async fn pick(&self, tried: &[SocketAddr], by: &By) -> Result<SocketAddr, NoEndpoint> {
+    pub(crate) async fn pick(&self, tried: &[SocketAddr], by: &By, names: Names) -> Result<SocketAddr, NoEndpoint> {
         let external = match &**self.target.load() {
             route::Upstream::Endpoints(endpoints) => return self.choose(endpoints, tried, by).ok_or(NoEndpoint::NoneReady),
             route::Upstream::Absent => return Err(NoEndpoint::Absent),
             route::Upstream::External { host, port } => (host.clone(), *port),
         };
-        let addresses = self.look_up(&external.0, external.1).await;
+        let addresses = self.look_up(&external.0, external.1, names).await;
         self.choose(&addresses, tried, by).ok_or(NoEndpoint::NotFound)
     }
 
@@ -100,9 +110,8 @@ impl Upstream {
         in_turn.clone().find(|endpoint| !tried.contains(endpoint)).or(in_turn.into_iter().next())
     }
 
-    /// The addresses of a host, but no loopback, link-local or unspecified ones: whoever may write a Service must not reach what
-    /// listens for this machine alone, metadata services among them.
-    async fn look_up(&self, host: &str, port: u16) -> Arc<[SocketAddr]> {
+    /// The addresses of a host that may be gone to.
+    async fn look_up(&self, host: &str, port: u16, names: Names) -> Arc<[SocketAddr]> {
         let known = || self.looked_up.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some((at, addresses)) = known()
             && at.elapsed() < LOOKED_UP_FOR
@@ -111,7 +120,7 @@ impl Upstream {
         }
         let found = tokio::time::timeout(LOOKUP_TIMEOUT, tokio::net::lookup_host((host, port))).await;
         let addresses: Arc<[SocketAddr]> = match found {
-            Ok(Ok(addresses)) => addresses.filter(|address| may_be_used(*address)).collect(),
+            Ok(Ok(addresses)) => addresses.filter(|address| names == Names::Anywhere || may_be_used(*address)).collect(),
             Ok(Err(error)) => {
                 tracing::debug!(host, %error, "could not look an external name up");
                 Arc::default()

@@ -13,7 +13,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use model::Revision;
+use model::{Revision, Text};
 use runtime::{Drain, Registry};
 use rustls::sign::CertifiedKey;
 use tokio::net::{TcpListener, TcpStream};
@@ -26,6 +26,7 @@ use crate::config::{AccessLog, Config};
 use crate::listen::{Listening, Scheme};
 use crate::metrics::{Counters, Metrics};
 use crate::table::Table;
+use crate::upstream::Upstream;
 use crate::upstream::pool::Pool;
 use crate::{downstream, tls};
 
@@ -42,6 +43,8 @@ pub(crate) struct Core {
     pub shared: Arc<Shared>,
     pub pool: Pool,
     pub upstream_tls: TlsConnector,
+    /// By host and port.
+    pub auth_servers: RefCell<HashMap<(Text, u16), Rc<Upstream>>>,
     pub counters: Counters,
     pub connections: Connections,
     random: Cell<u64>,
@@ -89,6 +92,7 @@ impl Core {
         Self {
             pool: Pool::new(config.limits.idle_upstream, config.timeouts.idle_upstream),
             upstream_tls: tls::upstream_connector(),
+            auth_servers: RefCell::default(),
             counters: Counters::new(shared.metrics.clone()),
             connections: Connections::default(),
             // The system seeds each `RandomState`; the lowest bit keeps the state from being zero.

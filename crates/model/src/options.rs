@@ -135,6 +135,23 @@ pub struct HashBy {
     pub subset: Option<u32>,
 }
 
+/// `auth-url` and its companions: another server says who may come in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExternalAuth {
+    /// `http://` or `https://`; the host may be a variable.
+    pub url: Template,
+    /// `auth-method`; unset: GET.
+    pub method: Option<Text>,
+    /// `auth-signin`: where a client without credentials is sent to.
+    pub signin: Option<Template>,
+    /// `auth-signin-redirect-param`: the parameter by which the place to come back to is told there.
+    pub redirect_param: Text,
+    /// `auth-response-headers`: what the answer says goes to the upstream, in place of what the client said.
+    pub response_headers: Vec<Text>,
+    /// `auth-request-redirect`: X-Auth-Request-Redirect; unset: the request's own target.
+    pub request_redirect: Option<Template>,
+}
+
 /// `canary: "true"` and its companions: the Ingress serves a share of another's requests. Asked in this order: header, cookie, weight.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Canary {

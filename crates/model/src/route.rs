@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::facts::{BackendPort, Secret};
 use crate::names::{ObjectRef, Revision, SecretName, ServiceName, Text};
-use crate::options::{Canary, Cors, HashBy, RateLimits, Redirect, SessionCookie, SourceRanges, Template, UpstreamProtocol};
+use crate::options::{Canary, Cors, ExternalAuth, HashBy, RateLimits, Redirect, SessionCookie, SourceRanges, Template, UpstreamProtocol};
 use crate::view::View;
 
 #[derive(Clone, Debug, Default)]
@@ -165,6 +165,7 @@ pub struct RouteOptions {
     pub relative_redirects: bool,
     pub sources: SourceRanges,
     pub cors: Option<Cors>,
+    pub auth: Option<ExternalAuth>,
     /// `proxy-body-size`; 0: no limit. Unset: as configured for all.
     pub body_bytes: Option<u64>,
     /// `proxy-connect-timeout`, `proxy-read-timeout`; unset: as configured for all.

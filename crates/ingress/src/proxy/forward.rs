@@ -12,6 +12,7 @@ use hyper::http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
 use hyper::upgrade::OnUpgrade;
 use model::options::{SessionCookie, UpstreamProtocol};
 
+use super::guard::Passed;
 use super::record::{Lease, Record};
 use super::target::{Target, origin_form};
 use super::{Question, affinity, clean, copy, is_idempotent, tunnel};
@@ -42,6 +43,7 @@ pub(super) async fn forward(
     route: &Route,
     target: Target,
     mut request: Request<Incoming>,
+    passed: &Passed,
 ) -> Response<ResponseBody> {
     let core = record.core().clone();
     let config = &core.shared.config;
@@ -87,6 +89,7 @@ pub(super) async fn forward(
         head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         head.headers.insert(UPGRADE, protocol.clone());
     }
+    passed.tell_upstream(&mut head.headers);
     head.headers.insert(HOST, host);
     if let Some(prefix) = &policy.forwarded_prefix {
         head.headers.insert(&X_FORWARDED_PREFIX, prefix.clone());
@@ -143,7 +146,7 @@ async fn send(
     let mut fresh_only = false;
     let mut status = StatusCode::BAD_GATEWAY;
     for _ in 0..MAX_TRIES {
-        let endpoint = match way.upstream.pick(&tried, &way.by).await {
+        let endpoint = match way.upstream.pick(&tried, &way.by, core.shared.config.names).await {
             Ok(endpoint) => endpoint,
             Err(error) => {
                 tracing::debug!(%error, "no endpoint");
@@ -151,11 +154,11 @@ async fn send(
             }
         };
         let started = Instant::now();
-        let peer = upstream::connection::Peer { endpoint, protocol: way.protocol };
-        let pooled = if fresh_only { None } else { core.pool.take(peer).await };
+        let peer = upstream::connection::Peer { endpoint, protocol: way.protocol, name: None };
+        let pooled = if fresh_only { None } else { core.pool.take(&peer).await };
         let mut connection = match pooled {
             Some(connection) => connection,
-            None => match Connection::open(peer, &core.upstream_tls, way.connect).await {
+            None => match Connection::open(&peer, &core.upstream_tls, way.connect).await {
                 Ok(connection) => connection,
                 Err(error) => {
                     status = if matches!(error, ConnectError::TimedOut) { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::BAD_GATEWAY };

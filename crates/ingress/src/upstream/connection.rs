@@ -8,7 +8,9 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::http::{Request, Response};
 use hyper_util::rt::TokioIo;
+use model::Text;
 use model::options::UpstreamProtocol;
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -16,10 +18,12 @@ use tokio_rustls::TlsConnector;
 use crate::body::RequestBody;
 
 /// Whom a connection is to, and how it speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Peer {
     pub endpoint: SocketAddr,
     pub protocol: UpstreamProtocol,
+    /// The name that a TLS peer is asked for (SNI); none: not said.
+    pub name: Option<Text>,
 }
 
 pub(crate) struct Connection {
@@ -54,13 +58,17 @@ const MAX_REQUESTS: u32 = 10_000;
 
 impl Connection {
     /// Connects, TLS included, within `timeout`.
-    pub(crate) async fn open(peer: Peer, tls: &TlsConnector, timeout: Duration) -> Result<Self, ConnectError> {
+    pub(crate) async fn open(peer: &Peer, tls: &TlsConnector, timeout: Duration) -> Result<Self, ConnectError> {
         let opening = async {
             let stream = TcpStream::connect(peer.endpoint).await?;
             stream.set_nodelay(true)?;
             match peer.protocol {
                 UpstreamProtocol::Http => Self::over(stream).await,
-                UpstreamProtocol::Https => Self::over(tls.connect(peer.endpoint.ip().into(), stream).await?).await,
+                UpstreamProtocol::Https => {
+                    let name = peer.name.as_ref().and_then(|name| ServerName::try_from(name.to_string()).ok());
+                    // An address is a name that is never said.
+                    Self::over(tls.connect(name.unwrap_or_else(|| peer.endpoint.ip().into()), stream).await?).await
+                }
                 UpstreamProtocol::Grpc | UpstreamProtocol::Grpcs => Err(ConnectError::NoHttp2),
             }
         };

@@ -14,7 +14,7 @@ pub(crate) struct Pool {
 
 #[derive(Default)]
 struct Idle {
-    by_endpoint: HashMap<Peer, VecDeque<(Instant, Connection)>>,
+    by_peer: HashMap<Peer, VecDeque<(Instant, Connection)>>,
     n: usize,
 }
 
@@ -26,9 +26,9 @@ impl Pool {
     }
 
     /// A living connection to the endpoint, if there is one.
-    pub(crate) async fn take(&self, endpoint: Peer) -> Option<Connection> {
+    pub(crate) async fn take(&self, peer: &Peer) -> Option<Connection> {
         loop {
-            let (since, mut connection) = self.idle.borrow_mut().pop(endpoint)?;
+            let (since, mut connection) = self.idle.borrow_mut().pop(peer)?;
             if since.elapsed() < self.timeout && !connection.is_closed() && connection.is_usable().await {
                 return Some(connection);
             }
@@ -36,7 +36,7 @@ impl Pool {
     }
 
     /// Keeps a connection whose exchange is done.
-    pub(crate) fn put(&self, endpoint: Peer, connection: Connection) {
+    pub(crate) fn put(&self, peer: Peer, connection: Connection) {
         if connection.is_closed() || self.max == 0 {
             return;
         }
@@ -45,17 +45,17 @@ impl Pool {
             idle.drop_oldest();
         }
         idle.n += 1;
-        idle.by_endpoint.entry(endpoint).or_default().push_back((Instant::now(), connection));
+        idle.by_peer.entry(peer).or_default().push_back((Instant::now(), connection));
     }
 
     /// Lets go of what is closed or has been idle for too long.
     pub(crate) fn sweep(&self) {
         let idle = &mut *self.idle.borrow_mut();
-        idle.by_endpoint.retain(|_, connections| {
+        idle.by_peer.retain(|_, connections| {
             connections.retain(|(since, connection)| since.elapsed() < self.timeout && !connection.is_closed());
             !connections.is_empty()
         });
-        idle.n = idle.by_endpoint.values().map(VecDeque::len).sum();
+        idle.n = idle.by_peer.values().map(VecDeque::len).sum();
     }
 
     pub(crate) fn clear(&self) {
@@ -66,21 +66,18 @@ impl Pool {
 // === impl Idle ===
 
 impl Idle {
-    fn pop(&mut self, endpoint: Peer) -> Option<(Instant, Connection)> {
-        let found = self.by_endpoint.get_mut(&endpoint)?.pop_back()?;
+    fn pop(&mut self, peer: &Peer) -> Option<(Instant, Connection)> {
+        let found = self.by_peer.get_mut(peer)?.pop_back()?;
         self.n -= 1;
         Some(found)
     }
 
     fn drop_oldest(&mut self) {
         let age = |connections: &VecDeque<(Instant, Connection)>| connections.front().map(|(since, _)| *since);
-        let oldest = self
-            .by_endpoint
-            .iter()
-            .filter_map(|(endpoint, connections)| Some((age(connections)?, *endpoint)))
-            .min_by_key(|(since, _)| *since);
-        if let Some((_, endpoint)) = oldest
-            && let Some(connections) = self.by_endpoint.get_mut(&endpoint)
+        let oldest =
+            self.by_peer.iter().filter_map(|(peer, connections)| Some((age(connections)?, peer.clone()))).min_by_key(|(since, _)| *since);
+        if let Some((_, peer)) = oldest
+            && let Some(connections) = self.by_peer.get_mut(&peer)
         {
             connections.pop_front();
             self.n -= 1;

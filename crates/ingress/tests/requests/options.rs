@@ -1,12 +1,12 @@
 //! What the options of a route do to its requests.
 
 use model::options::{
-    Canary, CanaryHeader, CanaryValue, Cors, CorsOrigins, HashBy, RateLimits, Redirect, SessionCookie, SourceRanges, Template,
-    UpstreamProtocol,
+    Canary, CanaryHeader, CanaryValue, Cors, CorsOrigins, ExternalAuth, HashBy, RateLimits, Redirect, SessionCookie, SourceRanges,
+    Template, UpstreamProtocol,
 };
 use model::route::RouteOptions;
 
-use crate::world::{Backend, Rule, World, get, status};
+use crate::world::{Backend, Rule, World, dead_endpoint, get, status};
 
 /// One rule `/` of host `a` with these options, three backends behind it.
 fn with(options: RouteOptions) -> (World, [Backend; 3]) {
@@ -243,4 +243,70 @@ fn a_backend_may_speak_tls() {
         assert_eq!(status(&world.ask(&get("a", "/"))), 200);
     }
     assert_eq!(web.n_connections(), 1);
+}
+
+fn guarded_by(url: &str, signin: Option<&str>) -> RouteOptions {
+    let auth = ExternalAuth {
+        url: template(url),
+        method: None,
+        signin: signin.map(template),
+        redirect_param: "rd".into(),
+        response_headers: vec!["X-User".into(), "X-Group".into(), "X-Asked".into()],
+        request_redirect: None,
+    };
+    RouteOptions { auth: Some(auth), ..RouteOptions::default() }
+}
+
+#[test]
+fn what_the_auth_server_lets_pass_goes_on_with_its_headers() {
+    let auth = Backend::saying("HTTP/1.1 200 OK\r\nX-User: alice\r\nSet-Cookie: s=1");
+    let (world, _) = with(guarded_by(&format!("http://{}/check", auth.address), None));
+    for _ in 0..2 {
+        let answer = world.ask(
+            "POST /x?y HTTP/1.1\r\nHost: a\r\nCookie: c=1\r\nX-User: mallory\r\nX-Group: root\r\nContent-Length: 4\r\n\
+             Connection: close\r\n\r\nbody",
+        );
+        assert_eq!((status(&answer), field(&answer, "Set-Cookie")), (200, Some("s=1")), "{answer}");
+        let asked = answer.lines().find_map(|line| line.strip_prefix("X-Asked: ")).expect("what the server was asked");
+        let sent = answer.replace(asked, "");
+        assert!(sent.contains("\r\nX-User: alice\r\n") && !sent.contains("mallory") && !sent.contains("root"), "{sent}");
+        for part in [
+            "GET /check HTTP/1.1|",
+            "|Cookie: c=1|",
+            "|X-Original-Url: http://a/x?y|",
+            "|X-Original-Method: POST|",
+            "|X-Auth-Request-Redirect: /x?y",
+        ] {
+            assert!(asked.contains(part), "{part:?} in {asked}");
+        }
+        assert!(!asked.contains("Content-Length"), "{asked}");
+    }
+    assert_eq!((auth.n_requests(), auth.n_connections()), (2, 1));
+}
+
+#[test]
+fn what_the_auth_server_refuses_does_not_pass() {
+    let refuses = Backend::saying("HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic");
+    let forbids = Backend::saying("HTTP/1.1 403 Forbidden");
+    let fails = Backend::saying("HTTP/1.1 502 Bad Gateway");
+    let url = |backend: &Backend| format!("http://{}/", backend.address);
+    let rows = [
+        (guarded_by(&url(&refuses), None), 401, "none"),
+        (guarded_by(&url(&refuses), Some("http://$host/start")), 302, "http://a/start?rd=http://a%2Fx%3Fa%3Db%26c%3Dd"),
+        (guarded_by(&url(&refuses), Some("http://s/?rd=/home")), 302, "http://s/?rd=/home"),
+        (guarded_by(&url(&forbids), Some("http://s/")), 403, "none"),
+        (guarded_by(&url(&fails), None), 500, "none"),
+        (guarded_by(&format!("http://{}/", dead_endpoint()), None), 500, "none"),
+        (guarded_by("ftp://a/", None), 500, "none"),
+        (RouteOptions { denied: Some("auth-type".into()), ..RouteOptions::default() }, 503, "none"),
+    ];
+    for (options, code, place) in rows {
+        let (world, backends) = with(options);
+        let answer = world.ask(&get("a", "/x?a=b&c=d"));
+        assert_eq!((status(&answer), location(&answer)), (code, place), "{answer}");
+        assert_eq!(backends.each_ref().map(Backend::n_requests), [0, 0, 0]);
+    }
+    let (world, _) = with(guarded_by(&url(&refuses), None));
+    assert_eq!(field(&world.ask(&get("a", "/")), "Www-Authenticate"), Some("Basic"));
+    assert_eq!(status(&world.ask(&get("a", "/.well-known/acme-challenge/t"))), 200, "cert-manager has no credentials");
 }

@@ -95,8 +95,14 @@ impl World {
             view.hosts.insert(Revision(1), key(rule.host), Arc::new(host(&same)));
         }
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let config =
-            ingress::Config { http: vec![any], https: vec![any], threads: Some(1.try_into().unwrap()), ..ingress::Config::default() };
+        let config = ingress::Config {
+            http: vec![any],
+            https: vec![any],
+            threads: Some(1.try_into().unwrap()),
+            // Every server of a test is on this machine.
+            names: ingress::Names::Anywhere,
+            ..ingress::Config::default()
+        };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (trigger, drain) = drain::channel();
         let (routes, following) = watch::channel(Arc::new(view.clone()));
@@ -433,6 +439,21 @@ impl Backend {
         Self::start_with(move |stream, state| {
             let connection = rustls::ServerConnection::new(config.clone()).unwrap();
             echo(rustls::StreamOwned::new(connection, stream), state);
+        })
+    }
+
+    /// One that says the same to everybody, whatever is asked, and echoes what was asked in its field `X-Asked`.
+    pub fn saying(head: &'static str) -> Self {
+        Self::start_with(move |mut stream, state| {
+            let mut buffer = Vec::new();
+            while let Some(end) = fill(&mut stream, &mut buffer, |buffer| find(buffer, b"\r\n\r\n").map(|at| at + 4)) {
+                let asked = String::from_utf8_lossy(&buffer[..end]).trim().replace("\r\n", "|");
+                buffer.drain(..end);
+                state.n_requests.fetch_add(1, Ordering::SeqCst);
+                if stream.write_all(format!("{head}\r\nX-Asked: {asked}\r\nContent-Length: 2\r\n\r\nok").as_bytes()).is_err() {
+                    return;
+                }
+            }
         })
     }
 
