@@ -52,7 +52,13 @@ pub(super) fn host<'a>(
     let mut told = Vec::new();
     let mut taken: HashMap<PathMatch, ObjectRef> = HashMap::new();
     let mut canaries = Vec::new();
-    for (name, ingress) in oldest_first {
+    let ingresses: Vec<_> = oldest_first.collect();
+    let by_regex = ingresses.iter().any(|(_, ingress)| {
+        ingress.options.canary.is_none() && paths(pattern, ingress).any(|(_, path, _)| is_regex(path, &ingress.options))
+    });
+    // Where paths are regular expressions a trailing slash means something.
+    let claimed = |path: &PathMatch| if by_regex { path.clone() } else { claimed(path) };
+    for (name, ingress) in ingresses {
         if let Some(terms) = &ingress.options.canary {
             canaries.push((name, ingress, terms));
             continue;
@@ -87,7 +93,7 @@ pub(super) fn host<'a>(
     for (name, ingress, terms) in canaries {
         attach(pattern, name, ingress, terms, &mut host.routes, &mut told);
     }
-    if host.routes.iter().any(is_regex) {
+    if by_regex {
         for route in &mut host.routes {
             route.path = PathMatch::Regex(text(&route.path).clone());
         }
@@ -200,9 +206,9 @@ fn covers(tls_host: &str, pattern: &HostPattern) -> bool {
     }
 }
 
-fn is_regex(route: &Route) -> bool {
-    let rewrites = |target: &Text| !target.is_empty() && target != text(&route.path);
-    matches!(route.path, PathMatch::Regex(_)) || route.options.use_regex || route.options.rewrite_target.as_ref().is_some_and(rewrites)
+fn is_regex(path: &PathMatch, options: &RouteOptions) -> bool {
+    let rewrites = |target: &Text| !target.is_empty() && target != text(path);
+    matches!(path, PathMatch::Regex(_)) || options.use_regex || options.rewrite_target.as_ref().is_some_and(rewrites)
 }
 
 /// What a path claims: a prefix is the same with and without its trailing slash.

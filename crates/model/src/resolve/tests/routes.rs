@@ -494,3 +494,21 @@ fn aliases_belong_to_the_host_whoever_asks_for_them() {
     "#]],
     );
 }
+
+#[test]
+fn a_trailing_slash_makes_another_path_where_paths_are_regular_expressions() {
+    check(
+        &[
+            CLASS,
+            "svc a 10.96.0.1:80; svc b 10.96.0.2:80; ingress i class=nginx foo.com/bar=a:80 foo.com/bar/=b:80; ingress j class=nginx rewrite=/$1 foo.com/bar/(.+)=a:80",
+        ],
+        expect![[r#"
+            host foo.com
+              ~ /bar/(.+) -> default/a:80 (j spec.rules[0].http.paths[0])
+              ~ /bar/ -> default/b:80 (i spec.rules[1].http.paths[0])
+              ~ /bar -> default/a:80 (i spec.rules[0].http.paths[0])
+            upstream default/a:80 []
+            upstream default/b:80 []
+        "#]],
+    );
+}
