@@ -35,7 +35,21 @@ const TABLE: &[(&str, Read)] = &[
         Some(_) => draft.options.app_root.set(Some(fields.text(value))),
         None => Err(format!("`{value}` does not start with `/`")),
     }),
+    ("auth-method", |value, draft, fields| draft.auth.method.read(header_name(value, fields).map(Some))),
+    ("auth-request-redirect", |value, draft, _| draft.auth.request_redirect.read(template(value).map(Some))),
+    ("auth-response-headers", |value, draft, fields| {
+        draft.auth.response_headers.read(list(value).map(|name| header_name(name, fields)).collect())
+    }),
+    ("auth-signin", |value, draft, _| draft.auth.signin.read(template(value).map(Some))),
+    ("auth-signin-redirect-param", |value, draft, fields| draft.auth.redirect_param.read(header_name(value, fields))),
     ("auth-tls-verify-client", |value, draft, _| draft.client_certificates_off.set(value == "off")),
+    ("auth-url", |value, draft, fields| {
+        let url = values::url(value);
+        if url.is_err() {
+            draft.options.denied = Some(fields.text("auth-url"));
+        }
+        draft.auth_url.read(url.map(Some)).map_err(|why| format!("{why}; the routes answer 503 rather than stand open"))
+    }),
     ("backend-protocol", |value, draft, _| {
         draft.options.protocol.set(match &*value.to_ascii_uppercase() {
             "HTTP" | "AUTO_HTTP" => UpstreamProtocol::Http,
@@ -109,7 +123,7 @@ const TABLE: &[(&str, Read)] = &[
 ];
 
 /// Those that ask for a guard which we cannot put up yet: the route answers 503. Each with the prefix of its companions.
-const GUARDS: &[&str] = &["auth-secret", "auth-tls-secret", "auth-type", "auth-url", "enable-modsecurity", "modsecurity-snippet"];
+const GUARDS: &[&str] = &["auth-secret", "auth-tls-secret", "auth-type", "enable-modsecurity", "modsecurity-snippet"];
 
 pub(super) fn lower(annotations: &api::Map, fields: &mut Fields<'_>) -> RouteOptions {
     let mut draft = Draft::default();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use model::Text;
-use model::options::{Canary, CanaryHeader, CanaryValue, Cors, CorsOrigins, HashBy, Redirect, SessionCookie, Template};
+use model::options::{Canary, CanaryHeader, CanaryValue, Cors, CorsOrigins, ExternalAuth, HashBy, Redirect, SessionCookie, Template};
 use model::route::RouteOptions;
 
 pub(super) struct Draft {
@@ -23,6 +23,8 @@ pub(super) struct Draft {
     pub hash_subset: bool,
     pub hash_subset_size: u32,
     pub client_certificates_off: bool,
+    pub auth_url: Option<Template>,
+    pub auth: ExternalAuth,
 }
 
 /// A redirect, half said.
@@ -73,6 +75,15 @@ impl Default for Draft {
             hash_subset: false,
             hash_subset_size: 3,
             client_certificates_off: false,
+            auth_url: None,
+            auth: ExternalAuth {
+                url: Template::default(),
+                method: None,
+                signin: None,
+                redirect_param: "rd".into(),
+                response_headers: Vec::new(),
+                request_redirect: None,
+            },
         }
     }
 }
@@ -95,6 +106,7 @@ impl Draft {
         });
         options.canary = self.is_canary.then_some(Canary { header, ..self.canary });
         options.redirect = self.temporal.finish().or_else(|| self.permanent.finish());
+        options.auth = self.auth_url.map(|url| ExternalAuth { url, ..self.auth });
         let subset = self.hash_subset.then_some(self.hash_subset_size);
         options.hash_by = self.hash_by.map(|key| HashBy { key, subset });
         options

@@ -64,6 +64,30 @@ fn a_guard_that_we_do_not_have_closes_the_route() {
 }
 
 #[test]
+fn an_auth_url_that_is_none_closes_the_route() {
+    let auth = |url: &str| model::options::ExternalAuth { url: template(url).expect("a template"), ..Draft::default().auth };
+    check("auth-url=https://$host/oauth2/auth", |it| it.auth = Some(auth("https://$host/oauth2/auth")), &[]);
+    check(
+        "auth-url=http://auth:8080/x\nauth-response-headers=X-User, X-Mail\nauth-signin=https://s?rd=$escaped_request_uri",
+        |it| {
+            it.auth = Some(model::options::ExternalAuth {
+                response_headers: vec!["X-User".into(), "X-Mail".into()],
+                signin: Some(template("https://s?rd=$escaped_request_uri").expect("a template")),
+                ..auth("http://auth:8080/x")
+            });
+        },
+        &[],
+    );
+    check(
+        "auth-url=https://invalid..auth.url",
+        |it| it.denied = Some("auth-url".into()),
+        &[
+            "metadata.annotations[auth-url]: `https://invalid..auth.url` is no URL; the routes answer 503 rather than stand open (InvalidValue)",
+        ],
+    );
+}
+
+#[test]
 fn a_temporal_redirect_comes_before_a_permanent_one() {
     let to = |text, code| Some(model::options::Redirect { to: template(text).expect("a template"), code });
     check("permanent-redirect=https://a$request_uri", |it| it.redirect = to("https://a$request_uri", 301), &[]);

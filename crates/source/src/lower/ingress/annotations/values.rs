@@ -125,6 +125,19 @@ pub(super) fn template(value: &str) -> Result<Template, String> {
     Template::parse(value).map_err(|error| error.to_string())
 }
 
+/// An `http` or `https` URL whose host is one, or a variable.
+pub(super) fn url(value: &str) -> Result<Template, String> {
+    let rest = value.strip_prefix("http://").or_else(|| value.strip_prefix("https://")).unwrap_or("");
+    let authority = rest.split(['/', '?']).next().unwrap_or("");
+    let host = authority.split(':').next().unwrap_or("");
+    let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._${}".contains(&byte);
+    let is_address = authority.starts_with('[') && authority.contains(']');
+    if !is_address && (host.is_empty() || host.split('.').any(str::is_empty) || !host.bytes().all(is_host)) {
+        return Err(format!("`{value}` is no URL"));
+    }
+    template(value)
+}
+
 /// The origins that are allowed, and those that are none. A blank list is every origin (ingress-nginx).
 pub(super) fn origins<'a>(value: &'a str, fields: &mut Fields<'_>) -> (CorsOrigins, Vec<&'a str>) {
     if list(value).next().is_none() || list(value).any(|origin| origin == "*") {
