@@ -323,6 +323,7 @@ fn ignore_existing(done: io::Result<()>) -> io::Result<()> {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "starting processes is what is tested")]
 mod tests {
     use std::process::Stdio;
 

@@ -78,7 +78,9 @@ pub(crate) fn spec(job: &Job<'_>) -> Result<shim::Spec, Refusal> {
     let env = environment(job, is_echo, user)?;
     let args = env::expand_all(&container.args, &env);
     let argv = match is_echo {
-        true => [OWN_PROGRAM.to_string(), "echo".to_string()].into_iter().chain(if args.is_empty() { echo_flags(job) } else { args }).collect(),
+        true => {
+            [OWN_PROGRAM.to_string(), "echo".to_string()].into_iter().chain(if args.is_empty() { echo_flags(job) } else { args }).collect()
+        }
         false => [env::expand_all(&container.command, &env), args].concat(),
     };
     let mut mounts: Vec<shim::Volume> = ["hosts", "hostname", "resolv.conf"]
@@ -179,7 +181,8 @@ mod tests {
     /// The command line (or the refusal) of the only container of a pod given as JSON.
     fn check(container: &str, addresses: &[&str]) -> String {
         let pod: Pod =
-            serde_json::from_str(&format!(r#"{{"metadata":{{"name":"web","namespace":"shop"}},"spec":{{"containers":[{container}]}}}}"#)).expect("a pod");
+            serde_json::from_str(&format!(r#"{{"metadata":{{"name":"web","namespace":"shop"}},"spec":{{"containers":[{container}]}}}}"#))
+                .expect("a pod");
         let addresses: Vec<IpAddr> = addresses.iter().map(|address| address.parse().expect("an address")).collect();
         let folder = Folder::of(Path::new("/data"), "uid").expect("a UID");
         let job = Job {

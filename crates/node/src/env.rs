@@ -89,12 +89,9 @@ fn refer(var: &str, source: &EnvSource, facts: &Facts<'_>, lookup: &impl Lookup)
     match values.map(|values| values.get(&key.key)) {
         Some(Some(value)) => Ok(Some(value.clone())),
         _ if optional(key.optional) => Ok(None),
-        Some(None) => Err(EnvError::NoKey {
-            kind,
-            namespace: facts.pod.metadata.namespace.clone(),
-            name: key.name.clone(),
-            key: key.key.clone(),
-        }),
+        Some(None) => {
+            Err(EnvError::NoKey { kind, namespace: facts.pod.metadata.namespace.clone(), name: key.name.clone(), key: key.key.clone() })
+        }
         None => Err(missing(key.name.clone())),
     }
 }

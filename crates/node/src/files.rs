@@ -130,8 +130,7 @@ mod tests {
 
     #[test]
     fn the_cluster_comes_first_unless_the_pod_says_otherwise() {
-        let cluster =
-            "search shop.svc.cluster.local svc.cluster.local cluster.local corp.test\nnameserver 10.96.0.10\noptions ndots:5\n";
+        let cluster = "search shop.svc.cluster.local svc.cluster.local cluster.local corp.test\nnameserver 10.96.0.10\noptions ndots:5\n";
         let host = "search corp.test\nnameserver 192.0.2.53\noptions timeout:1\n";
         assert_eq!(check("{}"), cluster);
         assert_eq!(check(r#"{"dnsPolicy":"ClusterFirst","hostNetwork":true}"#), host);
@@ -141,18 +140,17 @@ mod tests {
 
     #[test]
     fn dns_config_adds_and_replaces_options_by_name() {
-        let config = r#""dnsConfig":{"nameservers":["192.0.2.1"],"searches":["x.test"],"options":[{"name":"ndots","value":"2"},{"name":"rotate"}]}"#;
-        assert_eq!(
-            check(&format!(r#"{{"dnsPolicy":"None",{config}}}"#)),
-            "search x.test\nnameserver 192.0.2.1\noptions ndots:2 rotate\n"
-        );
+        let config =
+            r#""dnsConfig":{"nameservers":["192.0.2.1"],"searches":["x.test"],"options":[{"name":"ndots","value":"2"},{"name":"rotate"}]}"#;
+        assert_eq!(check(&format!(r#"{{"dnsPolicy":"None",{config}}}"#)), "search x.test\nnameserver 192.0.2.1\noptions ndots:2 rotate\n");
         assert!(check(&format!("{{{config}}}")).ends_with("nameserver 10.96.0.10\nnameserver 192.0.2.1\noptions ndots:2 rotate\n"));
     }
 
     #[test]
     fn a_pod_with_a_subdomain_knows_its_full_name() {
-        let spec: PodSpec = serde_json::from_str(r#"{"hostname":"db","subdomain":"dbs","hostAliases":[{"ip":"192.0.2.9","hostnames":["a","b"]}]}"#)
-            .expect("a spec");
+        let spec: PodSpec =
+            serde_json::from_str(r#"{"hostname":"db","subdomain":"dbs","hostAliases":[{"ip":"192.0.2.9","hostnames":["a","b"]}]}"#)
+                .expect("a spec");
         let (name, full) = hostname(&spec, "db-7", "shop", "cluster.local");
         assert_eq!(
             hosts(&spec, "10.244.0.5".parse().expect("address"), &name, full.as_deref()),

@@ -104,10 +104,8 @@ async fn send(mut log: Log, mut text: Vec<u8>, mut lines: Lines, mut wakes: Opti
         if !matches!(woken, Ok(1..)) {
             wakes = None;
         }
-        (log, text) = match blocking(move || log.more().map(|text| (log, text))).await {
-            Ok(more) => more,
-            Err(_) => return,
-        };
+        let Ok(more) = blocking(move || log.more().map(|text| (log, text))).await else { return };
+        (log, text) = more;
     }
 }
 
@@ -203,7 +201,9 @@ impl Lines {
 
     fn render_entry(&mut self, entry: &[u8], lines: &mut Vec<u8>) {
         let mut fields = entry.splitn(4, |byte| *byte == b' ');
-        let (Some(time), Some(_stream), Some(tag), Some(text)) = (fields.next(), fields.next(), fields.next(), fields.next()) else { return };
+        let (Some(time), Some(_stream), Some(tag), Some(text)) = (fields.next(), fields.next(), fields.next(), fields.next()) else {
+            return;
+        };
         // Both are written with the same number of digits: their order is that of their letters.
         if self.since.as_ref().is_some_and(|since| time < since.as_bytes()) {
             return;

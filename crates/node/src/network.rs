@@ -17,7 +17,7 @@ use kernel::nft::{Batch, Chain, Compare, Family, HookKind, HookPoint, Load, Nft,
 use kernel::{Errno, netns, rtnl, sysctl};
 use serde::{Deserialize, Serialize};
 
-const BRIDGE: &str = "rutter0";
+pub const BRIDGE: &str = "rutter0";
 const TABLE: &str = "rutter-pods";
 const INSIDE: &str = "eth0";
 

@@ -44,10 +44,23 @@ pub(crate) enum Message {
     Gone,
     /// This process is about to end: containers are, too.
     Drain,
-    Ended { at: usize, n: u32, ended: Ended },
+    Ended {
+        at: usize,
+        n: u32,
+        ended: Ended,
+    },
     /// The postStart hook is over.
-    Hooked { at: usize, n: u32, result: Result<(), String> },
-    Probed { at: usize, n: u32, kind: Kind, holds: bool },
+    Hooked {
+        at: usize,
+        n: u32,
+        result: Result<(), String>,
+    },
+    Probed {
+        at: usize,
+        n: u32,
+        kind: Kind,
+        holds: bool,
+    },
     /// The API took the status, and this is the pod as it has it now.
     Reported(Result<Value, client::Error>),
 }
@@ -91,7 +104,9 @@ enum Stage {
     Running,
     Stopping(Stopping),
     /// Nothing runs; the API was told to forget it.
-    Deleting { retry_at: Option<Instant> },
+    Deleting {
+        retry_at: Option<Instant>,
+    },
     /// It has finalizers: the API keeps it for somebody else.
     Kept,
     Over,
@@ -195,10 +210,11 @@ impl Actor {
             Message::Refresh => {
                 self.volumes_due = Some(Instant::now());
                 self.not_before = None;
-                let waits = |slot: &&mut Slot| matches!(&slot.state.now, State::Waiting { reason, .. } if reason == "CreateContainerConfigError");
+                let waits =
+                    |slot: &&mut Slot| matches!(&slot.state.now, State::Waiting { reason, .. } if reason == "CreateContainerConfigError");
                 self.slots.iter_mut().filter(waits).for_each(|slot| slot.not_before = None);
             }
-            Message::Gone if matches!(self.stage, Stage::Deleting { .. } | Stage::Kept) => self.stage = Stage::Over,
+            Message::Gone if matches!(self.stage, Stage::Kept) => self.stage = Stage::Over,
             Message::Gone => self.begin_stop(Why::Gone, Duration::ZERO),
             Message::Drain if matches!(self.stage, Stage::Kept) => self.stage = Stage::Over,
             Message::Drain => self.begin_stop(Why::Drained, DRAIN_GRACE),
@@ -217,8 +233,13 @@ impl Actor {
     }
 
     fn change(&mut self, pod: Arc<Pod>) {
-        if pod.metadata.uid != self.pod.metadata.uid {
+        // The answer to a write of ours may have overtaken the watch.
+        let revision = |pod: &Pod| pod.metadata.resource_version.parse::<u64>().ok();
+        if pod.metadata.uid != self.pod.metadata.uid || revision(&pod) < revision(&self.pod) {
             return;
+        }
+        if (&pod.metadata.labels, &pod.metadata.annotations) != (&self.pod.metadata.labels, &self.pod.metadata.annotations) {
+            self.volumes_due = Some(Instant::now());
         }
         for at in 0..self.slots.len() {
             let (old, new) = (container_at(&self.pod, at), container_at(&pod, at));
@@ -232,12 +253,14 @@ impl Actor {
             }
         }
         self.pod = pod;
+        self.doubt_status();
         self.heed_deletion();
     }
 
     fn heed_deletion(&mut self) {
         if self.pod.metadata.deletion_timestamp.is_some() {
-            let grace = self.pod.metadata.deletion_grace_period_seconds.map_or(self.grace(), |secs| Duration::from_secs(secs.max(0) as u64));
+            let grace =
+                self.pod.metadata.deletion_grace_period_seconds.map_or(self.grace(), |secs| Duration::from_secs(secs.max(0) as u64));
             self.begin_stop(Why::Deleted, grace);
         }
     }
@@ -253,7 +276,7 @@ impl Actor {
             Stage::Running => self.stage = Stage::Stopping(Stopping { why, deadline }),
             Stage::Stopping(now) => {
                 // The same request comes again with each change of the pod: what counts is what is left of it.
-                let is_sooner = deadline + Duration::from_secs(1) < now.deadline && why >= now.why;
+                let is_sooner = deadline + Duration::from_secs(1) < now.deadline;
                 self.stage = Stage::Stopping(Stopping { why: why.max(now.why), deadline: now.deadline.min(deadline) });
                 if is_sooner {
                     for at in 0..self.slots.len() {
@@ -347,7 +370,8 @@ impl Actor {
         if self.place.is_none() && !self.set_up_place().await {
             return self.not_before;
         }
-        if self.volumes_due.is_some_and(|due| due <= now) && !self.prepare_volumes().await && self.slots.iter().all(|slot| slot.n.is_none()) {
+        if self.volumes_due.is_some_and(|due| due <= now) && !self.prepare_volumes().await && self.slots.iter().all(|slot| slot.n.is_none())
+        {
             return self.not_before;
         }
         let mut wakes: Vec<Instant> = self.volumes_due.into_iter().collect();
@@ -390,7 +414,10 @@ impl Actor {
         let policy = self.pod.spec.restart_policy;
         let (init, containers) = self.slots.split_at(self.n_init);
         let failed = policy == RestartPolicy::Never
-            && init.iter().zip(&self.pod.spec.init_containers).any(|(slot, container)| slot.state.has_failed() && !status::is_sidecar(container));
+            && init
+                .iter()
+                .zip(&self.pod.spec.init_containers)
+                .any(|(slot, container)| slot.state.has_failed() && !status::is_sidecar(container));
         failed
             || containers.iter().zip(&self.pod.spec.containers).all(|(slot, container)| match &slot.state.now {
                 State::Ended(ended) => !slot::may_restart(policy, container, false, ended),

@@ -84,7 +84,11 @@ pub(crate) async fn http(get: &HttpGet, probed: &Probed) -> Result<(), String> {
     let is_tls = get.scheme.eq_ignore_ascii_case("https");
     let asked = async {
         let stream = TcpStream::connect(host).await?;
-        if is_tls { status(tls::connect(stream, host.ip()).await?, request.as_bytes()).await } else { status(stream, request.as_bytes()).await }
+        if is_tls {
+            status(tls::connect(stream, host.ip()).await?, request.as_bytes()).await
+        } else {
+            status(stream, request.as_bytes()).await
+        }
     };
     let scheme = if is_tls { "https" } else { "http" };
     match asked.await.map_err(|error| format!("Get \"{scheme}://{host}{path}\": {error}"))? {

@@ -84,7 +84,9 @@ async fn write(config: &Config, host: &Shared) -> Result<(), client::Error> {
     // What others put on the Node (taints, labels, cordon) stays: ours is merged into it.
     let node = object(config);
     let known = match config.client.call(Method::PATCH, &path, Some((MERGE, &node))).await {
-        Err(error) if error.code() == Some(404) => config.client.call(Method::POST, "/api/v1/nodes", Some(("application/json", &node))).await?,
+        Err(error) if error.code() == Some(404) => {
+            config.client.call(Method::POST, "/api/v1/nodes", Some(("application/json", &node))).await?
+        }
         known => known?,
     };
     let (addresses, name) = (host.addresses.clone(), config.name.clone());
@@ -206,7 +208,8 @@ mod tests {
             {"type": "DiskPressure", "status": "Unknown", "lastTransitionTime": "2026-01-01T00:00:00Z"},
         ]}});
         let status = status(&Machine { n_cpus: 2, memory_kib: 7, ..Machine::default() }, json!([]), "v1.37.0", &known, UNIX_EPOCH);
-        let times: Vec<_> = status["conditions"].as_array().into_iter().flatten().map(|known| known["lastTransitionTime"].as_str()).collect();
+        let times: Vec<_> =
+            status["conditions"].as_array().into_iter().flatten().map(|known| known["lastTransitionTime"].as_str()).collect();
         assert_eq!(times[1..], [Some("1970-01-01T00:00:00Z"), Some("1970-01-01T00:00:00Z"), Some("2026-01-01T00:00:00Z")]);
         assert_eq!(status["capacity"], json!({"cpu": "2", "memory": "7Ki", "pods": "110"}));
     }

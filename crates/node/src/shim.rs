@@ -81,7 +81,10 @@ pub struct Ended {
 #[serde(rename_all = "snake_case")]
 pub enum Request {
     Signal(i32),
-    Exec { argv: Vec<String>, timeout_ms: u64 },
+    Exec {
+        argv: Vec<String>,
+        timeout_ms: u64,
+    },
     /// Answered by the end of the connection, once `ended.json` is there.
     Wait,
     /// A byte whenever entries were added to the log; the connection ends as that of `Wait` does.
@@ -93,7 +96,10 @@ pub enum Request {
 pub enum Answer {
     Done,
     /// Both streams together, the first [`MAX_OUTPUT_BYTES`] of them.
-    Exited { exit_code: i32, output: String },
+    Exited {
+        exit_code: i32,
+        output: String,
+    },
     TimedOut,
     Failed(String),
 }

@@ -14,6 +14,8 @@ use crate::spec::{Container, Pod, RestartPolicy};
 /// One container as it stands.
 #[derive(Clone, Debug, Default)]
 pub struct ContainerState {
+    /// Of the newest start; empty before the first.
+    pub id: String,
     pub now: State,
     pub last: Option<Ended>,
     pub restart_count: u32,
@@ -48,9 +50,11 @@ pub fn render(scene: &Scene<'_>) -> Value {
     let phase = phase(scene);
     let initialized = is_initialized(scene);
     let containers_ready = matches!(phase, "Running") && scene.containers.iter().all(ContainerState::is_ready);
-    let gates_open = pod.spec.readiness_gates.iter().all(|gate| {
-        pod.status.conditions.iter().any(|known| known.condition_type == gate.condition_type && known.status == "True")
-    });
+    let gates_open = pod
+        .spec
+        .readiness_gates
+        .iter()
+        .all(|gate| pod.status.conditions.iter().any(|known| known.condition_type == gate.condition_type && known.status == "True"));
     let over = phase == "Succeeded";
     let unready: Vec<_> = names(&pod.spec.containers, scene.containers, |state| !state.is_ready());
     let why_unready = || ("ContainersNotReady", format!("containers with unready status: [{}]", unready.join(" ")));
@@ -119,7 +123,11 @@ fn phase(scene: &Scene<'_>) -> &'static str {
         true => "Failed",
         // A pod on its way out is over when its containers are.
         false if scene.pod.metadata.deletion_timestamp.is_some() && states.iter().all(|state| matches!(state.now, State::Ended(_))) => {
-            if states.iter().all(ContainerState::has_succeeded) { "Succeeded" } else { "Failed" }
+            if states.iter().all(ContainerState::has_succeeded) {
+                "Succeeded"
+            } else {
+                "Failed"
+            }
         }
         false => "Running",
     }
@@ -173,7 +181,7 @@ fn statuses(containers: &[Container], states: &[ContainerState]) -> Value {
 
 fn one(container: &Container, state: &ContainerState) -> Value {
     let running = matches!(state.now, State::Running { .. });
-    json!({
+    let mut status = json!({
         "name": container.name,
         "state": match &state.now {
             State::Waiting { reason, message } => {
@@ -192,7 +200,11 @@ fn one(container: &Container, state: &ContainerState) -> Value {
         "restartCount": state.restart_count,
         "image": container.image,
         "imageID": "",
-    })
+    });
+    if !state.id.is_empty() {
+        status["containerID"] = state.id.as_str().into();
+    }
+    status
 }
 
 fn terminated(ended: &Ended) -> Value {
@@ -260,8 +272,7 @@ mod tests {
     fn check(pod: &str, init: &[ContainerState], containers: &[ContainerState]) -> String {
         let pod: Pod = serde_json::from_str(pod).expect("a pod");
         let addresses = ["10.244.0.5".parse().expect("address")];
-        let scene =
-            Scene { pod: &pod, init, containers, addresses: &addresses, host_ip: None, start_time: UNIX_EPOCH, now: UNIX_EPOCH };
+        let scene = Scene { pod: &pod, init, containers, addresses: &addresses, host_ip: None, start_time: UNIX_EPOCH, now: UNIX_EPOCH };
         let status = render(&scene);
         let ready = &status["conditions"][2];
         format!("{} {}", status["phase"].as_str().unwrap_or(""), ready["reason"].as_str().unwrap_or("ready"))

@@ -283,7 +283,9 @@ mod tests {
     #[test]
     fn items_choose_keys_and_paths() {
         let scene = Scene::new("items");
-        let items = |key: &str, path: &str| scene.check(&format!(r#"{{"name":"v","configMap":{{"name":"conf","items":[{{"key":"{key}","path":"{path}"}}]}}}}"#));
+        let items = |key: &str, path: &str| {
+            scene.check(&format!(r#"{{"name":"v","configMap":{{"name":"conf","items":[{{"key":"{key}","path":"{path}"}}]}}}}"#))
+        };
         assert_eq!(items("a.conf", "deep/down/a"), "deep/down/a=1");
         assert_eq!(items("none", "x"), "references non-existent config key: none");
         assert_eq!(items("a.conf", "../../etc/passwd"), "path ../../etc/passwd leads out of the volume");

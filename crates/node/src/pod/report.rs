@@ -86,6 +86,7 @@ impl Actor {
                 if let Ok(status) = PodStatus::deserialize(&pod["status"]) {
                     let mut newest = (*self.pod).clone();
                     newest.status = status;
+                    newest.metadata.resource_version = pod["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_string();
                     self.pod = Arc::new(newest);
                 }
             }
@@ -97,6 +98,17 @@ impl Actor {
                 warn!(pod = %self.name(), %error, "the status of a pod was not written, trying again");
                 self.report.not_before = Some(Instant::now() + self.report.retry.delay());
             }
+        }
+    }
+
+    /// Somebody else wrote into what is ours: it is told again.
+    pub(super) fn doubt_status(&mut self) {
+        let Some(told) = &self.report.told else { return };
+        let known = &self.pod.status;
+        let differs =
+            |ours: &Value| known.conditions.iter().any(|theirs| ours["type"] == *theirs.condition_type && ours["status"] != *theirs.status);
+        if told["phase"] != *known.phase || told["conditions"].as_array().into_iter().flatten().any(differs) {
+            self.report.told = None;
         }
     }
 

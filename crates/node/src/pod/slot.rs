@@ -62,6 +62,7 @@ impl Slot {
         let starts = folder.starts(&container.name);
         let Some(n) = starts.last().copied() else { return false };
         self.n = Some(n);
+        self.state.id = id(pod, container, n);
         self.state.restart_count = n;
         let end_of = |n: u32| shim::ended(&folder.shim(&container.name, n)).ok().flatten();
         self.state.last = n.checked_sub(1).and_then(end_of);
@@ -72,17 +73,19 @@ impl Slot {
         let running = shim::running(&folder.shim(&container.name, n)).ok().flatten();
         self.state.now = State::Running { since_ms: running.map_or(0, |running| running.started_at_ms) };
         // What was known of it holds until a probe says otherwise: a restart of ours takes nobody out of service.
-        let known = pod.status.container_statuses.iter().chain(&pod.status.init_container_statuses).find(|known| known.name == container.name);
+        let known =
+            pod.status.container_statuses.iter().chain(&pod.status.init_container_statuses).find(|known| known.name == container.name);
         self.state.started = known.is_some_and(|known| known.started.unwrap_or(false));
         self.state.ready = known.is_some_and(|known| known.ready);
         true
     }
 
-    pub(super) fn started(&mut self, n: u32, since_ms: u64) {
+    pub(super) fn started(&mut self, n: u32, id: String, since_ms: u64) {
         if let State::Ended(ended) = &self.state.now {
             self.state.last = Some(ended.clone());
         }
         self.n = Some(n);
+        self.state.id = id;
         self.not_before = None;
         self.state.restart_count = n;
         self.state.started = false;
@@ -133,6 +136,11 @@ impl Drop for Slot {
     fn drop(&mut self) {
         self.abort_tasks();
     }
+}
+
+/// What the API calls one start of a container.
+pub(super) fn id(pod: &Pod, container: &Container, n: u32) -> String {
+    format!("process://{}/{}/{n}", pod.metadata.uid, container.name)
 }
 
 /// Whether a container that ended so is started again.

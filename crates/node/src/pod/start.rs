@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Child;
+use std::sync::Arc;
 use std::time::Duration;
 
 use client::Method;
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 
-use super::{Actor, Message, container_at};
+use super::{Actor, Message, container_at, slot};
 use crate::container::{self, Job, Refusal};
 use crate::env::Facts;
 use crate::files;
@@ -37,6 +38,17 @@ const TOKEN_WITHIN: Duration = Duration::from_secs(10);
 
 /// Retries of what an object must come for; its coming is heard of as well.
 const CONFIG_RETRY: Duration = Duration::from_secs(10);
+
+/// What one start is made of, owned by the thread that does it.
+struct Ingredients {
+    pod: Arc<Pod>,
+    at: usize,
+    n: u32,
+    folder: Folder,
+    place: Place,
+    snapshot: Snapshot,
+    volumes: HashMap<String, PathBuf>,
+}
 
 /// How a start came out.
 enum Start {
@@ -100,22 +112,23 @@ impl Actor {
     /// Starts a container. What is wrong with it is told in its state; gives when to try again.
     pub(super) async fn start(&mut self, at: usize) -> Option<Instant> {
         let place = self.place.clone()?;
+        let host = self.host.clone();
         let container = container_at(&self.pod, at).clone();
         let n = self.slots[at].next_n();
-        let snapshot = self.host.objects.snapshot(&self.pod);
-        let (host, pod, folder, volumes) = (self.host.clone(), self.pod.clone(), self.folder.clone(), self.volumes.clone());
-        let start = blocking(move || run_shim(&host, &pod, at, n, &folder, &place, &snapshot, &volumes)).await;
-        match start {
+        let snapshot = host.objects.snapshot(&self.pod);
+        let (pod, folder, volumes) = (self.pod.clone(), self.folder.clone(), self.volumes.clone());
+        let ingredients = Ingredients { pod, at, n, folder, place, snapshot, volumes };
+        match blocking(move || run_shim(&host, &ingredients)).await {
             Start::Running(child, running) => {
                 self.host.events.normal(&self.pod, "Created", format!("Container created: {}", container.name));
                 self.host.events.normal(&self.pod, "Started", format!("Container started: {}", container.name));
-                self.slots[at].started(n, running.started_at_ms);
+                self.note_start(at, n, running.started_at_ms);
                 self.await_end(at, n, Some(child));
                 self.hook_or_startup(at, n);
                 None
             }
             Start::Ended(ended) => {
-                self.slots[at].started(n, ended.started_at_ms);
+                self.note_start(at, n, ended.started_at_ms);
                 self.end(at, ended);
                 self.slots[at].not_before.or_else(|| Some(Instant::now()))
             }
@@ -138,6 +151,11 @@ impl Actor {
                 Some(retry_at)
             }
         }
+    }
+
+    fn note_start(&mut self, at: usize, n: u32, since_ms: u64) {
+        let id = slot::id(&self.pod, container_at(&self.pod, at), n);
+        self.slots[at].started(n, id, since_ms);
     }
 
     pub(super) fn await_end(&self, at: usize, n: u32, child: Option<Child>) {
@@ -206,18 +224,9 @@ fn prepare_volumes(
     Ok(folders)
 }
 
-#[expect(clippy::too_many_arguments, reason = "all that one start is made of, owned by the thread that blocks")]
-fn run_shim(
-    host: &Shared,
-    pod: &Pod,
-    at: usize,
-    n: u32,
-    folder: &Folder,
-    place: &Place,
-    snapshot: &Snapshot,
-    volumes: &HashMap<String, PathBuf>,
-) -> Start {
-    let container = container_at(pod, at);
+fn run_shim(host: &Shared, ingredients: &Ingredients) -> Start {
+    let Ingredients { pod, at, n, folder, place, snapshot, volumes } = ingredients;
+    let (container, n) = (container_at(pod, *at), *n);
     let (hostname, _) = hostname(host, pod);
     let host_ip = host.ip().map(|ip| ip.to_string()).unwrap_or_default();
     let job = Job {

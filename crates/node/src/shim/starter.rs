@@ -73,7 +73,10 @@ fn lost(dir: &Path) -> Ended {
     {
         let _ = sandbox::kill(pid, 9);
     }
-    let ended = unknown("the container could not be located when its shim was gone".to_string(), running.map_or(0, |running| running.started_at_ms));
+    let ended = unknown(
+        "the container could not be located when its shim was gone".to_string(),
+        running.map_or(0, |running| running.started_at_ms),
+    );
     // The next one to ask gets the same answer.
     let _ = super::write_json(&dir.join("ended.json"), &ended);
     ended
@@ -90,4 +93,3 @@ fn shim(dir: &Path) -> Command {
     command.arg("shim").arg(dir);
     command
 }
-
