@@ -130,7 +130,20 @@ impl Links {
     pub fn add_route(&mut self, name: &str, network: IpAddr, prefix: u8) -> Result<(), Errno> {
         let index = index(name)?;
         self.create(RTM_NEWROUTE, NLM_F_REPLACE, |w| {
-            w.raw(&[family(network), prefix, 0, 0, libc::RT_TABLE_MAIN, libc::RTPROT_STATIC, libc::RT_SCOPE_LINK, libc::RTN_UNICAST, 0, 0, 0, 0]);
+            w.raw(&[
+                family(network),
+                prefix,
+                0,
+                0,
+                libc::RT_TABLE_MAIN,
+                libc::RTPROT_STATIC,
+                libc::RT_SCOPE_LINK,
+                libc::RTN_UNICAST,
+                0,
+                0,
+                0,
+                0,
+            ]);
             w.bytes(RTA_DST, &octets(network));
             w.bytes(RTA_OIF, &index);
         })
