@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use crate::metrics::{Metrics, NoLocalEndpoints};
-use crate::{Applied, ApplyError, Config, Health, Mode, StartError, leftovers};
+use crate::{Applied, ApplyError, Config, Health, Mode, StartError, leftovers, stale_flows};
 
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LAST_RETRY: Duration = Duration::from_secs(10);
@@ -147,6 +147,7 @@ impl Driver {
         self.backoff.reset();
         self.again_at = applied.again_at;
         if changed {
+            self.forget_stale_flows(&view, last.as_deref());
             self.metrics.synced(took, last.is_none(), view.revision.0, &applied);
             self.metrics.changed(&view, last.as_deref(), &mut self.no_local);
             self.health.updated(view.node.as_ref().is_some_and(|node| node.leaving));
@@ -171,6 +172,15 @@ impl Driver {
         }
     }
 
+    /// Best effort: a flow that stays is one that kube-proxy of old would have left as well.
+    fn forget_stale_flows(&self, view: &NodeView, last: Option<&NodeView>) {
+        let start = Instant::now();
+        match stale_flows::Changes::between(view, last).forget_stale_flows() {
+            Ok(n) => self.metrics.reconciled(n, start.elapsed()),
+            Err(error) => warn!(%error, "stale UDP flows were not looked for"),
+        }
+    }
+
     /// Asks the modes whether the kernel still holds their rules; if not, the next sync is a full one.
     fn look_after(&mut self) {
         for mode in &mut self.modes {
@@ -186,5 +196,84 @@ impl Driver {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// Notes what it is asked for, and fails when told to.
+    #[derive(Clone, Default)]
+    struct Notes {
+        said: Arc<Mutex<Vec<String>>>,
+        fail_at: Option<u64>,
+        drain_at: Option<u64>,
+    }
+
+    impl Mode for Notes {
+        fn sync(&mut self, view: &NodeView, last: Option<&NodeView>) -> Result<Applied, ApplyError> {
+            let from = last.map_or("nothing".to_owned(), |last| last.revision.to_string());
+            self.said.lock().expect("no panic").push(format!("{} from {from}", view.revision));
+            if self.fail_at.take_if(|at| *at == view.revision.0).is_some() {
+                return Err(kernel::nft::CommitError::Socket { errno: kernel::Errno::EBUSY }.into());
+            }
+            let again = self.drain_at.take_if(|at| *at == view.revision.0);
+            Ok(Applied { again_at: again.map(|_| Instant::now()), ..Applied::default() })
+        }
+
+        fn cleanup(&mut self) -> Result<(), ApplyError> {
+            Ok(())
+        }
+    }
+
+    /// Shows views of these revisions one after another, each after the last is applied; what the mode was asked for.
+    fn check(mode: Notes, revisions: &[u64], expected: &[&str]) {
+        let ns = kernel::netns::Netns::new("proxy-driver");
+        let said = mode.said.clone();
+        ns.run(|| {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let (views, receiver) = watch::channel(Arc::new(NodeView::default()));
+                let (trigger, drain) = runtime::drain::channel();
+                let health = Health::new(Duration::from_secs(30));
+                let metrics = Metrics::new(&runtime::Registry::default());
+                let config = Arc::new(Config::default());
+                let mut applied = start(config, vec![Box::new(mode)], receiver, health.clone(), drain, metrics).expect("a thread");
+                for revision in revisions {
+                    views.send_replace(Arc::new(NodeView { revision: Revision(*revision), ..NodeView::default() }));
+                    let done = applied.wait_for(|now| now.0 == *revision);
+                    tokio::time::timeout(Duration::from_secs(5), done).await.expect("in time").expect("the thread lives");
+                }
+                for _ in 0..500 {
+                    if said.lock().expect("no panic").len() >= expected.len() {
+                        break;
+                    }
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                assert!(health.is_healthy());
+                trigger.drain().await;
+            });
+        });
+        assert_eq!(*said.lock().expect("no panic"), expected);
+    }
+
+    #[test]
+    fn each_view_is_applied_as_the_difference_to_the_last() {
+        check(Notes::default(), &[3, 4, 9], &["3 from nothing", "4 from 3", "9 from 4"]);
+    }
+
+    #[test]
+    fn after_a_failure_nothing_is_assumed() {
+        let mode = Notes { fail_at: Some(4), ..Notes::default() };
+        check(mode, &[3, 4, 5], &["3 from nothing", "4 from 3", "4 from nothing", "5 from 4"]);
+    }
+
+    #[test]
+    fn what_is_due_later_is_done_without_a_change() {
+        let mode = Notes { drain_at: Some(3), ..Notes::default() };
+        check(mode, &[3], &["3 from nothing", "3 from 3"]);
     }
 }

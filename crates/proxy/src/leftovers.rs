@@ -20,3 +20,19 @@ pub(crate) fn remove() -> Result<(), ApplyError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use kernel::netns::Netns;
+
+    #[test]
+    fn kube_proxys_tables_go_and_others_stay() {
+        let ns = Netns::new("proxy-leftovers");
+        for table in ["ip kube-proxy", "ip6 kube-proxy", "ip theirs"] {
+            ns.output(&["nft", "add", "table", table]);
+        }
+        ns.run(|| super::remove().expect("removed"));
+        ns.run(|| super::remove().expect("nothing left to remove"));
+        assert_eq!(ns.output(&["nft", "list", "ruleset"]), "table ip theirs {\n}\n");
+    }
+}

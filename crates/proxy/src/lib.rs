@@ -23,6 +23,7 @@ mod leftovers;
 mod metrics;
 mod mode;
 mod nftables;
+mod stale_flows;
 
 use std::sync::Arc;
 

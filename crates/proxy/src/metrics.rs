@@ -25,6 +25,8 @@ pub(crate) struct Metrics {
     services_changed: IntCounterVec,
     failures: IntCounterVec,
     no_local_endpoints: IntGaugeVec,
+    reconciled: HistogramVec,
+    flows_deleted: IntCounterVec,
     revision: IntGauge,
     elements: IntCounter,
     rules: IntCounter,
@@ -96,6 +98,16 @@ impl Metrics {
                 "Service ports with policy Local and no endpoint on this node.",
                 &["ip_family", "traffic_policy"],
             ),
+            reconciled: histogram(
+                "kubeproxy_conntrack_reconciler_sync_duration_seconds",
+                "Time of looking for stale UDP flows.",
+                durations(),
+            ),
+            flows_deleted: registry.counter_vec(
+                "kubeproxy_conntrack_reconciler_deleted_entries_total",
+                "Stale UDP flows forgotten.",
+                by_family,
+            ),
             revision: registry.gauge("rutter_proxy_applied_revision", "The revision of the view whose rules are in force."),
             elements: registry.counter("rutter_proxy_elements_total", "Set elements written to or deleted from the kernel."),
             rules: registry.counter("rutter_proxy_rules_total", "Rules written to the kernel."),
@@ -125,6 +137,14 @@ impl Metrics {
         self.elements.inc_by(applied.n_elements as u64);
         self.rules.inc_by(applied.n_rules as u64);
         self.transactions.inc_by(applied.n_transactions as u64);
+    }
+
+    pub(crate) fn reconciled(&self, n_deleted: usize, took: Duration) {
+        for family in FAMILIES {
+            self.reconciled.with_label_values(&[family]).observe(took.as_secs_f64());
+        }
+        // One look is for both families; which it was is not worth a second pass.
+        self.flows_deleted.with_label_values(&[FAMILIES[0]]).inc_by(n_deleted as u64);
     }
 
     pub(crate) fn failed(&self) {

@@ -217,6 +217,10 @@ fn a_service_that_shrinks_and_grows_under_load_loses_no_connection() {
     let three = format!("{two} 10.0.1.3:8081");
     let mut cluster = Cluster::new(CONFIG);
     net.node.run(|| cluster.set(two).sync());
+    // A machine too busy to accept in time loses a SYN now and then, and the next one gets through. One that went past the rules would
+    // not: it is remembered as not redirected, and seen here.
+    net.node.output(&["nft", "add table ip past; add chain ip past f { type filter hook forward priority 10; }"]);
+    net.node.output(&["nft", "add rule ip past f ip daddr 10.96.0.0/12 counter"]);
     let (stop, n_answered) = (AtomicBool::new(false), AtomicUsize::new(0));
     let failures = std::thread::scope(|scope| {
         let callers: Vec<_> = (4..8)
@@ -227,7 +231,7 @@ fn a_service_that_shrinks_and_grows_under_load_loses_no_connection() {
                         let source = IpAddr::from([10, 0, 2, i]);
                         let to = "10.96.0.10:80".parse().expect("an address");
                         while !stop.load(Ordering::Relaxed) {
-                            if let Err(error) = connect(source, to, PATIENCE) {
+                            if let Err(error) = connect(source, to, Duration::from_secs(10)) {
                                 return Some(error.to_string());
                             }
                             n_answered.fetch_add(1, Ordering::Relaxed);
@@ -252,5 +256,5 @@ fn a_service_that_shrinks_and_grows_under_load_loses_no_connection() {
     assert_eq!(failures, Vec::<String>::new(), "after {} connections", n_answered.into_inner());
     let listed = net.node.output(&["nft", "list", "ruleset"]);
     let guards: Vec<&str> = listed.lines().filter(|line| line.contains("counter") && !line.contains("packets 0 ")).collect();
-    assert_eq!(guards, Vec::<&str>::new(), "no guard had to drop a packet");
+    assert_eq!(guards, Vec::<&str>::new(), "no packet was dropped by a guard or went past the rules");
 }

@@ -202,3 +202,22 @@ fn the_local_detector_decides_who_is_masqueraded() {
         add element ip rutter services { 10.96.0.10 . tcp . 80 comment "default/web:http" : 0:1 }"#]],
     );
 }
+
+#[test]
+fn many_services_and_one_huge_go_in_bounded_transactions() {
+    let ns = Netns::new("proxy-many");
+    ns.run(|| {
+        let mut cluster = Cluster::new(CONFIG);
+        let endpoints: Vec<String> = (0..6_000).map(|i| format!("10.1.{}.{}:80", i / 250, i % 250)).collect();
+        let mut services = format!("huge 10.96.0.1 tcp:80 -> {}\n", endpoints.join(" "));
+        for i in 0..2_000 {
+            services += &format!("s{i} 10.97.{}.{} tcp:80 -> 10.2.{}.{}:80\n", i / 250, i % 250, i / 250, i % 250);
+        }
+        let first = cluster.set(&services).sync();
+        assert!(first.n_elements > 20_000 && first.n_transactions >= first.n_elements / kernel::nft::MAX_ELEMENTS, "{first:?}");
+        assert_eq!(cluster.restart(CONFIG).n_elements, 0);
+        let one = cluster.set("s7 10.97.0.7 tcp:80 -> 10.2.9.9:80").sync();
+        // The slot and the hairpin, each deleted and added.
+        assert_eq!((one.n_elements, one.n_rules, one.n_transactions), (4, 0, 1));
+    });
+}
