@@ -7,6 +7,8 @@
 //!
 //! Must not know what an object means: to the store it is bytes, a key, and what its collection's [`Indexer`] reads off it.
 
+#[cfg(test)]
+mod crash;
 mod disk;
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use super::*;
 use crate::testing::Folder;
 
 /// Indexes labels, and claims what an object says it claims.
-struct Plain;
+pub(super) struct Plain;
 
 impl Indexer for Plain {
     fn index(&self, _: CollectionId, object: &Value) -> Value {
@@ -18,7 +18,7 @@ impl Indexer for Plain {
 
 const THINGS: CollectionId = CollectionId(0);
 
-fn open(folder: &Folder) -> Store {
+pub(super) fn open(folder: &Folder) -> Store {
     // The thread of a store that was just dropped may still hold the file.
     for _ in 0..500 {
         match Store::open(folder.path(), &["things".to_owned(), "others".to_owned()], Plain) {
