@@ -1,20 +1,23 @@
 //! The API origin: one follower for each kind of interest, and one for each Secret that is referred to.
+//!
+//! All of them feed the same task. Nothing is published before every kind was listed once; a kind that the server lacks or forbids
+//! is told as an issue, and only a required one is waited for.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use api::{AnyObject, Object};
+use api::{AnyObject, DecodeError, Kind, Object};
 use client::{Absence, Client, Event, Freshness, Pace, Scope};
-use model::resolve::Want;
 use model::{Change, Issue, ObjectKind, ObjectRef, Reason, SecretName, View};
 use runtime::Drain;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tracing::{debug, info, warn};
 
+use crate::Config;
 use crate::interests::{Interest, interests};
 use crate::lower::{self, Id, Interner};
-use crate::task::Told;
+use crate::task::{Batch, Listed, Told};
 
 /// Events of one kind that wait, and changes that wait for the model.
 const QUEUE: usize = 1_024;
@@ -24,196 +27,221 @@ type Texts = Arc<Mutex<Interner>>;
 /// One object as facts.
 struct Fact {
     id: Id,
-    changes: [Change; 2],
+    fact: Change,
+    issues: Vec<Issue>,
 }
 
-/// Which required kinds have not been listed yet.
-struct Missing {
-    left: Mutex<HashSet<&'static str>>,
-    synced: watch::Sender<bool>,
-}
-
-/// Starts following what `want` needs.
-pub(crate) fn follow(client: Client, want: Want, drain: Drain) -> Told {
-    let (changes, out) = mpsc::channel(QUEUE);
-    let interests = interests(want);
-    let required = interests.iter().filter(|interest| interest.required).map(|interest| interest.plural).collect();
-    let (synced, is_synced) = watch::channel(false);
-    let missing = Arc::new(Missing { left: Mutex::new(required), synced });
-    let texts = Texts::default();
-    let (wanted, wants) = watch::channel(View::new());
-    for interest in interests {
-        if interest.by_name {
-            let (client, changes, wants) = (client.clone(), changes.clone(), wants.clone());
-            let texts = texts.clone();
-            tokio::spawn(until(drain.clone(), secrets(client, wants, texts, changes)));
-        } else {
-            start_kind(&interest, &client, &texts, &changes, &missing, &drain);
-        }
-    }
-    Told { changes: out, synced: is_synced, wanted_secrets: Some(wanted) }
-}
-
-fn start_kind(
-    interest: &Interest,
-    client: &Client,
-    texts: &Texts,
-    changes: &mpsc::Sender<Vec<Change>>,
-    missing: &Arc<Missing>,
-    drain: &Drain,
-) {
-    macro_rules! start {
-        ($($kind:ident),*) => {
-            match interest.plural {
-                $(plural if plural == api::$kind::KIND.plural => {
-                    let scope = Scope { labels: selector(interest.labels), ..Scope::default() };
-                    let receiver = start_follower::<api::$kind>(client, scope, texts);
-                    tokio::spawn(until(drain.clone(), relay(plural, receiver, texts.clone(), changes.clone(), missing.clone())));
-                })*
-                other => unreachable!("BUG: no follower for {other}"),
-            }
-        };
-    }
-    start!(Service, EndpointSlice, Node, Namespace, Ingress, IngressClass, ServiceCidr, ServiceImport);
-}
-
-fn selector(text: &str) -> api::Selector {
-    api::Selector::parse(text).expect("BUG: a selector of the table of interests is not valid")
-}
-
-fn start_follower<K: Object>(client: &Client, scope: Scope, texts: &Texts) -> mpsc::Receiver<Event<Option<Fact>>>
-where
-    AnyObject: From<K>,
-{
-    let (events, receiver) = mpsc::channel(QUEUE);
-    let texts = texts.clone();
-    let lower = move |object: K| fact(&AnyObject::from(object), &texts);
-    tokio::spawn(client::follow(client.clone(), scope, Pace::default(), Freshness::default(), lower, events));
-    receiver
-}
-
-fn fact(object: &AnyObject, texts: &Texts) -> Option<Fact> {
-    // Interning cannot leave the table half written.
-    let mut texts = texts.lock().unwrap_or_else(PoisonError::into_inner);
-    let id = Id::of(object, &mut texts)?;
-    let lowered = lower::lower(object, &mut texts)?;
-    Some(Fact { id, changes: [lowered.change, lowered.issues] })
-}
-
-/// Turns the events of one kind into changes.
-async fn relay(
-    plural: &'static str,
-    mut events: mpsc::Receiver<Event<Option<Fact>>>,
+/// What all relays share.
+#[derive(Clone)]
+struct Shared {
+    client: Client,
     texts: Texts,
-    changes: mpsc::Sender<Vec<Change>>,
-    missing: Arc<Missing>,
-) {
-    let kind = api::AnyObject::KINDS.iter().find(|kind| kind.plural == plural).and_then(|kind| lower::kind_of(kind.kind));
-    let kind = kind.expect("BUG: a kind of interest that is no fact");
-    let mut known = HashSet::new();
-    while let Some(event) = events.recv().await {
-        let listed = matches!(event, Event::Restarted { .. });
-        let told = changes_of(kind, event, &mut known, &texts);
-        if changes.send(told).await.is_err() {
-            return;
-        }
-        if listed {
-            missing.found(plural);
-        }
-    }
+    batches: mpsc::Sender<Batch>,
 }
 
-fn changes_of(kind: ObjectKind, event: Event<Option<Fact>>, known: &mut HashSet<Id>, texts: &Texts) -> Vec<Change> {
-    let mut told = Vec::new();
-    match event {
-        Event::Restarted { objects, broken } => {
-            let mut listed = HashSet::new();
-            for fact in objects.into_iter().flatten() {
-                listed.insert(fact.id);
-                told.extend(fact.changes);
-            }
-            for error in &broken {
-                let id = id_of(kind, &error.namespace, &error.name, texts);
-                told.push(Change::Issues(id.object(), vec![lower::undecodable(error)]));
-                // It exists: its last readable state is kept.
-                listed.insert(id);
-            }
-            told.extend(known.difference(&listed).flat_map(Id::gone));
-            *known = listed;
-        }
-        Event::Applied(fact) => {
-            if let Some(fact) = fact {
-                known.insert(fact.id);
-                told.extend(fact.changes);
-            }
-        }
-        Event::Deleted(key) => {
-            let id = id_of(kind, &key.namespace, &key.name, texts);
-            known.remove(&id);
-            told.extend(id.gone());
-        }
-        Event::Broken(error) => {
-            let id = id_of(kind, &error.namespace, &error.name, texts);
-            told.push(Change::Issues(id.object(), vec![lower::undecodable(&error)]));
-        }
-        Event::Absent(Absence::NotServed) => {
-            info!(kind = kind.as_str(), "this cluster does not serve the kind");
-            told.extend(known.drain().flat_map(|id| id.gone()));
-        }
-        Event::Absent(Absence::Forbidden(why)) => {
-            warn!(kind = kind.as_str(), %why, "not allowed to read the kind");
-            let object = ObjectRef { kind, namespace: "".into(), name: "*".into() };
-            told.push(Change::Issues(object, vec![Issue::new("", Reason::NotReadable, &*why)]));
+/// Starts following what `config` needs.
+pub(crate) fn follow(client: Client, config: &Config, drain: Drain) -> Told {
+    let (batches, out) = mpsc::channel(QUEUE);
+    let shared = Shared { client, texts: Texts::default(), batches };
+    let mut told = Told { batches: out, missing: HashSet::new(), wanted_secrets: None, freshness: Vec::new() };
+    for interest in interests(config) {
+        if interest.by_name {
+            let (wanted, wants) = watch::channel(View::new());
+            told.wanted_secrets = Some(wanted);
+            tokio::spawn(until(drain.clone(), secrets(shared.clone(), wants)));
+        } else {
+            told.missing.insert(interest.kind.plural);
+            told.freshness.push((interest.kind.kind, follow_kind(interest, &shared, &drain)));
         }
     }
     told
 }
 
-fn id_of(kind: ObjectKind, namespace: &str, name: &str, texts: &Texts) -> Id {
-    let mut texts = texts.lock().unwrap_or_else(PoisonError::into_inner);
-    Id { kind, namespace: texts.text(namespace), name: texts.text(name) }
+fn follow_kind(interest: Interest, shared: &Shared, drain: &Drain) -> Freshness {
+    macro_rules! follow {
+        ($($kind:ident),*) => {
+            match interest.kind.plural {
+                $(plural if plural == api::$kind::KIND.plural => {
+                    let (events, freshness) = start::<api::$kind>(shared, interest.scope);
+                    tokio::spawn(until(drain.clone(), relay(interest.kind, interest.required, events, shared.clone())));
+                    freshness
+                })*
+                other => unreachable!("BUG: no follower for {other}"),
+            }
+        };
+    }
+    follow!(Service, EndpointSlice, Node, Namespace, Pod, Ingress, IngressClass, ServiceCidr, ServiceImport)
+}
+
+type Events = mpsc::Receiver<Event<Option<Fact>>>;
+
+fn start<K: Object>(shared: &Shared, scope: Scope) -> (Events, Freshness)
+where
+    AnyObject: From<K>,
+{
+    let (events, receiver) = mpsc::channel(QUEUE);
+    let (texts, freshness) = (shared.texts.clone(), Freshness::default());
+    // Old servers leave out what newer ones fill in.
+    let lower = move |mut object: K| {
+        object.set_defaults();
+        fact(&AnyObject::from(object), &texts)
+    };
+    tokio::spawn(client::follow(shared.client.clone(), scope, Pace::default(), freshness.clone(), lower, events));
+    (receiver, freshness)
+}
+
+fn fact(object: &AnyObject, texts: &Texts) -> Option<Fact> {
+    let mut texts = lock(texts);
+    let id = Id::of(object, &mut texts)?;
+    let lowered = lower::lower(object, &mut texts)?;
+    Some(Fact { id, fact: lowered.fact, issues: lowered.issues })
+}
+
+/// Turns the events of one kind into changes.
+async fn relay(kind: Kind, required: bool, mut events: Events, shared: Shared) {
+    let mut known = Known::new(&kind, shared.texts.clone());
+    while let Some(event) = events.recv().await {
+        let is_listed = match event {
+            Event::Restarted { .. } => true,
+            Event::Absent(_) => !required,
+            _ => false,
+        };
+        let listed = is_listed.then_some(Listed::Kind(kind.plural));
+        if shared.batches.send(Batch { changes: known.take(event), listed }).await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Follows each Secret that is wanted, by its name, for as long as it is.
-async fn secrets(client: Client, mut wants: watch::Receiver<View<SecretName, ()>>, texts: Texts, changes: mpsc::Sender<Vec<Change>>) {
+async fn secrets(shared: Shared, mut wants: watch::Receiver<View<SecretName, ()>>) {
     let mut followed: HashMap<SecretName, AbortHandle> = HashMap::new();
     loop {
-        let wanted: HashSet<SecretName> = wants.borrow_and_update().iter().map(|(name, ())| name.clone()).collect();
-        let given_up: Vec<_> = followed.keys().filter(|name| !wanted.contains(name)).cloned().collect();
+        let wanted = wants.borrow_and_update().clone();
+        let given_up: Vec<_> = followed.keys().filter(|name| wanted.get(name).is_none()).cloned().collect();
         for name in given_up {
             if let Some(follower) = followed.remove(&name) {
                 follower.abort();
             }
-            if changes.send(vec![Change::Secret(name, None)]).await.is_err() {
+            let gone = Id { kind: ObjectKind::Secret, namespace: name.namespace, name: name.name }.gone().collect();
+            if shared.batches.send(Batch { changes: gone, listed: None }).await.is_err() {
                 return;
             }
         }
-        for name in wanted {
+        for (name, ()) in wanted.iter() {
             followed.entry(name.clone()).or_insert_with(|| {
-                let scope = Scope {
-                    namespace: Some(name.namespace.to_string()),
-                    fields: format!("metadata.name={}", name.name),
-                    ..Scope::default()
-                };
-                let mut events = start_follower::<api::Secret>(&client, scope, &texts);
-                let (texts, changes) = (texts.clone(), changes.clone());
-                let follower = tokio::spawn(async move {
-                    let mut known = HashSet::new();
-                    while let Some(event) = events.recv().await {
-                        let told = changes_of(ObjectKind::Secret, event, &mut known, &texts);
-                        if changes.send(told).await.is_err() {
-                            return;
-                        }
-                    }
-                });
                 debug!(secret = %name, "following a Secret");
-                follower.abort_handle()
+                tokio::spawn(secret(shared.clone(), name.clone())).abort_handle()
             });
         }
         if wants.changed().await.is_err() {
             return;
         }
     }
+}
+
+async fn secret(shared: Shared, name: SecretName) {
+    let scope = Scope { namespace: Some(name.namespace.to_string()), fields: format!("metadata.name={}", name.name), ..Scope::default() };
+    let (mut events, _) = start::<api::Secret>(&shared, scope);
+    let mut known = Known::new(&api::Secret::KIND, shared.texts.clone());
+    while let Some(event) = events.recv().await {
+        // Whatever the answer was, it is not waited for any longer.
+        let listed = Some(Listed::Secret(name.clone()));
+        if shared.batches.send(Batch { changes: known.take(event), listed }).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The objects of one kind that were told, so that what a new list lacks can be told as gone.
+struct Known {
+    kind: ObjectKind,
+    plural: &'static str,
+    ids: HashSet<Id>,
+    texts: Texts,
+    /// The kind itself has an issue.
+    is_absent: bool,
+}
+
+impl Known {
+    fn new(kind: &Kind, texts: Texts) -> Self {
+        let plural = kind.plural;
+        let kind = lower::kind_of(kind.kind).expect("BUG: a kind of interest that is no fact");
+        Self { kind, plural, ids: HashSet::new(), texts, is_absent: false }
+    }
+
+    fn take(&mut self, event: Event<Option<Fact>>) -> Vec<Change> {
+        let mut told = Vec::new();
+        if self.is_absent && !matches!(event, Event::Absent(_)) {
+            self.is_absent = false;
+            told.push(Change::Issues(self.every(), Vec::new()));
+        }
+        match event {
+            Event::Restarted { objects, broken } => {
+                let mut listed = HashSet::with_capacity(objects.len());
+                for fact in objects.into_iter().flatten() {
+                    told.extend([fact.fact, Change::Issues(fact.id.object(), fact.issues)]);
+                    listed.insert(fact.id);
+                }
+                for error in &broken {
+                    let id = self.id(&error.namespace, &error.name);
+                    told.push(undecodable(&id, error));
+                    // It exists: its last readable state is kept.
+                    listed.insert(id);
+                }
+                told.extend(self.ids.difference(&listed).flat_map(Id::gone));
+                self.ids = listed;
+            }
+            Event::Applied(fact) => {
+                if let Some(fact) = fact {
+                    told.extend([fact.fact, Change::Issues(fact.id.object(), fact.issues)]);
+                    self.ids.insert(fact.id);
+                }
+            }
+            Event::Deleted(key) => {
+                let id = self.id(&key.namespace, &key.name);
+                told.extend(id.gone());
+                self.ids.remove(&id);
+            }
+            Event::Broken(error) => {
+                let id = self.id(&error.namespace, &error.name);
+                told.push(undecodable(&id, &error));
+                self.ids.insert(id);
+            }
+            Event::Absent(absence) => {
+                self.is_absent = true;
+                let why = match absence {
+                    Absence::NotServed => {
+                        info!(kind = self.plural, "the API server does not serve this kind");
+                        told.extend(self.ids.drain().flat_map(|id| id.gone()));
+                        format!("the API server does not serve {}", self.plural)
+                    }
+                    // Objects may exist; what was read before is the best there is.
+                    Absence::Forbidden(why) => {
+                        warn!(kind = self.plural, %why, "not allowed to read this kind");
+                        why.into()
+                    }
+                };
+                told.push(Change::Issues(self.every(), vec![Issue::new("", Reason::NotReadable, why)]));
+            }
+        }
+        told
+    }
+
+    fn id(&self, namespace: &str, name: &str) -> Id {
+        let mut texts = lock(&self.texts);
+        Id { kind: self.kind, namespace: texts.text(namespace), name: texts.text(name) }
+    }
+
+    /// What an issue of the kind itself is told of.
+    fn every(&self) -> ObjectRef {
+        ObjectRef { kind: self.kind, namespace: "".into(), name: "*".into() }
+    }
+}
+
+fn undecodable(id: &Id, error: &DecodeError) -> Change {
+    let message = format!("{}; as it was last readable, the object stays", error.reason);
+    Change::Issues(id.object(), vec![Issue::new(&*error.field, Reason::Undecodable, message)])
 }
 
 async fn until(drain: Drain, work: impl Future<Output = ()>) {
@@ -223,14 +251,10 @@ async fn until(drain: Drain, work: impl Future<Output = ()>) {
     }
 }
 
-// === impl Missing ===
-
-impl Missing {
-    fn found(&self, plural: &str) {
-        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        left.remove(plural);
-        if left.is_empty() {
-            self.synced.send_if_modified(|synced| !std::mem::replace(synced, true));
-        }
-    }
+/// Interning cannot leave the table half written.
+fn lock(texts: &Texts) -> std::sync::MutexGuard<'_, Interner> {
+    texts.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,13 +18,16 @@ mod task;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use client::Freshness;
 use model::{Issues, Model, NameView, NodeView, RouteView};
 use runtime::{Drain, Pending, Registry};
 use tokio::sync::{mpsc, watch};
 
 pub use interests::{Interest, interests};
 pub use report::Report;
+use task::Task;
 
 /// Where objects come from.
 #[derive(Clone, Debug)]
@@ -32,6 +35,14 @@ pub enum Origin {
     /// A JSON or YAML file, or a folder of them, followed as it changes.
     Files(PathBuf),
     Api(client::Origin),
+}
+
+/// What is to be known.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub model: model::Config,
+    /// Follow all Pods of the API: for `pods verified` and `autopath` of a Corefile.
+    pub pods: bool,
 }
 
 /// The views as they come, and ways to ask and to tell.
@@ -43,6 +54,13 @@ pub struct Running {
     pub inspector: Inspector,
     /// What sinks find wrong, and where they answer. Bounded: a sink that finds it full tries again with its next change.
     pub reports: mpsc::Sender<Report>,
+    pub staleness: Staleness,
+}
+
+/// Says how far behind the API server the views may be.
+#[derive(Clone, Debug)]
+pub struct Staleness {
+    of: Vec<Freshness>,
 }
 
 /// Asks the task that owns the model.
@@ -79,24 +97,46 @@ const QUEUE: usize = 256;
 ///
 /// # Errors
 /// When the origin cannot be read at all; what goes wrong later is retried, told as an issue and logged.
-pub async fn start(config: model::Config, origin: Origin, ready: Pending, drain: Drain, registry: &Registry) -> Result<Running, Error> {
+pub async fn start(config: impl Into<Config>, origin: Origin, ready: Pending, drain: Drain, registry: &Registry) -> Result<Running, Error> {
+    let config = config.into();
     let (asks, asked) = mpsc::channel(QUEUE);
     let (reports, reported) = mpsc::channel(QUEUE);
     let (outlets, node, names, routes, issues) = task::outlets();
-    let metrics = task::Metrics::new(registry);
-    let want = config.want;
-    let model = Model::new(config);
-    let (told, writer) = match origin {
-        Origin::Files(path) => (files::follow(path, drain.clone()).await?, report::Writer::log_only()),
+    let (told, client) = match origin {
+        Origin::Files(path) => (files::follow(path, config.model.want, drain.clone()).await?, None),
         Origin::Api(origin) => {
             runtime::tls::install_provider();
             let client = client::Client::connect(&origin).await?;
-            let writer = report::Writer::to(client.clone());
-            (cluster::follow(client, want, drain.clone()), writer)
+            (cluster::follow(client.clone(), &config, drain.clone()), Some(client))
         }
     };
-    tokio::spawn(task::run(model, told, asked, reported, outlets, writer, metrics, ready, drain));
-    Ok(Running { node, names, routes, issues, inspector: Inspector { asks }, reports })
+    let statuses = match &client {
+        Some(client) => report::Statuses::to(client.clone(), drain.clone()),
+        None => report::Statuses::nowhere(),
+    };
+    tokio::spawn(report::tell(issues.clone(), client, drain.clone()));
+    let staleness = Staleness { of: told.freshness.iter().map(|(_, freshness)| freshness.clone()).collect() };
+    let metrics = task::Metrics::new(registry);
+    let task = Task { model: Model::new(config.model), told, asks: asked, reports: reported, outlets, statuses, metrics, drain };
+    tokio::spawn(task.run(ready));
+    Ok(Running { node, names, routes, issues, inspector: Inspector { asks }, reports, staleness })
+}
+
+// === impl Config ===
+
+impl From<model::Config> for Config {
+    fn from(model: model::Config) -> Self {
+        Self { model, pods: false }
+    }
+}
+
+// === impl Staleness ===
+
+impl Staleness {
+    /// How long the views may have been out of date: zero while everything is watched, as for files; `None` before the first lists.
+    pub fn worst(&self) -> Option<Duration> {
+        self.of.iter().map(Freshness::staleness).try_fold(Duration::ZERO, |worst, one| Some(worst.max(one?)))
+    }
 }
 
 // === impl Inspector ===

@@ -17,14 +17,14 @@ use api::AnyObject;
 use model::facts::{ConfigMapName, IngressName, PodName};
 use model::{Change, Issue, ObjectKind, ObjectRef, SecretName, ServiceName, SliceName, Text};
 
-pub(crate) use endpoints::slices_of;
+pub(crate) use endpoints::NamedSlice;
 use fields::Fields;
 pub(crate) use fields::Interner;
 
-/// What one object says: its fact, and what is wrong with it.
+/// What one object says, and what is wrong with it.
 pub(crate) struct Lowered {
-    pub(crate) change: Change,
-    pub(crate) issues: Change,
+    pub(crate) fact: Change,
+    pub(crate) issues: Vec<Issue>,
 }
 
 /// Which object a fact is of, without the fact.
@@ -39,22 +39,28 @@ pub(crate) struct Id {
 pub(crate) fn lower(object: &AnyObject, texts: &mut Interner) -> Option<Lowered> {
     let id = Id::of(object, texts)?;
     let mut fields = Fields::new(texts);
-    let change = match object {
+    let fact = match object {
         AnyObject::Service(it) => Change::Service(id.service(), Some(service::lower(it, &mut fields))),
         AnyObject::EndpointSlice(it) => Change::Slice(id.slice(), slice::lower(it, &mut fields)),
-        AnyObject::Node(it) => Change::Node(id.name.clone(), Some(node::lower(it, &mut fields))),
-        AnyObject::Namespace(it) => Change::Namespace(id.name.clone(), Some(plain::namespace(it, &mut fields))),
+        AnyObject::Node(it) => Change::Node(id.name, Some(node::lower(it, &mut fields))),
+        AnyObject::Namespace(it) => Change::Namespace(id.name, Some(plain::namespace(it, &mut fields))),
         AnyObject::Pod(it) => Change::Pod(id.pod(), Some(plain::pod(it, &mut fields))),
         AnyObject::Ingress(it) => Change::Ingress(id.ingress(), Some(ingress::lower(it, &mut fields))),
-        AnyObject::IngressClass(it) => Change::IngressClass(id.name.clone(), Some(ingress_class::lower(it, &mut fields))),
+        AnyObject::IngressClass(it) => Change::IngressClass(id.name, Some(ingress_class::lower(it, &mut fields))),
         AnyObject::Secret(it) => Change::Secret(id.secret(), Some(plain::secret(it, &mut fields))),
         AnyObject::ConfigMap(it) => Change::ConfigMap(id.config_map(), Some(plain::config_map(it, &mut fields))),
-        AnyObject::ServiceCidr(it) => Change::ServiceCidr(id.name.clone(), Some(plain::service_cidr(it, &mut fields))),
+        AnyObject::ServiceCidr(it) => Change::ServiceCidr(id.name, Some(plain::service_cidr(it, &mut fields))),
         AnyObject::ServiceImport(it) => Change::ServiceImport(id.service(), Some(service_import::lower(it, &mut fields))),
         AnyObject::Endpoints(_) | AnyObject::Lease(_) => return None,
     };
-    let issues = fields.into_issues();
-    Some(Lowered { change, issues: Change::Issues(id.object(), issues) })
+    Some(Lowered { fact, issues: fields.into_issues() })
+}
+
+/// Lowers Endpoints to the slices that would mirror them.
+pub(crate) fn endpoints(endpoints: &api::Endpoints, texts: &mut Interner) -> (Vec<NamedSlice>, Vec<Issue>) {
+    let mut fields = Fields::new(texts);
+    let slices = endpoints::lower(endpoints, &mut fields);
+    (slices, fields.into_issues())
 }
 
 // === impl Id ===
@@ -71,41 +77,42 @@ impl Id {
     }
 
     /// That the object is gone, with all that was wrong with it.
-    pub(crate) fn gone(&self) -> [Change; 2] {
+    pub(crate) fn gone(&self) -> impl Iterator<Item = Change> + use<> {
         let gone = match self.kind {
-            ObjectKind::Service => Change::Service(self.service(), None),
-            ObjectKind::EndpointSlice => Change::Slice(self.slice(), None),
-            ObjectKind::Node => Change::Node(self.name.clone(), None),
-            ObjectKind::Namespace => Change::Namespace(self.name.clone(), None),
-            ObjectKind::Pod => Change::Pod(self.pod(), None),
-            ObjectKind::Ingress => Change::Ingress(self.ingress(), None),
-            ObjectKind::IngressClass => Change::IngressClass(self.name.clone(), None),
-            ObjectKind::Secret => Change::Secret(self.secret(), None),
-            ObjectKind::ConfigMap => Change::ConfigMap(self.config_map(), None),
-            ObjectKind::ServiceCidr => Change::ServiceCidr(self.name.clone(), None),
-            ObjectKind::ServiceImport => Change::ServiceImport(self.service(), None),
+            ObjectKind::Service => Some(Change::Service(self.service(), None)),
+            ObjectKind::EndpointSlice => Some(Change::Slice(self.slice(), None)),
+            ObjectKind::Node => Some(Change::Node(self.name.clone(), None)),
+            ObjectKind::Namespace => Some(Change::Namespace(self.name.clone(), None)),
+            ObjectKind::Pod => Some(Change::Pod(self.pod(), None)),
+            ObjectKind::Ingress => Some(Change::Ingress(self.ingress(), None)),
+            ObjectKind::IngressClass => Some(Change::IngressClass(self.name.clone(), None)),
+            ObjectKind::Secret => Some(Change::Secret(self.secret(), None)),
+            ObjectKind::ConfigMap => Some(Change::ConfigMap(self.config_map(), None)),
+            ObjectKind::ServiceCidr => Some(Change::ServiceCidr(self.name.clone(), None)),
+            ObjectKind::ServiceImport => Some(Change::ServiceImport(self.service(), None)),
+            ObjectKind::Endpoints | ObjectKind::File => None,
         };
-        [gone, Change::Issues(self.object(), Vec::new())]
+        gone.into_iter().chain([Change::Issues(self.object(), Vec::new())])
     }
 
-    fn service(&self) -> ServiceName {
+    pub(crate) fn service(&self) -> ServiceName {
         ServiceName { namespace: self.namespace.clone(), name: self.name.clone() }
     }
 
-    fn slice(&self) -> SliceName {
+    pub(crate) fn slice(&self) -> SliceName {
         SliceName { namespace: self.namespace.clone(), name: self.name.clone() }
     }
 
-    fn secret(&self) -> SecretName {
+    pub(crate) fn secret(&self) -> SecretName {
         SecretName { namespace: self.namespace.clone(), name: self.name.clone() }
+    }
+
+    pub(crate) fn ingress(&self) -> IngressName {
+        IngressName { namespace: self.namespace.clone(), name: self.name.clone() }
     }
 
     fn pod(&self) -> PodName {
         PodName { namespace: self.namespace.clone(), name: self.name.clone() }
-    }
-
-    fn ingress(&self) -> IngressName {
-        IngressName { namespace: self.namespace.clone(), name: self.name.clone() }
     }
 
     fn config_map(&self) -> ConfigMapName {
@@ -113,10 +120,12 @@ impl Id {
     }
 }
 
+/// The kinds of which something becomes a fact.
 pub(crate) fn kind_of(kind: &str) -> Option<ObjectKind> {
     Some(match kind {
         "Service" => ObjectKind::Service,
         "EndpointSlice" => ObjectKind::EndpointSlice,
+        "Endpoints" => ObjectKind::Endpoints,
         "Node" => ObjectKind::Node,
         "Namespace" => ObjectKind::Namespace,
         "Pod" => ObjectKind::Pod,
@@ -128,11 +137,6 @@ pub(crate) fn kind_of(kind: &str) -> Option<ObjectKind> {
         "ServiceImport" => ObjectKind::ServiceImport,
         _ => return None,
     })
-}
-
-/// That an object could not be decoded at all.
-pub(crate) fn undecodable(error: &api::DecodeError) -> Issue {
-    Issue::new(&*error.field, model::Reason::Undecodable, &*error.reason)
 }
 
 #[cfg(test)]

@@ -1,25 +1,52 @@
 //! The task that owns the model: takes up what is ready in one step, publishes what changed, answers questions.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use model::{Change, Issue, Issues, Model, NameView, NodeView, ObjectRef, Revision, RouteView, SecretName, View, Views};
-use runtime::metrics::{Gauge, IntGauge, IntGaugeVec};
+use client::Freshness;
+use model::{Change, Facts, Issue, Issues, Model, NameView, NodeView, ObjectKind, ObjectRef, Revision, RouteView, SecretName, View, Views};
+use runtime::metrics::{Gauge, GaugeVec, IntGauge, IntGaugeVec};
 use runtime::{Drain, Pending, Registry};
 use tokio::sync::{mpsc, watch};
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::Ask;
-use crate::report::{Report, Writer};
+use crate::report::{self, Report};
+
+/// How often staleness is measured, which changes without anything happening.
+const MEASURE_EVERY: Duration = Duration::from_secs(5);
 
 /// What an origin has to say.
 pub(crate) struct Told {
-    pub(crate) changes: mpsc::Receiver<Vec<Change>>,
-    /// Whether every required kind has been listed.
-    pub(crate) synced: watch::Receiver<bool>,
-    /// Which Secrets are wanted by now, for an origin that fetches only these.
+    /// Changes as they come. When the other end is dropped, nothing will change any more.
+    pub(crate) batches: mpsc::Receiver<Batch>,
+    /// The kinds to be listed before anything is published.
+    pub(crate) missing: HashSet<&'static str>,
+    /// Which Secrets are wanted by now, for an origin that fetches only these; those of the start are waited for as well.
     pub(crate) wanted_secrets: Option<watch::Sender<View<SecretName, ()>>>,
+    /// How far behind each kind may be.
+    pub(crate) freshness: Vec<(&'static str, Freshness)>,
+}
+
+#[derive(Default)]
+pub(crate) struct Batch {
+    pub(crate) changes: Vec<Change>,
+    /// What has been listed with it for the first time (or again).
+    pub(crate) listed: Option<Listed>,
+}
+
+pub(crate) enum Listed {
+    /// A kind, by its plural.
+    Kind(&'static str),
+    Secret(SecretName),
+}
+
+/// What the first views wait for.
+struct Awaited {
+    kinds: HashSet<&'static str>,
+    listed_secrets: HashSet<SecretName>,
+    ready: Pending,
 }
 
 pub(crate) struct Outlets {
@@ -32,6 +59,8 @@ pub(crate) struct Outlets {
 pub(crate) struct Metrics {
     revision: IntGauge,
     changed_at: Gauge,
+    objects: IntGaugeVec,
+    staleness: GaugeVec,
     issues: IntGaugeVec,
 }
 
@@ -58,69 +87,129 @@ pub(crate) fn outlets() -> Receivers {
     (Outlets { node, names, routes, issues }, node_out, names_out, routes_out, issues_out)
 }
 
-#[allow(clippy::too_many_arguments)] // The one place where everything of this crate meets.
-pub(crate) async fn run(
-    mut model: Model,
-    mut told: Told,
-    mut asks: mpsc::Receiver<Ask>,
-    mut reports: mpsc::Receiver<Report>,
-    outlets: Outlets,
-    mut writer: Writer,
-    metrics: Metrics,
-    ready: Pending,
-    drain: Drain,
-) {
-    let mut tellers = Tellers::default();
-    let mut ready = Some(ready);
-    let mut batch = Vec::new();
-    loop {
-        tokio::select! {
-            changes = told.changes.recv() => match changes {
-                Some(changes) => batch.extend(changes),
-                // The origin ended with the drain.
-                None => return,
-            },
-            Some(ask) = asks.recv() => {
-                ask(&model);
+/// Everything that the task is connected to.
+pub(crate) struct Task {
+    pub(crate) model: Model,
+    pub(crate) told: Told,
+    pub(crate) asks: mpsc::Receiver<Ask>,
+    pub(crate) reports: mpsc::Receiver<Report>,
+    pub(crate) outlets: Outlets,
+    pub(crate) statuses: report::Statuses,
+    pub(crate) metrics: Metrics,
+    pub(crate) drain: Drain,
+}
+
+// === impl Task ===
+
+impl Task {
+    /// Runs until the drain starts.
+    pub(crate) async fn run(mut self, ready: Pending) {
+        let kinds = std::mem::take(&mut self.told.missing);
+        let mut awaited = Some(Awaited { kinds, listed_secrets: HashSet::new(), ready });
+        let mut tellers = Tellers::default();
+        let mut changes: Vec<Change> = Vec::new();
+        let mut tick = tokio::time::interval(MEASURE_EVERY);
+        loop {
+            tokio::select! {
+                () = self.drain.started() => return,
+                batch = self.told.batches.recv() => match batch {
+                    Some(batch) => take(batch, &mut changes, &mut awaited),
+                    // Questions are still answered, from what was known last.
+                    None => {
+                        self.drain.started().await;
+                        return;
+                    }
+                },
+                Some(ask) = self.asks.recv() => {
+                    ask(&self.model);
+                    continue;
+                }
+                Some(report) = self.reports.recv() => match report {
+                    Report::Issues { object, issues } => {
+                        tellers.sinks(object.clone(), issues);
+                        changes.push(tellers.united(object));
+                    }
+                    Report::IngressStatus { ingress, addresses } => {
+                        self.statuses.put(ingress, addresses);
+                        continue;
+                    }
+                },
+                _ = tick.tick() => {
+                    self.metrics.measure(&self.told.freshness);
+                    continue;
+                }
+            }
+            // Whatever else is ready goes into the same step: a burst costs one revision, not a thousand.
+            while let Ok(batch) = self.told.batches.try_recv() {
+                take(batch, &mut changes, &mut awaited);
+            }
+            let views = self.model.update(changes.drain(..).map(|change| tellers.keep(change)));
+            self.want_secrets();
+            if awaited.as_ref().is_some_and(|awaited| !awaited.is_over(&self.model, &self.told)) {
                 continue;
             }
-            Some(report) = reports.recv() => match report {
-                Report::Issues { object, issues } => {
-                    tellers.sinks.insert(object.clone(), issues);
-                    batch.push(tellers.united(object));
+            let has_new_issues = match awaited.take() {
+                Some(awaited) => {
+                    info!(revision = views.revision.0, "first views");
+                    if views.revision == Revision(0) {
+                        // What comes next is later than the nothing that is published now.
+                        self.model.pass_revision();
+                    }
+                    let has_new_issues = self.outlets.publish_all(&views);
+                    awaited.ready.done();
+                    has_new_issues
                 }
-                Report::IngressAddresses(addresses) => writer.publish(addresses),
-            },
-            Ok(()) = told.synced.changed(), if ready.is_some() => {}
-            () = drain.started() => return,
+                None => self.outlets.publish(&views),
+            };
+            self.metrics.tell(&views, self.model.facts());
+            if has_new_issues {
+                self.metrics.tell_issues(&views.issues);
+            }
         }
-        // Whatever else is ready goes into the same step: a burst costs one revision, not a thousand.
-        while let Ok(changes) = told.changes.try_recv() {
-            batch.extend(changes);
+    }
+
+    fn want_secrets(&self) {
+        let Some(wanted) = &self.told.wanted_secrets else { return };
+        let now = self.model.wanted_secrets();
+        wanted.send_if_modified(|known| {
+            let is_new = known.revision() != now.revision() || known.len() != now.len();
+            if is_new {
+                *known = now.clone();
+            }
+            is_new
+        });
+    }
+}
+
+fn take(batch: Batch, changes: &mut Vec<Change>, awaited: &mut Option<Awaited>) {
+    changes.extend(batch.changes);
+    let Some(awaited) = awaited else { return };
+    match batch.listed {
+        Some(Listed::Kind(plural)) => {
+            awaited.kinds.remove(plural);
         }
-        let views = model.update(batch.drain(..).map(|change| tellers.keep(change)));
-        if let Some(wanted) = &told.wanted_secrets {
-            let now = model.wanted_secrets();
-            wanted.send_if_modified(|known| {
-                let is_new = known.revision() != now.revision() || known.len() != now.len();
-                if is_new {
-                    *known = now.clone();
-                }
-                is_new
-            });
+        Some(Listed::Secret(name)) => {
+            awaited.listed_secrets.insert(name);
         }
-        if !*told.synced.borrow() {
-            continue;
-        }
-        if let Some(ready) = ready.take() {
-            info!(revision = views.revision.0, "first views");
-            outlets.publish_all(&views);
-            ready.done();
-        } else {
-            outlets.publish(&views);
-        }
-        metrics.tell(&views);
-        writer.tell(&views.issues);
+        None => {}
+    }
+}
+
+// === impl Awaited ===
+
+impl Awaited {
+    /// Every kind was listed, and so was every Secret that is referred to by now.
+    fn is_over(&self, model: &Model, told: &Told) -> bool {
+        let has_secrets = || model.wanted_secrets().iter().all(|(name, ())| self.listed_secrets.contains(name));
+        self.kinds.is_empty() && (told.wanted_secrets.is_none() || has_secrets())
+    }
+}
+
+// === impl Batch ===
+
+impl From<Vec<Change>> for Batch {
+    fn from(changes: Vec<Change>) -> Self {
+        Self { changes, listed: None }
     }
 }
 
@@ -128,7 +217,7 @@ pub(crate) async fn run(
 
 impl Outlets {
     /// The first time: also a view of nothing is news.
-    fn publish_all(&self, views: &Views) {
+    fn publish_all(&self, views: &Views) -> bool {
         // Revision 0 means "nothing known yet"; knowing that there is nothing is more.
         let known = |revision: Revision| revision.max(Revision(1));
         let mut node = NodeView::clone(&views.node);
@@ -141,9 +230,11 @@ impl Outlets {
         routes.revision = known(routes.revision);
         self.routes.send_replace(Arc::new(routes));
         self.issues.send_replace(views.issues.clone());
+        true
     }
 
-    fn publish(&self, views: &Views) {
+    /// Tells whether the issues are others now.
+    fn publish(&self, views: &Views) -> bool {
         replace(&self.node, &views.node, |view| view.revision);
         replace(&self.names, &views.names, |view| view.revision);
         replace(&self.routes, &views.routes, |view| view.revision);
@@ -153,7 +244,7 @@ impl Outlets {
                 *held = views.issues.clone();
             }
             is_new
-        });
+        })
     }
 }
 
@@ -170,20 +261,28 @@ fn replace<V>(outlet: &watch::Sender<Arc<V>>, view: &Arc<V>, revision: impl Fn(&
 // === impl Tellers ===
 
 impl Tellers {
+    fn sinks(&mut self, object: ObjectRef, issues: Vec<Issue>) {
+        put(&mut self.sinks, object, issues);
+    }
+
     /// Notes what lowering tells; the model is told both sides together.
     fn keep(&mut self, change: Change) -> Change {
         let Change::Issues(object, issues) = change else { return change };
-        if issues.is_empty() {
-            self.lowering.remove(&object);
-        } else {
-            self.lowering.insert(object.clone(), issues);
-        }
+        put(&mut self.lowering, object.clone(), issues);
         self.united(object)
     }
 
     fn united(&self, object: ObjectRef) -> Change {
         let both = [&self.lowering, &self.sinks].into_iter().filter_map(|told| told.get(&object)).flatten().cloned().collect();
         Change::Issues(object, both)
+    }
+}
+
+fn put(told: &mut HashMap<ObjectRef, Vec<Issue>>, object: ObjectRef, issues: Vec<Issue>) {
+    if issues.is_empty() {
+        told.remove(&object);
+    } else {
+        told.insert(object, issues);
     }
 }
 
@@ -194,25 +293,56 @@ impl Metrics {
         Self {
             revision: registry.gauge("rutter_facts_revision", "Number of the state that the views were last resolved from."),
             changed_at: registry.float_gauge("rutter_facts_last_change_timestamp_seconds", "When that state came about."),
+            objects: registry.gauge_vec("rutter_objects", "Objects that are known, by kind.", &["kind"]),
+            staleness: registry.float_gauge_vec(
+                "rutter_facts_staleness_seconds",
+                "How long what is known of a kind may have been out of date; 0 while it is watched.",
+                &["kind"],
+            ),
             issues: registry.gauge_vec("rutter_issues", "Things wrong with objects, by kind and reason.", &["kind", "reason"]),
         }
     }
 
-    fn tell(&self, views: &Views) {
+    fn tell(&self, views: &Views, facts: &Facts) {
         let revision = i64::try_from(views.revision.0).unwrap_or(i64::MAX);
         if self.revision.get() == revision {
             return;
         }
         self.revision.set(revision);
         self.changed_at.set(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()));
+        let counts = [
+            (ObjectKind::Service, facts.services.len()),
+            (ObjectKind::EndpointSlice, facts.slice_owner.len()),
+            (ObjectKind::Node, facts.nodes.len()),
+            (ObjectKind::Namespace, facts.namespaces.len()),
+            (ObjectKind::Pod, facts.pods.len()),
+            (ObjectKind::Ingress, facts.ingresses.len()),
+            (ObjectKind::IngressClass, facts.ingress_classes.len()),
+            (ObjectKind::Secret, facts.secrets.len()),
+            (ObjectKind::ConfigMap, facts.config_maps.len()),
+            (ObjectKind::ServiceCidr, facts.service_cidrs.len()),
+            (ObjectKind::ServiceImport, facts.service_imports.len()),
+        ];
+        for (kind, n) in counts {
+            self.objects.with_label_values(&[kind.as_str()]).set(i64::try_from(n).unwrap_or(i64::MAX));
+        }
+    }
+
+    fn tell_issues(&self, issues: &Issues) {
         self.issues.reset();
-        for (object, issue) in views.issues.iter() {
+        for (object, issue) in issues.iter() {
             self.issues.with_label_values(&[object.kind.as_str(), issue.reason.as_str()]).inc();
+        }
+    }
+
+    fn measure(&self, freshness: &[(&'static str, Freshness)]) {
+        for (kind, freshness) in freshness {
+            if let Some(staleness) = freshness.staleness() {
+                self.staleness.with_label_values(&[kind]).set(staleness.as_secs_f64());
+            }
         }
     }
 }
 
-/// Logs an issue once, where it is first told.
-pub(crate) fn log(object: &ObjectRef, issue: &Issue) {
-    warn!(%object, field = %issue.field, reason = issue.reason.as_str(), "{}", issue.message);
-}
+#[cfg(test)]
+mod tests;

@@ -1,333 +1,294 @@
 //! Which file gave which object.
 //!
 //! Files are compared document by document by their text: of a file of 50,000 objects in which one changed, one is decoded. The same
-//! object in two files is the later file's, by path name. What an API server would have added, and controllers made, is added here:
-//! the default IngressClass, slices for Endpoints without any.
+//! object in two files is the later file's, by path name. A document that cannot be read never takes away what is known: if it says
+//! which object it is, that object stays as it was last readable; if not, whatever the file gave before stays.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::path::{Path, PathBuf};
+use std::hash::{BuildHasher as _, RandomState};
+use std::path::Path;
+use std::sync::Arc;
 
-use api::{AnyObject, Content, Endpoints, Entry};
-use model::{Change, Issue, ObjectKind};
-use tracing::{debug, warn};
+use api::{AnyObject, Content, DecodeError, Entry};
+use model::resolve::Want;
+use model::{Change, Issue, ObjectKind, ObjectRef, Reason};
+use tracing::debug;
 
+use super::default_class::DefaultClass;
+use super::mirror::Mirror;
+use crate::interests;
 use crate::lower::{self, Id, Interner};
 
-#[derive(Default)]
 pub(super) struct Contents {
-    files: BTreeMap<PathBuf, File>,
+    want: Want,
+    files: BTreeMap<Arc<Path>, File>,
+    /// The files that have an object, by path name: the last one's holds.
+    holders: HashMap<Id, Vec<Arc<Path>>>,
     texts: Interner,
-    /// Endpoints by namespace and name, and the slices that stand for them now.
-    endpoints: BTreeMap<(Box<str>, Box<str>), Mirrored>,
-    /// The slices that files hold, by the Service they belong to.
-    slices: HashMap<(Box<str>, Box<str>), HashSet<Id>>,
-    /// Services whose slices or Endpoints changed since the last `settle`.
-    unsettled: BTreeSet<(Box<str>, Box<str>)>,
-    /// The class of Ingresses that name none.
-    default_class: Option<Box<str>>,
-}
-
-struct Mirrored {
-    endpoints: Endpoints,
-    slices: Vec<Id>,
+    /// Keyed at random, so that no file can be written whose texts collide.
+    hasher: RandomState,
+    mirror: Mirror,
+    default_class: DefaultClass,
 }
 
 #[derive(Default)]
 struct File {
     /// By the hash of its text.
-    documents: HashMap<u64, Document>,
-    ids: HashSet<ObjectId>,
+    documents: HashMap<u64, Vec<Object>>,
+    /// Each object once, with the document that has it.
+    objects: HashMap<Id, u64>,
+    /// Objects that stand in it more than once.
+    twice: BTreeSet<Id>,
+    /// Documents of which something cannot be read, and nobody can say which object it is.
+    broken: HashSet<u64>,
+    /// What is wrong with the file itself.
+    unreadable: Vec<Issue>,
 }
 
-/// What one document gave.
-#[derive(Clone, Default)]
-struct Document {
-    objects: Vec<Object>,
-}
-
-/// One object, with what is needed to make it again when another file's no longer hides it.
-#[derive(Clone)]
+/// One object, kept so that it is there again when another file's no longer hides it.
 struct Object {
-    id: ObjectId,
-    /// The object is named here but cannot be read: its last readable state stays.
-    broken: Option<Issue>,
-    /// Class of an IngressClass that says it is the default.
-    is_default_class: bool,
-    /// Lacks a class, so that the default applies.
-    takes_default_class: bool,
-    changes: Option<[Change; 2]>,
-    of_service: Option<(Box<str>, Box<str>)>,
-    endpoints: Option<Endpoints>,
+    id: Id,
+    says: Says,
 }
 
-/// Endpoints are no facts by themselves and have no [`Id`].
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum ObjectId {
-    Fact(Id),
-    Endpoints(Box<str>, Box<str>),
+enum Says {
+    Fact(Box<Change>, Vec<Issue>),
+    /// The slices to mirror them by.
+    Endpoints(Vec<lower::NamedSlice>, Vec<Issue>),
+    /// The object is named here but cannot be read.
+    Broken(Issue),
 }
-
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 // === impl Contents ===
 
 impl Contents {
+    /// Takes up what views of `want` are made of and leaves the rest of each file alone.
+    pub(super) fn new(want: Want) -> Self {
+        Self {
+            want,
+            files: BTreeMap::new(),
+            holders: HashMap::new(),
+            texts: Interner::default(),
+            hasher: RandomState::new(),
+            mirror: Mirror::default(),
+            default_class: DefaultClass::default(),
+        }
+    }
+
     /// Takes up a file as it is now.
     pub(super) fn put(&mut self, path: &Path, bytes: &[u8], told: &mut Vec<Change>) {
-        let mut old = self.files.remove(path).unwrap_or_default();
+        let (path, mut old) = match self.files.remove_entry(path) {
+            Some(known) => known,
+            None => (path.into(), File::default()),
+        };
         let mut new = File::default();
-        let mut cut_short = false;
-        let mut fresh = Vec::new();
         for document in api::documents(bytes) {
-            let hash = hash(document.raw());
-            if let Some(known) = old.documents.remove(&hash) {
-                new.documents.insert(hash, known);
-                continue;
+            // A document's first line end belongs to the `---` before it.
+            let hash = self.hasher.hash_one(document.raw().trim_start_matches(['\r', '\n']));
+            if !new.documents.contains_key(&hash) {
+                // What cannot be read is looked at again each time: its place may be another one by now.
+                let known = old.documents.remove(&hash).filter(|_| !old.broken.contains(&hash));
+                let objects = known.unwrap_or_else(|| {
+                    let n_unreadable = new.unreadable.len();
+                    let entries = document.entries();
+                    let objects = entries.iter().filter_map(|entry| self.decode(&path, entry, &mut new.unreadable)).collect();
+                    if new.unreadable.len() > n_unreadable {
+                        new.broken.insert(hash);
+                    }
+                    objects
+                });
+                new.documents.insert(hash, objects);
             }
-            let mut decoded = Document::default();
-            for entry in document.entries() {
-                match self.decode(path, &entry) {
-                    Decoded::Object(object) => decoded.objects.push(*object),
-                    Decoded::Nothing => {}
-                    Decoded::Unreadable => cut_short = true,
+            for object in &new.documents[&hash] {
+                if new.objects.insert(object.id.clone(), hash).is_some() {
+                    new.twice.insert(object.id.clone());
                 }
             }
-            fresh.extend(decoded.objects.iter().cloned());
-            new.documents.insert(hash, decoded);
         }
-        let named: HashSet<_> = new.objects().map(|object| object.id.clone()).collect();
-        let mut gone: Vec<_> = old.objects().filter(|object| !named.contains(&object.id)).cloned().collect();
-        if cut_short {
-            // What the broken part held is not known: nothing that this file gave goes for now.
-            for (hash, document) in old.documents {
-                let kept: Vec<_> = document.objects.into_iter().filter(|object| !named.contains(&object.id)).collect();
-                new.documents.entry(hash).or_insert(Document { objects: kept });
+        if !new.unreadable.is_empty() {
+            for (id, hash) in &old.objects {
+                if !new.objects.contains_key(id) {
+                    new.objects.insert(id.clone(), *hash);
+                    if let Some(document) = old.documents.remove(hash) {
+                        new.documents.insert(*hash, document);
+                    }
+                }
             }
-            gone.clear();
         }
-        new.ids = new.objects().map(|object| object.id.clone()).collect();
-        self.files.insert(path.to_path_buf(), new);
-        for object in fresh {
-            self.appear(path, object, told);
-        }
-        for object in gone {
-            self.vanish(&object, told);
-        }
+        self.replace(path, &old, new, told);
     }
 
     /// A file is gone, with all it gave.
     pub(super) fn remove(&mut self, path: &Path, told: &mut Vec<Change>) {
-        let Some(file) = self.files.remove(path) else { return };
-        for document in file.documents.into_values() {
-            for object in document.objects {
-                self.vanish(&object, told);
+        if let Some((path, old)) = self.files.remove_entry(path) {
+            self.replace(path, &old, File::default(), told);
+        }
+    }
+
+    /// A file is there and cannot be read: it keeps what it gave.
+    pub(super) fn refuse(&mut self, path: &Path, error: &std::io::Error, told: &mut Vec<Change>) {
+        let issue = Issue::new("", Reason::Undecodable, format!("cannot be read: {error}; what it gave before stays"));
+        match self.files.get_mut(path) {
+            Some(file) => file.unreadable = vec![issue.clone()],
+            None => {
+                let unreadable = vec![issue.clone()];
+                self.files.insert(path.into(), File { unreadable, ..File::default() });
             }
         }
+        told.push(Change::Issues(file_object(path), vec![issue]));
     }
 
     /// After a round of changes: adds what a server and its controllers would have made of them.
     pub(super) fn settle(&mut self, told: &mut Vec<Change>) {
-        for service in std::mem::take(&mut self.unsettled) {
-            let has_slices = self.slices.get(&service).is_some_and(|slices| !slices.is_empty());
-            let Some(mirrored) = self.endpoints.get_mut(&service) else { continue };
-            let wanted = if has_slices { Vec::new() } else { lower::slices_of(&mirrored.endpoints) };
-            let mut made = Vec::new();
-            for slice in wanted {
-                let slice = AnyObject::from(slice);
-                if let (Some(id), Some(lowered)) = (Id::of(&slice, &mut self.texts), lower::lower(&slice, &mut self.texts)) {
-                    made.push(id);
-                    told.extend([lowered.change, lowered.issues]);
+        self.mirror.settle(told);
+        self.default_class.settle(told);
+    }
+
+    fn replace(&mut self, path: Arc<Path>, old: &File, new: File, told: &mut Vec<Change>) {
+        let changed = |(id, hash): (&Id, &u64)| {
+            let is_new = old.objects.get(id) != Some(hash) || old.twice.contains(id) != new.twice.contains(id);
+            is_new.then(|| id.clone())
+        };
+        let mut touched: BTreeSet<Id> = new.objects.iter().filter_map(changed).collect();
+        for id in &touched {
+            let holders = self.holders.entry(id.clone()).or_default();
+            if let Err(at) = holders.binary_search(&path) {
+                holders.insert(at, path.clone());
+            }
+        }
+        for id in old.objects.keys().filter(|id| !new.objects.contains_key(*id)) {
+            if let Some(holders) = self.holders.get_mut(id) {
+                holders.retain(|holder| *holder != path);
+                if holders.is_empty() {
+                    self.holders.remove(id);
                 }
             }
-            for old in mirrored.slices.iter().filter(|old| !made.contains(old)) {
-                told.extend(old.gone());
-            }
-            mirrored.slices = made;
+            touched.insert(id.clone());
         }
-        self.settle_default_class(told);
+        if old.unreadable != new.unreadable {
+            told.push(Change::Issues(file_object(&path), new.unreadable.clone()));
+        }
+        if !(new.objects.is_empty() && new.unreadable.is_empty()) {
+            self.files.insert(path, new);
+        }
+        for id in &touched {
+            self.show(id, told);
+        }
     }
 
-    /// The admission plugin DefaultIngressClass: an Ingress without a class is given the default one.
-    fn settle_default_class(&mut self, told: &mut Vec<Change>) {
-        let shown = self.shown();
-        // Of several the first by name; the API takes the newest, but files have no age.
-        let class = shown.values().filter(|object| object.is_default_class).filter_map(|object| object.id.name()).min();
-        let class: Option<Box<str>> = class.map(Into::into);
-        let is_new = self.default_class != class;
-        let text = class.as_deref().map(|class| self.texts.text(class));
-        let told_now: HashSet<_> =
-            told.iter().filter_map(|change| if let Change::Ingress(name, Some(_)) = change { Some(name.clone()) } else { None }).collect();
-        for object in shown.values().filter(|object| object.takes_default_class) {
-            let Some([Change::Ingress(name, Some(ingress)), _]) = &object.changes else { continue };
-            if is_new || text.is_some() && told_now.contains(name) {
-                let mut ingress = ingress.clone();
-                ingress.class = text.clone();
-                told.push(Change::Ingress(name.clone(), Some(ingress)));
+    /// Tells an object as the last file that has it says, or that it is gone.
+    fn show(&mut self, id: &Id, told: &mut Vec<Change>) {
+        let holders = self.holders.get(id).map_or(&[][..], Vec::as_slice);
+        let Some((path, others)) = holders.split_last() else {
+            match id.kind {
+                ObjectKind::Endpoints => self.mirror.endpoints(id.service(), Vec::new()),
+                ObjectKind::EndpointSlice => self.mirror.slice(id.slice(), None),
+                ObjectKind::Ingress => self.default_class.ingress_gone(&id.ingress()),
+                ObjectKind::IngressClass => self.default_class.class(&id.name, false),
+                _ => {}
+            }
+            told.extend(id.gone());
+            return;
+        };
+        let Some(file) = self.files.get(path) else { return };
+        let Some(object) = file.object(id) else { return };
+        let mut issues: Vec<_> = conflict(path, others, file.twice.contains(id)).into_iter().collect();
+        match &object.says {
+            Says::Broken(issue) => issues.push(issue.clone()),
+            Says::Endpoints(slices, wrong) => {
+                issues.extend_from_slice(wrong);
+                self.mirror.endpoints(id.service(), slices.clone());
+            }
+            Says::Fact(fact, wrong) => {
+                issues.extend_from_slice(wrong);
+                match &**fact {
+                    Change::Slice(name, slice) => self.mirror.slice(name.clone(), slice.as_ref().map(|slice| &slice.service)),
+                    Change::IngressClass(name, Some(class)) => self.default_class.class(name, class.is_default),
+                    Change::Ingress(name, Some(ingress)) => self.default_class.ingress(name, ingress),
+                    _ => {}
+                }
+                told.push(Change::clone(fact));
             }
         }
-        self.default_class = class;
+        told.push(Change::Issues(id.object(), issues));
     }
 
-    /// Every object once, as the last file that has it says.
-    fn shown(&self) -> HashMap<ObjectId, Object> {
-        let relevant = |object: &&Object| object.is_default_class || object.takes_default_class;
-        let objects = self.files.values().flat_map(File::objects).filter(relevant);
-        objects.map(|object| (object.id.clone(), object.clone())).collect()
-    }
-
-    fn decode(&mut self, path: &Path, entry: &Entry) -> Decoded {
+    /// One entry of a document; `None` if it holds nothing for us, or nobody can say what.
+    fn decode(&mut self, path: &Path, entry: &Entry, unreadable: &mut Vec<Issue>) -> Option<Object> {
         match &entry.content {
-            Content::Object(object) => self.object(object).map_or(Decoded::Nothing, |object| Decoded::Object(Box::new(object))),
+            Content::Object(object) => {
+                let id = Id::of(object, &mut self.texts).filter(|id| interests::reads(self.want, id.kind))?;
+                let says = match object {
+                    AnyObject::Endpoints(endpoints) => {
+                        let (slices, issues) = lower::endpoints(endpoints, &mut self.texts);
+                        Says::Endpoints(slices, issues)
+                    }
+                    object => {
+                        let lowered = lower::lower(object, &mut self.texts)?;
+                        Says::Fact(Box::new(lowered.fact), lowered.issues)
+                    }
+                };
+                Some(Object { id, says })
+            }
             Content::Skipped => {
                 debug!(path = %path.display(), place = %entry.place, kind = %entry.kind, "not a kind that is read");
-                Decoded::Nothing
+                None
             }
             Content::Broken(error) => {
-                warn!(path = %path.display(), place = %entry.place, %error, "left out an object of a file");
-                let Some(kind) = lower::kind_of(&error.kind).filter(|_| !error.name.is_empty()) else { return Decoded::Unreadable };
-                let namespace = if is_namespaced(kind) && error.namespace.is_empty() { "default" } else { &error.namespace };
-                let id = Id { kind, namespace: self.texts.text(namespace), name: self.texts.text(&error.name) };
-                Decoded::Object(Box::new(Object { broken: Some(lower::undecodable(error)), ..Object::of(ObjectId::Fact(id)) }))
+                let Some(id) = self.id_of(error) else {
+                    unreadable.push(nobody_knows(entry, error));
+                    return None;
+                };
+                let message = format!("{} ({}, {}); as it was last readable, the object stays", error.reason, path.display(), entry.place);
+                let says = Says::Broken(Issue::new(&*error.field, Reason::Undecodable, message));
+                interests::reads(self.want, id.kind).then_some(Object { id, says })
             }
         }
     }
 
-    fn object(&mut self, object: &AnyObject) -> Option<Object> {
-        if let AnyObject::Endpoints(endpoints) = object {
-            let meta = &endpoints.metadata;
-            let id = ObjectId::Endpoints(meta.namespace.clone(), meta.name.clone());
-            return Some(Object { endpoints: Some(Endpoints::clone(endpoints)), ..Object::of(id) });
-        }
-        let id = Id::of(object, &mut self.texts)?;
-        let lowered = lower::lower(object, &mut self.texts)?;
-        let mut found = Object { changes: Some([lowered.change, lowered.issues]), ..Object::of(ObjectId::Fact(id)) };
-        match object {
-            AnyObject::EndpointSlice(slice) => {
-                let service = slice.metadata.labels.0.get(SERVICE_NAME);
-                found.of_service = service.map(|service| (slice.metadata.namespace.clone(), service.clone()));
-            }
-            AnyObject::IngressClass(_) => {
-                found.is_default_class = matches!(&found.changes, Some([Change::IngressClass(_, Some(class)), _]) if class.is_default);
-            }
-            AnyObject::Ingress(_) => {
-                found.takes_default_class = matches!(
-                    &found.changes,
-                    Some([Change::Ingress(_, Some(ingress)), _]) if ingress.class.is_none() && ingress.class_annotation.is_none()
-                );
-            }
-            _ => {}
-        }
-        Some(found)
-    }
-
-    /// A new or changed object of `path`: told, unless a later file has it too.
-    fn appear(&mut self, path: &Path, object: Object, told: &mut Vec<Change>) {
-        let holders = self.files.iter().filter(|(other, file)| *other != path && file.ids.contains(&object.id));
-        let others: Vec<&PathBuf> = holders.map(|(path, _)| path).collect();
-        if let Some(later) = others.iter().find(|other| other.as_path() > path) {
-            warn!(path = %path.display(), other = %later.display(), object = %object.id, "an object stands in two files; the later one holds");
-            return;
-        }
-        if let Some(earlier) = others.first() {
-            warn!(path = %earlier.display(), other = %path.display(), object = %object.id, "an object stands in two files; the later one holds");
-        }
-        self.show(object, told);
-    }
-
-    /// An object is gone from one file: from the cluster too, unless another has it.
-    fn vanish(&mut self, object: &Object, told: &mut Vec<Change>) {
-        let holder = self.files.values().rev().find(|file| file.ids.contains(&object.id));
-        if let Some(other) = holder.and_then(|file| file.objects().find(|other| other.id == object.id).cloned()) {
-            return self.show(other, told);
-        }
-        self.note_slices(object, false);
-        match &object.id {
-            ObjectId::Fact(id) => told.extend(id.gone()),
-            ObjectId::Endpoints(namespace, name) => {
-                if let Some(mirrored) = self.endpoints.remove(&(namespace.clone(), name.clone())) {
-                    told.extend(mirrored.slices.iter().flat_map(Id::gone));
-                }
-            }
-        }
-    }
-
-    fn show(&mut self, object: Object, told: &mut Vec<Change>) {
-        self.note_slices(&object, true);
-        if let (ObjectId::Fact(id), Some(issue)) = (&object.id, &object.broken) {
-            told.push(Change::Issues(id.object(), vec![issue.clone()]));
-        }
-        if let (ObjectId::Endpoints(namespace, name), Some(endpoints)) = (&object.id, object.endpoints) {
-            let key = (namespace.clone(), name.clone());
-            let slices = self.endpoints.remove(&key).map(|old| old.slices).unwrap_or_default();
-            self.endpoints.insert(key.clone(), Mirrored { endpoints, slices });
-            self.unsettled.insert(key);
-        }
-        told.extend(object.changes.into_iter().flatten());
-    }
-
-    /// Keeps account of which Services have slices of their own.
-    fn note_slices(&mut self, object: &Object, there: bool) {
-        let ObjectId::Fact(id) = &object.id else { return };
-        if id.kind != ObjectKind::EndpointSlice {
-            return;
-        }
-        let Some(service) = &object.of_service else { return };
-        let slices = self.slices.entry(service.clone()).or_default();
-        let changed = if there { slices.insert(id.clone()) } else { slices.remove(id) };
-        if changed {
-            self.unsettled.insert(service.clone());
-        }
+    /// Which object it is that cannot be read, where it says so.
+    fn id_of(&mut self, error: &DecodeError) -> Option<Id> {
+        let kind = lower::kind_of(&error.kind).filter(|_| !error.name.is_empty())?;
+        let wire = AnyObject::KINDS.iter().find(|known| known.kind == &*error.kind)?;
+        let namespace = match &*error.namespace {
+            "" if wire.namespaced => "default",
+            namespace => namespace,
+        };
+        Some(Id { kind, namespace: self.texts.text(namespace), name: self.texts.text(&error.name) })
     }
 }
 
-enum Decoded {
-    Object(Box<Object>),
-    Nothing,
-    /// Something that may have held anything.
-    Unreadable,
+/// What is wrong with the file itself is told of it, not of any object.
+pub(super) fn file_object(path: &Path) -> ObjectRef {
+    ObjectRef { kind: ObjectKind::File, namespace: "".into(), name: path.to_string_lossy().into() }
 }
 
-fn hash(text: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
-    hasher.finish()
+fn nobody_knows(entry: &Entry, error: &DecodeError) -> Issue {
+    let field = match &*error.field {
+        "" => entry.place.to_string(),
+        field => format!("{}, {field}", entry.place),
+    };
+    let what = if error.kind.is_empty() { String::new() } else { format!("{}: ", error.kind) };
+    Issue::new(field, Reason::Undecodable, format!("{what}{}; what the file gave before stays", error.reason))
 }
 
-fn is_namespaced(kind: ObjectKind) -> bool {
-    !matches!(kind, ObjectKind::Node | ObjectKind::Namespace | ObjectKind::IngressClass | ObjectKind::ServiceCidr)
+fn conflict(path: &Path, others: &[Arc<Path>], twice: bool) -> Option<Issue> {
+    let message = match others {
+        [] if twice => format!("stands more than once in {}; the last one holds", path.display()),
+        [] => return None,
+        others => {
+            let others: Vec<_> = others.iter().map(|other| other.to_string_lossy()).collect();
+            format!("stands in {} as well; {} holds, since its path comes last", others.join(" and "), path.display())
+        }
+    };
+    Some(Issue::new("metadata.name", Reason::Conflict, message))
 }
 
 // === impl File ===
 
 impl File {
-    fn objects(&self) -> impl Iterator<Item = &Object> {
-        self.documents.values().flat_map(|document| &document.objects)
-    }
-}
-
-// === impl Object ===
-
-impl Object {
-    fn of(id: ObjectId) -> Self {
-        Self { id, broken: None, is_default_class: false, takes_default_class: false, changes: None, of_service: None, endpoints: None }
-    }
-}
-
-impl ObjectId {
-    fn name(&self) -> Option<&str> {
-        match self {
-            ObjectId::Fact(id) => Some(&id.name),
-            ObjectId::Endpoints(..) => None,
-        }
-    }
-}
-
-impl std::fmt::Display for ObjectId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            ObjectId::Fact(id) => id.object().fmt(f),
-            ObjectId::Endpoints(namespace, name) => write!(f, "Endpoints {namespace}/{name}"),
-        }
+    fn object(&self, id: &Id) -> Option<&Object> {
+        let document = self.documents.get(self.objects.get(id)?)?;
+        document.iter().rev().find(|object| object.id == *id)
     }
 }

@@ -1,53 +1,94 @@
 //! Endpoints, the old form of slices: read from files alone, where no controller has mirrored them.
 
-use api::discovery::{Endpoint, EndpointConditions, EndpointPort};
-use api::{EndpointSlice, Endpoints, ObjectMeta};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
-/// The slices that the mirroring controller would have made of `endpoints`: one for each subset and family.
-pub(crate) fn slices_of(endpoints: &Endpoints) -> Vec<EndpointSlice> {
+use api::core::{EndpointAddress, EndpointSubset};
+use model::facts::{Endpoint, Labels, Slice, SlicePort};
+use model::{Family, ServiceName, SliceName};
+
+use super::Fields;
+
+/// A slice with its own name.
+pub(crate) type NamedSlice = (SliceName, Slice);
+
+/// Endpoints with this label, or with the annotation of a leader election, are nobody's to mirror.
+const SKIP: &str = "endpointslice.kubernetes.io/skip-mirror";
+const LEADER: &str = "control-plane.alpha.kubernetes.io/leader";
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
+/// The slices that the mirroring controller would make: one for each subset and family. Its own limit of 1,000 addresses and its
+/// merging of subsets with equal ports change nothing for a reader.
+///
+/// Source: KEP-2116, and `pkg/controller/endpointslicemirroring`.
+pub(super) fn lower(endpoints: &api::Endpoints, fields: &mut Fields<'_>) -> Vec<NamedSlice> {
     let meta = &endpoints.metadata;
+    if meta.labels.get(SKIP).is_some_and(|skip| &**skip == "true") || meta.annotations.contains_key(LEADER) {
+        return Vec::new();
+    }
+    let service = ServiceName { namespace: fields.text(&meta.namespace), name: fields.text(&meta.name) };
+    let mut labels = Labels::clone(&fields.texts().labels(&meta.labels));
+    labels.insert(fields.text(SERVICE_NAME), service.name.clone());
+    let labels = Arc::new(labels);
     let mut slices = Vec::new();
     for (index, subset) in endpoints.subsets.iter().enumerate() {
-        let ready = subset.addresses.iter().map(|address| (address, true));
-        let not_ready = subset.not_ready_addresses.iter().map(|address| (address, false));
-        let all: Vec<_> = ready.chain(not_ready).collect();
-        for (family, is_v6) in [("IPv4", false), ("IPv6", true)] {
-            let found: Vec<_> = all.iter().filter(|(address, _)| address.ip.contains(':') == is_v6).map(endpoint).collect();
-            if found.is_empty() {
-                continue;
-            }
-            let mut labels = meta.labels.clone();
-            labels.0.insert("kubernetes.io/service-name".into(), meta.name.clone());
-            let ports = subset.ports.iter().map(|port| EndpointPort {
-                name: Some(port.name.clone()),
-                protocol: Some(port.protocol.clone()),
-                port: Some(port.port),
-                app_protocol: port.app_protocol.clone(),
-            });
-            slices.push(EndpointSlice {
-                metadata: ObjectMeta {
-                    // No name of the API has such a sign in it: never taken for a slice that somebody wrote.
-                    name: format!("{}~{index}-{family}", meta.name).into(),
-                    namespace: meta.namespace.clone(),
-                    labels,
-                    ..ObjectMeta::default()
-                },
-                endpoints: found,
-                ports: ports.collect(),
-                address_type: family.into(),
-            });
+        let ports = ports(index, subset, fields);
+        for (family, endpoints) in by_family(index, subset, fields) {
+            let slice = Slice {
+                service: service.clone(),
+                family,
+                ports: ports.clone(),
+                endpoints: endpoints.into(),
+                labels: labels.clone(),
+                triggered_at_ms: None,
+            };
+            // No name of the API has such a sign in it: never taken for a slice that somebody wrote.
+            let name = format!("{}~{index}-{}", meta.name, family.to_string().to_ascii_lowercase());
+            slices.push((SliceName { namespace: service.namespace.clone(), name: name.into() }, slice));
         }
     }
     slices
 }
 
-fn endpoint((address, ready): &(&api::core::EndpointAddress, bool)) -> Endpoint {
-    Endpoint {
-        addresses: vec![address.ip.clone()],
-        conditions: EndpointConditions { ready: Some(*ready), ..EndpointConditions::default() },
-        hostname: Some(address.hostname.clone()).filter(|hostname| !hostname.is_empty()),
-        target_ref: address.target_ref.clone(),
-        node_name: address.node_name.clone(),
-        ..Endpoint::default()
+fn ports(subset_at: usize, subset: &EndpointSubset, fields: &mut Fields<'_>) -> Arc<[SlicePort]> {
+    let mut ports = Vec::new();
+    for (index, port) in subset.ports.iter().enumerate() {
+        let path = |field: &'static str| move || format!("subsets[{subset_at}].ports[{index}].{field}");
+        let number = fields.port(port.port, path("port"));
+        let protocol = fields.protocol(&port.protocol, path("protocol"));
+        if let (Some(port_number), Some(protocol)) = (number, protocol) {
+            ports.push(SlicePort { name: fields.text(&port.name), protocol, port: port_number });
+        }
     }
+    ports.into()
+}
+
+fn by_family(subset_at: usize, subset: &EndpointSubset, fields: &mut Fields<'_>) -> BTreeMap<Family, Vec<Endpoint>> {
+    let mut families: BTreeMap<Family, Vec<Endpoint>> = BTreeMap::new();
+    let lists = [("addresses", &subset.addresses, true), ("notReadyAddresses", &subset.not_ready_addresses, false)];
+    for (list, addresses, ready) in lists {
+        for (index, address) in addresses.iter().enumerate() {
+            let found = endpoint(address, ready, || format!("subsets[{subset_at}].{list}[{index}].ip"), fields);
+            if let Some(endpoint) = found {
+                families.entry(Family::of(endpoint.address)).or_default().push(endpoint);
+            }
+        }
+    }
+    families
+}
+
+fn endpoint(address: &EndpointAddress, ready: bool, field: impl FnOnce() -> String, fields: &mut Fields<'_>) -> Option<Endpoint> {
+    let pod = address.target_ref.as_ref().filter(|target| &*target.kind == "Pod");
+    Some(Endpoint {
+        address: fields.address(&address.ip, field)?,
+        ready,
+        serving: ready,
+        terminating: false,
+        hostname: fields.some_text(Some(&address.hostname)),
+        node: fields.some_text(address.node_name.as_deref()),
+        zone: None,
+        zone_hints: None,
+        node_hints: None,
+        pod: pod.and_then(|pod| fields.some_text(Some(&pod.name))),
+    })
 }
