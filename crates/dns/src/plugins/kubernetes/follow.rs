@@ -1,7 +1,7 @@
 //! Following the NameView: each new view becomes the next snapshot.
 //!
-//! Owns the one order that is promised (architecture.md): where a proxy runs in the same process, a new ClusterIP Service has no name
-//! before the proxy applied its revision, or 100 ms passed. All other changes are seen at once.
+//! Owns the one order that is promised (architecture.md): where a proxy runs in the same process, no name leads to a new cluster IP
+//! before the proxy applied its revision, or 100 ms passed; until then it is answered as before. All other changes are seen at once.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -77,8 +77,10 @@ impl Follower {
         if next.synced && self.applied_up_to().is_some_and(|applied| applied < view.revision) {
             let until = Instant::now() + PATIENCE;
             for name in next.new_virtual(view, &changes) {
-                if !held.iter().any(|held| held.name == *name) {
-                    held.push(Held { name: name.clone(), revision: view.revision, until });
+                match held.iter_mut().find(|held| held.name == *name) {
+                    None => held.push(Held { name: name.clone(), revision: view.revision, until }),
+                    Some(held) if !next.has_same_virtual(view, name) => held.revision = view.revision,
+                    Some(_) => {}
                 }
             }
         }

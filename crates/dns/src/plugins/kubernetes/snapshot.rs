@@ -247,13 +247,20 @@ impl Snapshot {
         })
     }
 
-    /// The ClusterIP Services among `changes` that have no address in this snapshot yet.
+    /// The Services among `changes` with a cluster IP that their answers in this snapshot lack: new ones, and those that got another
+    /// address (by another type, or made anew under the old name).
     pub(crate) fn new_virtual<'a>(&self, view: &NameView, changes: &'a Changes) -> impl Iterator<Item = &'a ServiceName> {
         changes.services.iter().filter(move |name| {
-            let virtual_ip = |service: &NamedService| matches!(service.kind, NamedKind::ClusterIp(_));
             let was = key(name).and_then(|key| self.services.get(&*key)).and_then(|entry| entry.service.as_ref());
-            view.services.get(name).is_some_and(|service| virtual_ip(service)) && !was.is_some_and(|service| virtual_ip(service))
+            let known = was.map(|service| virtual_ips(service)).unwrap_or_default();
+            view.services.get(name).is_some_and(|service| virtual_ips(service).iter().any(|ip| !known.contains(ip)))
         })
+    }
+
+    /// Whether the last view that was taken up gives the Service the cluster IPs that `view` gives it; what was held back counts.
+    pub(crate) fn has_same_virtual(&self, view: &NameView, name: &ServiceName) -> bool {
+        let ips = |view: &NameView| view.services.get(name).map(|service| virtual_ips(service));
+        ips(&self.view) == ips(view)
     }
 }
 

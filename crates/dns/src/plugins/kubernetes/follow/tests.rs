@@ -62,9 +62,26 @@ fn a_new_name_waits_for_a_slow_proxy_only_so_long() {
 fn a_known_name_changes_at_once() {
     let (follower, _applied, mut view) = follower();
     let mut held = Vec::new();
-    let second = put(&mut view, 2, "svc default/web 10.96.0.9 http:80/tcp\n");
-    follower.take_up(&second, &mut held);
-    assert!(held.is_empty() && knows(&follower, "web"));
-    let address = "10.96.0.9".parse().expect("address");
-    assert_eq!(follower.current.load().with_virtual_ip(address).count(), 1);
+    follower.take_up(&put(&mut view, 2, "headless default/web\n  ep 10.1.0.1\n"), &mut held);
+    assert!(held.is_empty() && !leads(&follower, "10.96.0.1"));
+}
+
+#[test]
+fn another_address_of_a_known_name_waits_for_the_proxy_and_the_old_one_is_answered_until_then() {
+    let (follower, applied, mut view) = follower();
+    let mut held = Vec::new();
+    follower.take_up(&put(&mut view, 2, "svc default/web 10.96.0.8 http:80/tcp\n"), &mut held);
+    assert!(leads(&follower, "10.96.0.1") && !leads(&follower, "10.96.0.8"));
+    // And once more, before the proxy came round to it.
+    follower.take_up(&put(&mut view, 3, "svc default/web 10.96.0.9 http:80/tcp\n"), &mut held);
+    applied.send_replace(Revision(2));
+    follower.let_go(&mut held);
+    assert!(!leads(&follower, "10.96.0.9"), "the proxy is at revision 2");
+    applied.send_replace(Revision(3));
+    follower.let_go(&mut held);
+    assert!(leads(&follower, "10.96.0.9") && !leads(&follower, "10.96.0.1"));
+}
+
+fn leads(follower: &Follower, address: &str) -> bool {
+    follower.current.load().with_virtual_ip(address.parse().expect("an address")).count() == 1
 }
