@@ -182,7 +182,6 @@ impl<'a> Rollout<'a> {
         let event = Event::new(deployment, "ScalingReplicaSet", message);
         plan.write(Write::Create { kind: &kinds::REPLICA_SET, object: set, event: None });
         plan.write(Write::Event(event));
-        self.show_revision(self.next_revision(), plan);
     }
 
     /// The new ReplicaSet carries the highest revision: also one that an undo brought back.
@@ -206,15 +205,11 @@ impl<'a> Rollout<'a> {
         if !annotations.is_empty() {
             plan.write(Write::patch(&kinds::REPLICA_SET, new, json!({"metadata": {"annotations": annotations}})));
         }
-        self.show_revision(own.max(wanted), plan);
     }
 
-    fn show_revision(&self, revision: i64, plan: &mut Plan) {
-        let revision = revision.to_string();
-        if json::annotation(self.deployment, REVISION) != Some(&revision) {
-            let patch = json!({"metadata": {"annotations": {(REVISION): revision}}});
-            plan.write(Write::patch(&kinds::DEPLOYMENT, self.deployment, patch));
-        }
+    /// What the Deployment says of itself: the revision of its new ReplicaSet, once there is one.
+    fn shown_revision(&self) -> Option<String> {
+        Some(revision(self.new.as_ref()?).max(self.next_revision()).to_string())
     }
 
     fn next_revision(&self) -> i64 {

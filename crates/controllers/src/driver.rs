@@ -174,6 +174,7 @@ impl Driver {
     fn settle(&mut self, task: Task, result: Result<Vec<Sent>, client::Error>) {
         match result {
             Ok(sent) => self.queue.done(&task, sent, &self.cache),
+            Err(error) if send::is_pointless(&error) => self.queue.done(&task, Vec::new(), &self.cache),
             Err(error) => {
                 let controller = self.controllers[task.controller].name();
                 if send::is_expected(&error) {

@@ -14,7 +14,7 @@ use crate::slices::arrange::{self, Group, Owner};
 use crate::slices::{self, MANAGED_BY, SERVICE_NAME};
 use crate::{Controller, json, kinds};
 
-const OWNER: Owner = Owner { managed_by: "endpointslicemirroring-controller.k8s.io", keeps_placeholder: false };
+const OWNER: Owner = Owner { managed_by: "endpointslicemirroring-controller.k8s.io", keeps_placeholder: false, copies_annotations: true };
 
 /// Of each subset this many addresses are mirrored (`--mirroring-max-endpoints-per-subset`), in slices of the same size.
 const MAX_ENDPOINTS: usize = 1_000;

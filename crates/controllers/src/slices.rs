@@ -74,7 +74,7 @@ impl Controller for Slices {
     }
 }
 
-const OWNER: Owner = Owner { managed_by: "endpointslice-controller.k8s.io", keeps_placeholder: true };
+const OWNER: Owner = Owner { managed_by: "endpointslice-controller.k8s.io", keeps_placeholder: true, copies_annotations: false };
 
 /// The Services whose selector covers `pod`.
 pub(crate) fn services_of(pod: &Value, cache: &Cache) -> Vec<Key> {

@@ -151,9 +151,11 @@ impl World {
             Write::Patch { kind, namespace, name, patch } => {
                 let Some(known) = self.cache.named(kind, &namespace, &name) else { return false };
                 let mut object = Value::clone(known);
-                let before = object["spec"].clone();
+                // Of a Deployment, annotations count as well.
+                let wanted = |it: &Value| (it["spec"].clone(), (*kind == kinds::DEPLOYMENT).then(|| it["metadata"]["annotations"].clone()));
+                let before = wanted(&object);
                 merge(&mut object, &patch);
-                if object["spec"] != before {
+                if wanted(&object) != before {
                     object["metadata"]["generation"] = (json::count(&object["metadata"]["generation"]) + 1).into();
                 }
                 self.store(kind, object);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::{Rollout, available, replicas};
+use super::{REVISION, Rollout, available, replicas};
 use crate::plan::{Plan, Write};
 use crate::{json, kinds};
 
@@ -51,10 +51,13 @@ impl Rollout<'_> {
         let decided = [Some(self.available_condition(available)), self.progressing_condition(total, updated, available, plan)];
         let conditions = self.merge(decided.into_iter().flatten());
         status.insert("conditions".to_string(), conditions.into());
-        let status = Value::Object(status);
-        if status != self.deployment["status"] {
-            let mut object = Value::clone(self.deployment);
-            object["status"] = status;
+        let mut object = Value::clone(self.deployment);
+        object["status"] = Value::Object(status);
+        // An annotation, but written with the status: by itself it would count as a change of what is wanted (`generation`).
+        if let Some(revision) = self.shown_revision() {
+            object["metadata"]["annotations"][REVISION] = revision.into();
+        }
+        if object != **self.deployment {
             plan.write(Write::UpdateStatus { kind: &kinds::DEPLOYMENT, object });
         }
     }

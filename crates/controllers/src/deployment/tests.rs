@@ -54,6 +54,7 @@ fn makes_one_replica_set_and_says_when_it_is_available() {
     assert_eq!(deployment["status"]["availableReplicas"], 3);
     assert_eq!(json::condition(deployment, "Progressing").expect("told")["reason"], "NewReplicaSetAvailable");
     assert_eq!(json::annotation(deployment, REVISION), Some("1"));
+    assert_eq!(deployment["metadata"]["generation"], 1, "a revision is no change of what is wanted");
     assert_eq!(world.events.iter().filter(|event| event.starts_with("ScalingReplicaSet")).count(), 1);
 }
 

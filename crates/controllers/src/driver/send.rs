@@ -34,6 +34,12 @@ pub(super) fn is_expected(error: &Error) -> bool {
     matches!(error.code(), Some(404 | 409))
 }
 
+/// The namespace is on its way out: nothing can be made in it any more, and nothing needs to be.
+pub(super) fn is_pointless(error: &Error) -> bool {
+    let Error::Refused { status, .. } = error else { return false };
+    status.details.as_ref().is_some_and(|details| details.causes.iter().any(|cause| &*cause.reason == "NamespaceTerminating"))
+}
+
 async fn one(client: &Client, controller: &'static str, write: Write) -> Result<Option<Sent>, Error> {
     match write {
         Write::Create { kind, object, event } => {

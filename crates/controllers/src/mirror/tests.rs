@@ -32,6 +32,22 @@ fn hand_written_endpoints_are_mirrored_and_followed() {
 }
 
 #[test]
+fn slices_take_over_what_endpoints_are_annotated_with() {
+    let mut world = World::of(vec![Box::new(Mirrors)]);
+    world.apply(SERVICE);
+    let annotated = |mine: &str| {
+        let all = format!(r#""name":"db","annotations":{{"mine":"{mine}","kubectl.kubernetes.io/last-applied-configuration":"{{}}"}}"#);
+        endpoints("192.0.2.10").replace(r#""name":"db""#, &all)
+    };
+    for mine in ["one", "two"] {
+        world.apply(&annotated(mine));
+        world.settle();
+        let slice = world.cache.all(&kinds::ENDPOINT_SLICE).next().expect("a slice");
+        assert_eq!(slice["metadata"]["annotations"], json!({"mine": mine}));
+    }
+}
+
+#[test]
 fn a_service_with_a_selector_is_not_mirrored() {
     let mut world = World::of(vec![Box::new(Mirrors)]);
     world.apply(&SERVICE.replace(r#""ports""#, r#""selector":{"a":"b"},"ports""#));

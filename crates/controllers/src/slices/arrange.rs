@@ -20,11 +20,16 @@ const TRIGGER: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 /// Labels of a Service that its slices do not take over: they say what the slice itself is.
 const OWN_LABELS: &[&str] = &[SERVICE_NAME, MANAGED_BY, HEADLESS];
 
+/// Annotations of Endpoints that their mirrored slices do not take over.
+const OWN_ANNOTATIONS: &[&str] = &[TRIGGER, "kubectl.kubernetes.io/last-applied-configuration"];
+
 /// Who writes these slices.
 pub(crate) struct Owner {
     pub(crate) managed_by: &'static str,
     /// Whether one empty slice says that there is nothing.
     pub(crate) keeps_placeholder: bool,
+    /// Whether slices take over the annotations of what they describe, instead of saying when its endpoints changed.
+    pub(crate) copies_annotations: bool,
 }
 
 /// Endpoints that have their ports in common.
@@ -61,6 +66,7 @@ pub(crate) fn write(
         groups.push(Group { ports: Vec::new(), endpoints: Vec::new() });
     }
     let labels = labels(owner, described);
+    let annotations = owner.copies_annotations.then(|| annotations(described));
     let mut spare: Vec<&Arc<Value>> = existing.iter().collect();
     for group in groups {
         let is_placeholder = group.endpoints.is_empty() && group.ports.is_empty();
@@ -82,8 +88,11 @@ pub(crate) fn write(
                 Some(slice) if endpoints.is_empty() && !is_placeholder => {
                     plan.write(Write::delete(&kinds::ENDPOINT_SLICE, slice, Propagation::Background))
                 }
-                Some(slice) => update(slice, &group.ports, endpoints, &labels, now, plan),
-                None => plan.write(create(controller, described, family, &group.ports, endpoints, &labels, now)),
+                Some(slice) => update(slice, &group.ports, endpoints, &labels, annotations.as_ref(), now, plan),
+                None => {
+                    let annotations = annotations.clone().unwrap_or_else(|| stamp(now));
+                    plan.write(create(controller, described, family, &group.ports, endpoints, &labels, annotations))
+                }
             }
         }
     }
@@ -136,10 +145,21 @@ fn is_empty(slice: &Value) -> bool {
     slice["endpoints"].as_array().is_none_or(Vec::is_empty) && ports_of(slice).is_empty()
 }
 
-fn update(slice: &Arc<Value>, ports: &[Value], endpoints: Vec<Value>, labels: &Map<String, Value>, now: SystemTime, plan: &mut Plan) {
+/// `annotations`: all that the slice is to have; `None`: those that it has, and when it changed.
+fn update(
+    slice: &Arc<Value>,
+    ports: &[Value],
+    endpoints: Vec<Value>,
+    labels: &Map<String, Value>,
+    annotations: Option<&Map<String, Value>>,
+    now: SystemTime,
+    plan: &mut Plan,
+) {
+    let own_annotations = slice["metadata"]["annotations"].as_object().cloned().unwrap_or_default();
     let same = slice["endpoints"].as_array().map_or(&[][..], Vec::as_slice) == endpoints
         && ports_of(slice) == ports
-        && json::labels(slice) == *labels;
+        && json::labels(slice) == *labels
+        && annotations.is_none_or(|annotations| own_annotations == *annotations);
     if same {
         return;
     }
@@ -147,7 +167,9 @@ fn update(slice: &Arc<Value>, ports: &[Value], endpoints: Vec<Value>, labels: &M
     object["endpoints"] = list(endpoints);
     object["ports"] = list(ports.to_vec());
     object["metadata"]["labels"] = labels.clone().into();
-    object["metadata"]["annotations"][TRIGGER] = json::timestamp(now);
+    // An empty map is as good as none: the API drops both.
+    let annotations = annotations.cloned().unwrap_or_else(|| own_annotations.into_iter().chain(stamp(now)).collect());
+    object["metadata"]["annotations"] = annotations.into();
     plan.write(Write::Update { kind: &kinds::ENDPOINT_SLICE, object });
 }
 
@@ -158,28 +180,40 @@ fn create(
     ports: &[Value],
     endpoints: Vec<Value>,
     labels: &Map<String, Value>,
-    now: SystemTime,
+    annotations: Map<String, Value>,
 ) -> Write {
-    let object = json!({
+    let mut object = json!({
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
         "metadata": {
             "generateName": format!("{}-", json::name(described)),
             "namespace": json::namespace(described),
             "labels": labels,
-            "annotations": {(TRIGGER): json::timestamp(now)},
             "ownerReferences": [json::controller_reference(controller)],
         },
         "addressType": family,
         "endpoints": list(endpoints),
         "ports": list(ports.to_vec()),
     });
+    if !annotations.is_empty() {
+        object["metadata"]["annotations"] = annotations.into();
+    }
     Write::Create { kind: &kinds::ENDPOINT_SLICE, object, event: None }
 }
 
 /// The API writes an empty list of a slice as null.
 fn list(items: Vec<Value>) -> Value {
     if items.is_empty() { Value::Null } else { items.into() }
+}
+
+fn stamp(now: SystemTime) -> Map<String, Value> {
+    Map::from_iter([(TRIGGER.to_string(), json::timestamp(now))])
+}
+
+fn annotations(described: &Value) -> Map<String, Value> {
+    let mut annotations = described["metadata"]["annotations"].as_object().cloned().unwrap_or_default();
+    annotations.retain(|key, _| !OWN_ANNOTATIONS.contains(&key.as_str()));
+    annotations
 }
 
 fn labels(owner: &Owner, described: &Value) -> Map<String, Value> {
