@@ -28,11 +28,7 @@ pub fn create(path: &Path) -> Result<(), Errno> {
             if unsafe { libc::unshare(libc::CLONE_NEWNET) } < 0 {
                 return Err(Errno::last());
             }
-            let target = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno(libc::EINVAL))?;
-            let own = c"/proc/thread-self/ns/net";
-            // SAFETY: C strings that live across the call; the other two pointers may be null for a bind mount.
-            let result = unsafe { libc::mount(own.as_ptr(), target.as_ptr(), std::ptr::null(), libc::MS_BIND, std::ptr::null()) };
-            if result < 0 { Err(Errno::last()) } else { Ok(()) }
+            bind(c"/proc/thread-self/ns/net", path)
         });
         inside.join().unwrap_or(Err(Errno(libc::EIO)))
     });
@@ -40,6 +36,19 @@ pub fn create(path: &Path) -> Result<(), Errno> {
         let _ = std::fs::remove_file(path);
     }
     made
+}
+
+/// Keeps the network namespace that the process `pid` lives in by `path`, as `ip netns attach` does.
+pub fn attach(path: &Path, pid: u32) -> Result<(), Errno> {
+    std::fs::File::create(path)?;
+    bind(&CString::new(format!("/proc/{pid}/ns/net")).map_err(|_| Errno(libc::EINVAL))?, path)
+}
+
+fn bind(source: &std::ffi::CStr, path: &Path) -> Result<(), Errno> {
+    let target = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno(libc::EINVAL))?;
+    // SAFETY: C strings that live across the call; the other two pointers may be null for a bind mount.
+    let result = unsafe { libc::mount(source.as_ptr(), target.as_ptr(), std::ptr::null(), libc::MS_BIND, std::ptr::null()) };
+    if result < 0 { Err(Errno::last()) } else { Ok(()) }
 }
 
 /// Lets go of the namespace at `path`. The kernel keeps it while a process is inside. One that is not there is no error.

@@ -114,13 +114,17 @@ impl Network {
         Ok(place)
     }
 
-    /// Makes sure that a pod that was placed before is reached again: after a restart of the machine nothing of it is left.
-    pub fn restore(&self, id: &str, place: &Place) -> Result<(), NetworkError> {
+    /// Makes sure that a pod that was placed before is reached again: after a restart of the machine nothing of it is left. `pid` is one
+    /// of its processes that still runs: where we have mounts of our own (`ip netns exec`) only those know the namespace by then.
+    pub fn restore(&self, id: &str, place: &Place, pid: Option<u32>) -> Result<(), NetworkError> {
         if !self.is_ours(place) {
             return Ok(());
         }
         let links = rtnl::links().map_err(|errno| failed("list the links", errno))?;
         let here = link_name(id);
+        if let Some(pid) = pid.filter(|_| !is_namespace(&place.netns)) {
+            netns::attach(&place.netns, pid).map_err(|errno| failed(format!("keep the namespace of pod {id}"), errno))?;
+        }
         if is_namespace(&place.netns) && links.iter().any(|link| link.name == here) { Ok(()) } else { self.connect(id, place) }
     }
 
@@ -295,6 +299,12 @@ mod tests {
             let again = Network::set_up(cidrs(), cidrs(), &folder).expect("found again");
             again.keep(&a);
             again.keep(&b);
+            // Where mounts are gone with the process that made them, who lives inside leads back.
+            let (inside, tid, leave) = inhabit(&a.netns);
+            netns::remove(&a.netns).expect("let go");
+            again.restore("uid-a", &a, Some(tid)).expect("kept again");
+            drop(leave);
+            inside.join().expect("left");
             let listener = netns::run_in(&a.netns, || Ok(std::net::TcpListener::bind((a.addresses[0], 80))?)).expect("a listener");
             netns::run_in(&b.netns, || Ok(std::net::TcpStream::connect((a.addresses[0], 80))?)).expect("reached");
             let (_, from) = listener.accept().expect("accepted");
@@ -308,6 +318,19 @@ mod tests {
             Network::tear_down().expect("removed");
         });
         std::fs::remove_dir_all(&folder).expect("removed");
+    }
+
+    /// A thread that lives in a namespace until the sender is dropped, and its number.
+    fn inhabit(path: &Path) -> (std::thread::JoinHandle<()>, u32, std::sync::mpsc::Sender<()>) {
+        let (path, (tell, told), (leave, left)) = (path.to_path_buf(), std::sync::mpsc::channel(), std::sync::mpsc::channel());
+        let thread = std::thread::spawn(move || {
+            netns::enter(&path).expect("entered");
+            let own = std::fs::read_link("/proc/thread-self").expect("a thread");
+            let tid = own.file_name().and_then(|tid| tid.to_str()?.parse().ok()).expect("a number");
+            tell.send(tid).expect("told");
+            let _ = left.recv();
+        });
+        (thread, told.recv().expect("a number"), leave)
     }
 
     #[test]

@@ -26,7 +26,7 @@ use crate::folder::Folder;
 use crate::host::{Shared, blocking};
 use crate::network::Place;
 use crate::probe::Probed;
-use crate::shim::Ended;
+use crate::shim::{self, Ended};
 use crate::spec::{Container, Pod, RestartPolicy};
 use crate::status::{self, State};
 use probes::Kind;
@@ -182,7 +182,12 @@ impl Actor {
         let Ok(text) = std::fs::read(self.folder.place()) else { return };
         let Ok(place) = serde_json::from_slice::<Place>(&text) else { return };
         let (host, uid, known) = (self.host.clone(), self.pod.metadata.uid.clone(), place.clone());
-        if let Err(error) = blocking(move || host.network.restore(&uid, &known)).await {
+        let shims = self.folder.shims();
+        let restored = blocking(move || {
+            let pid = shims.iter().find_map(|dir| shim::alive(dir));
+            host.network.restore(&uid, &known, pid)
+        });
+        if let Err(error) = restored.await {
             warn!(pod = %self.name(), %error, "the network of a pod could not be restored");
             return;
         }

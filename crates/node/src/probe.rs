@@ -207,4 +207,28 @@ mod tests {
         let answer = ask(&Probe { tcp_socket: Some(tcp), ..Probe::default() }, &probed).await;
         assert!(matches!(answer, Answer::Failure(why) if why.starts_with("dial tcp")));
     }
+
+    #[tokio::test]
+    async fn https_is_spoken_with_whatever_certificate() {
+        let key = rcgen::generate_simple_self_signed(["elsewhere.test".to_string()]).expect("a certificate");
+        let certificate = vec![key.cert.der().clone()];
+        let private = rustls::pki_types::PrivateKeyDer::try_from(key.signing_key.serialize_der()).expect("a key");
+        let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("versions");
+        let config = config.with_no_client_auth().with_single_cert(certificate, private).expect("a server");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        tokio::spawn(async move {
+            let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+            let (stream, _) = listener.accept().await.expect("a client");
+            let mut stream = acceptor.accept(stream).await.expect("TLS");
+            stream.read(&mut [0; 1024]).await.expect("a request");
+            stream.write_all(b"HTTP/1.1 500 No\r\n\r\n").await.expect("sent");
+            stream.shutdown().await.expect("ended");
+        });
+        let get = HttpGet { scheme: "HTTPS".to_string(), port: Port::Number(address.port()), ..HttpGet::default() };
+        let probed = Probed { pod_ip: address.ip(), ports: Vec::new(), shim: PathBuf::new() };
+        let answer = ask(&Probe { http_get: Some(get), timeout_seconds: Some(5), ..Probe::default() }, &probed).await;
+        assert_eq!(answer, Answer::Failure("HTTP probe failed with statuscode: 500".to_string()));
+    }
 }

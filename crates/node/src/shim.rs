@@ -176,6 +176,12 @@ pub fn running(dir: &Path) -> io::Result<Option<Running>> {
     if_there(read_json(&dir.join("running.json")))
 }
 
+/// The process of the container of `dir`, if it still is one.
+pub fn alive(dir: &Path) -> Option<u32> {
+    let Running { pid, ticks: at_start, .. } = running(dir).ok()??;
+    (ticks(pid) == Some(at_start)).then_some(pid)
+}
+
 /// Writes what the shim of `dir` is to start.
 pub fn write_spec(dir: &Path, spec: &Spec) -> io::Result<()> {
     write_json(&dir.join("spec.json"), spec)

@@ -66,3 +66,75 @@ async fn signal(shim: PathBuf, signal: i32) {
         warn!(signal, why, "a container could not be signalled");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::os::unix::net::UnixListener;
+    use std::sync::{Arc, Mutex};
+
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::spec::{Exec, Sleep};
+
+    /// A shim that does what it is asked and says so; what happened besides stands in the same list.
+    async fn check(name: &str, pre_stop: Option<Handler>, grace: Duration) -> Vec<String> {
+        let dir = std::env::temp_dir().join(format!("rutter-stop-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).expect("a folder");
+        let listener = UnixListener::bind(dir.join("shim.sock")).expect("a socket");
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let note = |events: &Arc<Mutex<Vec<String>>>, what: &str| events.lock().expect("no panic").push(what.to_string());
+        let (signalled, mut signals) = mpsc::channel(4);
+        let noted = events.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.expect("a connection");
+                let mut line = String::new();
+                BufReader::new(&stream).read_line(&mut line).expect("a request");
+                note(&noted, line.trim());
+                let answer = if line.contains("exec") { r#"{"exited":{"exit_code":1,"output":"no"}}"# } else { r#""done""# };
+                writeln!(stream, "{answer}").expect("answered");
+                if line.contains("signal") && signalled.blocking_send(()).is_err() {
+                    return;
+                }
+            }
+        });
+        let probed = Probed { pod_ip: [127, 0, 0, 1].into(), ports: Vec::new(), shim: dir.clone() };
+        let (unreachable, failed) = (events.clone(), events.clone());
+        let unreachable = async move {
+            tokio::task::yield_now().await;
+            note(&unreachable, "unreachable");
+        };
+        let failed = move |why: String| note(&failed, &format!("hook failed: {why}"));
+        let stopping = tokio::spawn(stop(probed, pre_stop, unreachable, grace, failed));
+        signals.recv().await.expect("a signal");
+        stopping.abort();
+        std::fs::remove_dir_all(&dir).expect("removed");
+        let events = events.lock().expect("no panic").clone();
+        events
+    }
+
+    const GRACE: Duration = Duration::from_secs(30);
+
+    #[tokio::test]
+    async fn nothing_is_sent_to_a_container_any_more_before_it_gets_term() {
+        assert_eq!(check("term", None, GRACE).await, ["unreachable", r#"{"signal":15}"#]);
+        let nap = Handler { sleep: Some(Sleep { seconds: 0 }), ..Handler::default() };
+        assert_eq!(check("nap", Some(nap), GRACE).await, ["unreachable", r#"{"signal":15}"#]);
+    }
+
+    #[tokio::test]
+    async fn a_hook_that_fails_is_told_and_holds_up_nothing() {
+        let hook = Handler { exec: Some(Exec { command: vec!["x".to_string()] }), ..Handler::default() };
+        let mut events = check("hook", Some(hook), GRACE).await;
+        assert_eq!(events.pop().as_deref(), Some(r#"{"signal":15}"#));
+        assert!(events.contains(&"hook failed: no".to_string()), "{events:?}");
+    }
+
+    #[tokio::test]
+    async fn without_grace_it_is_killed_at_once() {
+        assert_eq!(check("kill", None, Duration::ZERO).await, [r#"{"signal":9}"#]);
+    }
+}

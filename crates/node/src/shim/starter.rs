@@ -8,7 +8,7 @@ use kernel::sandbox;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
-use super::{Ended, Request, Running, Socket, Spec, ended, now_ms, running, ticks, write_spec};
+use super::{Ended, Request, Socket, Spec, alive, ended, now_ms, running, write_spec};
 
 /// What kubelet says of a container whose end nobody saw.
 const LOST_EXIT_CODE: i32 = 137;
@@ -68,9 +68,7 @@ async fn open(dir: &Path, request: &Request) -> io::Result<UnixStream> {
 /// A shim that was killed left its container without a parent: it is ended, and nobody knows how it would have.
 fn lost(dir: &Path) -> Ended {
     let running = running(dir).ok().flatten();
-    if let Some(Running { pid, ticks: at_start, .. }) = running
-        && ticks(pid) == Some(at_start)
-    {
+    if let Some(pid) = alive(dir) {
         let _ = sandbox::kill(pid, 9);
     }
     let ended = unknown(
