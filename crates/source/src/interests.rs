@@ -115,49 +115,68 @@ mod tests {
     #[test]
     fn a_proxy_reads_its_own_node_and_no_pods_and_no_secrets() {
         let want = Want { packets: true, ..Want::default() };
-        check(model::Config { node_name: "a".into(), want, ..model::Config::default() }, false, expect![[r#"
+        check(
+            model::Config { node_name: "a".into(), want, ..model::Config::default() },
+            false,
+            expect![[r#"
             services labels !service.kubernetes.io/headless,!service.kubernetes.io/service-proxy-name
             endpointslices labels !service.kubernetes.io/headless,!service.kubernetes.io/service-proxy-name
             nodes fields metadata.name=a
             servicecidrs (optional)
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
     fn dns_reads_pods_only_where_a_zone_verifies_them() {
         let model = || model::Config { want: Want { names: true, ..Want::default() }, ..model::Config::default() };
-        check(model(), false, expect![[r#"
+        check(
+            model(),
+            false,
+            expect![[r#"
             services
             endpointslices
             namespaces
             serviceimports (optional)
-        "#]]);
-        check(model(), true, expect![[r#"
+        "#]],
+        );
+        check(
+            model(),
+            true,
+            expect![[r#"
             services
             endpointslices
             namespaces
             serviceimports (optional)
             pods
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
     fn an_ingress_reads_only_secrets_that_are_named_and_may_stay_in_one_namespace() {
         let want = Want { routes: true, ..Want::default() };
         let ingress = model::resolve::IngressConfig { namespace: Some("shop".into()), ..Default::default() };
-        check(model::Config { want, ingress, ..model::Config::default() }, false, expect![[r#"
+        check(
+            model::Config { want, ingress, ..model::Config::default() },
+            false,
+            expect![[r#"
             services in shop
             endpointslices in shop
             ingresses in shop
             ingressclasses (optional)
             secrets (optional) by name
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
     fn what_names_or_routes_need_is_not_narrowed_to_what_packets_need() {
         let want = Want { packets: true, names: true, routes: true };
-        check(model::Config { node_name: "a".into(), want, ..model::Config::default() }, false, expect![[r#"
+        check(
+            model::Config { node_name: "a".into(), want, ..model::Config::default() },
+            false,
+            expect![[r#"
             services
             endpointslices
             nodes fields metadata.name=a
@@ -167,6 +186,7 @@ mod tests {
             ingresses
             ingressclasses (optional)
             secrets (optional) by name
-        "#]]);
+        "#]],
+        );
     }
 }

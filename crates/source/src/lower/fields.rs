@@ -75,6 +75,10 @@ impl<'a> Fields<'a> {
         self.issues.push(Issue::new(field(), Reason::InvalidValue, message));
     }
 
+    pub(crate) fn conflict(&mut self, field: impl FnOnce() -> String, message: impl Into<Text>) {
+        self.issues.push(Issue::new(field(), Reason::Conflict, message));
+    }
+
     pub(crate) fn unsupported(&mut self, field: impl FnOnce() -> String, message: impl Into<Text>) {
         self.issues.push(Issue::new(field(), Reason::Unsupported, message));
     }
@@ -152,6 +156,7 @@ fn address(text: &str) -> Option<IpAddr> {
 /// A network, its host bits cut off, as Go's ParseCIDR gives it.
 fn net(text: &str) -> Option<IpNet> {
     let (network, prefix) = text.trim().split_once('/')?;
+    let prefix = Some(prefix).filter(|prefix| prefix.bytes().all(|byte| byte.is_ascii_digit()))?;
     let net = IpNet::new(address(network)?, prefix.parse().ok()?).ok()?;
     Some(net.trunc())
 }
@@ -177,7 +182,7 @@ mod tests {
         let read = |text| net(text).map(|net| net.to_string());
         assert_eq!(read(" 203.0.113.9/25 ").as_deref(), Some("203.0.113.0/25"));
         assert_eq!(read("fd00::1/8").as_deref(), Some("fd00::/8"));
-        for wrong in ["10.0.0.0", "10.0.0.0/33", "10.0.0.0/", "/8", "x/8"] {
+        for wrong in ["10.0.0.0", "10.0.0.0/33", "10.0.0.0/+8", "10.0.0.0/", "/8", "x/8"] {
             assert_eq!(read(wrong), None, "{wrong}");
         }
     }

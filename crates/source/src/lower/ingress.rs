@@ -23,7 +23,7 @@ pub(super) fn lower(ingress: &api::Ingress, fields: &mut Fields<'_>) -> Ingress 
         created_at_secs: created.unwrap_or(0),
         default_backend: spec.default_backend.as_ref().and_then(|it| backend(it, || "spec.defaultBackend".to_string(), fields)),
         rules: spec.rules.iter().enumerate().filter_map(|(index, it)| rule(index, it, fields)).collect(),
-        tls: spec.tls.iter().enumerate().map(|(index, it)| tls(index, it, fields)).collect(),
+        tls: spec.tls.iter().enumerate().filter_map(|(index, it)| tls(index, it, fields)).collect(),
         options: Arc::new(annotations::lower(&ingress.metadata.annotations, fields)),
     }
 }
@@ -94,10 +94,10 @@ fn backend(backend: &networking::IngressBackend, field: impl Fn() -> String, fie
     Some(IngressBackend::Service { name: fields.text(&service.name), port })
 }
 
-fn tls(index: usize, tls: &networking::IngressTls, fields: &mut Fields<'_>) -> IngressTls {
-    let hosts = tls.hosts.iter().enumerate();
-    IngressTls {
-        hosts: hosts.filter_map(|(n, it)| host(it, || format!("spec.tls[{index}].hosts[{n}]"), fields)).collect(),
-        secret: fields.some_text(Some(&tls.secret_name)),
-    }
+/// A section that names hosts of which none can be read is left out: without any it would be for all of them.
+fn tls(index: usize, tls: &networking::IngressTls, fields: &mut Fields<'_>) -> Option<IngressTls> {
+    let named = tls.hosts.iter().enumerate();
+    let hosts: Vec<_> = named.filter_map(|(n, it)| host(it, || format!("spec.tls[{index}].hosts[{n}]"), fields)).collect();
+    let is_lost = hosts.is_empty() && !tls.hosts.is_empty();
+    (!is_lost).then(|| IngressTls { hosts, secret: fields.some_text(Some(&tls.secret_name)) })
 }

@@ -1,9 +1,11 @@
 //! Service.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use api::IntOrString;
+use ipnet::IpNet;
 use model::facts::{LoadBalancerName, Service, ServiceKind, ServicePort, TargetPort, TrafficPolicy};
 use model::{Family, NodePort};
 
@@ -21,8 +23,6 @@ pub(super) fn lower(service: &api::Service, fields: &mut Fields<'_>) -> Service 
     let spec = &service.spec;
     let kind = kind(spec, fields);
     let cluster_ips = if kind == ServiceKind::ClusterIp { cluster_ips(spec, fields) } else { Vec::new() };
-    // Without any address there is nothing to answer on: `clusterIP: ""` is what a headless Service comes closest to.
-    let kind = if kind == ServiceKind::ClusterIp && cluster_ips.is_empty() { ServiceKind::Headless } else { kind };
     let ingress = &service.status.load_balancer.ingress;
     let mut load_balancer_ips = Vec::new();
     let mut load_balancer_names = Vec::new();
@@ -41,11 +41,11 @@ pub(super) fn lower(service: &api::Service, fields: &mut Fields<'_>) -> Service 
     Service {
         kind,
         cluster_ips,
-        ports: spec.ports.iter().enumerate().filter_map(|(index, port)| self::port(index, port, fields)).collect(),
+        ports: ports(spec, fields),
         external_ips: fields.addresses(spec.external_ips.iter().map(|ip| &**ip), "spec.externalIPs"),
         load_balancer_ips,
         load_balancer_names,
-        source_ranges: fields.nets(spec.load_balancer_source_ranges.iter().map(|net| &**net), "spec.loadBalancerSourceRanges"),
+        source_ranges: source_ranges(spec, fields),
         internal_policy: policy(spec.internal_traffic_policy.as_deref().unwrap_or(""), "spec.internalTrafficPolicy", fields),
         external_policy: policy(&spec.external_traffic_policy, "spec.externalTrafficPolicy", fields),
         affinity: affinity(spec, fields),
@@ -59,18 +59,27 @@ pub(super) fn lower(service: &api::Service, fields: &mut Fields<'_>) -> Service 
 }
 
 fn kind(spec: &api::core::ServiceSpec, fields: &mut Fields<'_>) -> ServiceKind {
-    if &*spec.service_type == "ExternalName" {
-        return ServiceKind::ExternalName(fields.text(spec.external_name.trim_end_matches('.')));
+    match &*spec.service_type {
+        "ExternalName" => {
+            if spec.external_name.is_empty() {
+                fields.invalid(|| "spec.externalName".to_string(), "is not set, so the name leads nowhere");
+            }
+            return ServiceKind::ExternalName(fields.text(spec.external_name.trim_end_matches('.')));
+        }
+        "" | "ClusterIP" | "NodePort" | "LoadBalancer" => {}
+        other => {
+            let message = format!("`{other}` is none of ClusterIP, NodePort, LoadBalancer, ExternalName; ClusterIP is used");
+            fields.invalid(|| "spec.type".to_string(), message);
+        }
     }
-    let is_none = |ip: &str| ip == "None";
-    if is_none(&spec.cluster_ip) || spec.cluster_ips.first().is_some_and(|ip| is_none(ip)) {
-        return ServiceKind::Headless;
-    }
-    ServiceKind::ClusterIp
+    let first = spec.cluster_ips.first().unwrap_or(&spec.cluster_ip);
+    // A server would have given it an address. In a file where nobody does, its endpoints are what can be reached; an address
+    // that is written and cannot be read must not open them.
+    if matches!(&**first, "None" | "") { ServiceKind::Headless } else { ServiceKind::ClusterIp }
 }
 
 /// The first address of each family; `clusterIP` where `clusterIPs` is not filled in.
-fn cluster_ips(spec: &api::core::ServiceSpec, fields: &mut Fields<'_>) -> Vec<std::net::IpAddr> {
+fn cluster_ips(spec: &api::core::ServiceSpec, fields: &mut Fields<'_>) -> Vec<IpAddr> {
     let mut found = if spec.cluster_ips.is_empty() && !spec.cluster_ip.is_empty() {
         fields.address(&spec.cluster_ip, || "spec.clusterIP".to_string()).into_iter().collect()
     } else {
@@ -83,6 +92,33 @@ fn cluster_ips(spec: &api::core::ServiceSpec, fields: &mut Fields<'_>) -> Vec<st
         is_first
     });
     found
+}
+
+/// Who may come through load-balancer addresses. A list of which nothing can be read admits nobody: without it everyone could come.
+fn source_ranges(spec: &api::core::ServiceSpec, fields: &mut Fields<'_>) -> Vec<IpNet> {
+    let written = &spec.load_balancer_source_ranges;
+    let ranges = fields.nets(written.iter().map(|net| &**net), "spec.loadBalancerSourceRanges");
+    if ranges.is_empty() && !written.is_empty() {
+        // No packet comes from these.
+        return [IpAddr::from(Ipv4Addr::UNSPECIFIED), IpAddr::from(Ipv6Addr::UNSPECIFIED)].map(IpNet::from).to_vec();
+    }
+    ranges
+}
+
+/// The ports, each number and protocol and each name and protocol once: both are keys further on.
+fn ports(spec: &api::core::ServiceSpec, fields: &mut Fields<'_>) -> Vec<ServicePort> {
+    let mut ports: Vec<ServicePort> = Vec::with_capacity(spec.ports.len());
+    for (index, port) in spec.ports.iter().enumerate() {
+        let Some(port) = self::port(index, port, fields) else { continue };
+        let same = |other: &&ServicePort| other.protocol == port.protocol && (other.port == port.port || other.name == port.name);
+        if let Some(other) = ports.iter().find(same) {
+            let message = format!("port {} {} named {:?} comes before it; only that is used", other.port, other.protocol, other.name);
+            fields.conflict(|| format!("spec.ports[{index}]"), message);
+            continue;
+        }
+        ports.push(port);
+    }
+    ports
 }
 
 fn port(index: usize, port: &api::core::ServicePort, fields: &mut Fields<'_>) -> Option<ServicePort> {
@@ -98,7 +134,7 @@ fn port(index: usize, port: &api::core::ServicePort, fields: &mut Fields<'_>) ->
         app_protocol: fields.some_text(port.app_protocol.as_deref()),
         target_port: match &port.target_port {
             IntOrString::Int(0) => TargetPort::Number(number),
-            IntOrString::Int(target) => TargetPort::Number(u16::try_from(*target).unwrap_or(number)),
+            IntOrString::Int(target) => TargetPort::Number(fields.port(*target, path("targetPort")).unwrap_or(number)),
             IntOrString::String(name) => TargetPort::Name(fields.text(name)),
         },
     })
