@@ -15,6 +15,7 @@ use rustls::sign::CertifiedKey;
 use tokio::sync::{mpsc, watch};
 
 use crate::Report;
+use crate::table::route::Origins;
 use crate::table::{OtherName, Table, VirtualHost};
 use crate::tls::certificate::Certificate;
 use crate::upstream::Upstream;
@@ -206,7 +207,15 @@ impl Follower {
         if let Some((secret, _)) = self.uncovered.get(pattern).cloned() {
             self.tell(&secret);
         }
+        self.forget_series(pattern, compiled.as_deref());
         self.table.put(pattern, compiled);
+    }
+
+    /// Ends the metrics of routes that the host has no longer: a cluster that changes does not grow its metrics for ever.
+    fn forget_series(&self, pattern: &HostPattern, now: Option<&VirtualHost>) {
+        let Some(before) = self.table.get(pattern) else { return };
+        let kept: HashSet<&Origins> = now.into_iter().flat_map(VirtualHost::counted).collect();
+        before.counted().filter(|origins| !kept.contains(origins)).for_each(|origins| self.shared.metrics.forget(origins));
     }
 
     fn take_other_names(&mut self, pattern: &HostPattern, now: Option<&Arc<Host>>, before: Option<&Arc<Host>>) {

@@ -1,15 +1,15 @@
 //! Metrics under ingress-nginx's names, so that its dashboards and alerts go on working.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hyper::http::Method;
 use runtime::Registry;
 use runtime::metrics::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
-use crate::table::route::Labels;
+use crate::table::route::{Labels, Origins};
 
 /// The Prometheus client's default buckets, as ingress-nginx has them.
 const SECONDS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -22,6 +22,8 @@ pub(crate) struct Metrics {
     request_seconds: HistogramVec,
     response_seconds: HistogramVec,
     response_bytes: HistogramVec,
+    /// The statuses and methods under which a route was counted: its series, so that they can end with it.
+    counted: Arc<Mutex<Counted>>,
     pub connections: IntGauge,
     pub accepted: IntCounter,
     pub handled: IntCounter,
@@ -30,6 +32,8 @@ pub(crate) struct Metrics {
     pub certificate_expires: IntGaugeVec,
     pub dropped_log_lines: IntCounter,
 }
+
+type Counted = HashMap<Origins, HashSet<(u16, &'static str)>>;
 
 /// The series of one route, status and method, found once and kept by the core.
 struct Series {
@@ -64,6 +68,7 @@ impl Metrics {
             &["state"],
         );
         Self {
+            counted: Arc::default(),
             requests: registry.counter_vec("nginx_ingress_controller_requests", "The total number of client requests", &LABELS),
             request_seconds: seconds("nginx_ingress_controller_request_duration_seconds", "The request processing time in seconds"),
             response_seconds: seconds(
@@ -108,7 +113,7 @@ impl Counters {
         if known.len() >= MAX_KNOWN {
             known.clear();
         }
-        let series = known.entry((labels.id, status, method.clone())).or_insert_with(|| self.metrics.series(labels, status, method));
+        let series = known.entry((labels.id, status, method.clone())).or_insert_with(|| self.metrics.series(&labels.of, status, method));
         series.requests.inc();
         series.request_seconds.observe(took.as_secs_f64());
         if let Some(upstream) = upstream {
@@ -119,11 +124,29 @@ impl Counters {
 }
 
 impl Metrics {
-    fn series(&self, labels: &Labels, status: u16, method: &Method) -> Series {
+    /// Ends the series of a route.
+    pub(crate) fn forget(&self, origins: &Origins) {
+        for (status, method) in self.counted().remove(origins).into_iter().flatten() {
+            let status = status.to_string();
+            let values = values(origins, &status, method);
+            // One that was never there has nothing to be removed.
+            let _ = self.requests.remove_label_values(&values);
+            for family in [&self.request_seconds, &self.response_seconds, &self.response_bytes] {
+                let _ = family.remove_label_values(&values);
+            }
+        }
+    }
+
+    fn counted(&self) -> MutexGuard<'_, Counted> {
+        // A set cannot be left half written.
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn series(&self, origins: &Origins, status: u16, method: &Method) -> Series {
+        let method = name(method);
+        self.counted().entry(origins.clone()).or_default().insert((status, method));
         let status = status.to_string();
-        // A method that a client made up is no label: as many series as it likes.
-        let method = if is_known(method) { method.as_str() } else { "OTHER" };
-        let values = [&*status, method, &labels.path, &labels.namespace, &labels.ingress, &labels.service, "", &labels.host];
+        let values = values(origins, &status, method);
         Series {
             requests: self.requests.with_label_values(&values),
             request_seconds: self.request_seconds.with_label_values(&values),
@@ -133,6 +156,50 @@ impl Metrics {
     }
 }
 
-fn is_known(method: &Method) -> bool {
-    [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS, Method::PATCH].contains(method)
+/// In the order of `LABELS`.
+fn values<'a>(origins: &'a Origins, status: &'a str, method: &'a str) -> [&'a str; 8] {
+    [status, method, &origins.path, &origins.namespace, &origins.ingress, &origins.service, "", &origins.host]
+}
+
+/// A method that a client made up is no label: it could make as many series as it likes.
+fn name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        Method::PATCH => "PATCH",
+        _ => "OTHER",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_series_of_a_route_end_with_it() {
+        let registry = Registry::default();
+        let metrics = Metrics::new(&registry);
+        let origins = |ingress: &str| Origins {
+            namespace: "default".into(),
+            ingress: ingress.into(),
+            service: "web".into(),
+            path: "/".into(),
+            host: "a".into(),
+        };
+        let made_up = Method::from_bytes(b"BREW").expect("a method");
+        for ingress in ["one", "two"] {
+            metrics.series(&origins(ingress), 200, &Method::GET).requests.inc();
+            metrics.series(&origins(ingress), 404, &made_up).requests.inc();
+        }
+        let count = || registry.render().lines().filter(|line| line.starts_with("nginx_ingress_controller_requests{")).count();
+        assert_eq!(count(), 4);
+        assert!(registry.render().contains("method=\"OTHER\""));
+        metrics.forget(&origins("one"));
+        assert_eq!(count(), 2);
+        assert!(!registry.render().contains("ingress=\"one\""));
+    }
 }

@@ -69,6 +69,15 @@ impl Table {
         }
     }
 
+    /// The host of exactly this pattern.
+    pub(crate) fn get(&self, pattern: &HostPattern) -> Option<&Arc<VirtualHost>> {
+        match pattern {
+            HostPattern::Exact(name) => self.exact.get(name),
+            HostPattern::Wildcard(suffix) => self.wildcard.get(suffix),
+            HostPattern::Any => self.any.as_ref(),
+        }
+    }
+
     /// The virtual host of a name in lower case: an exact one, else a wildcard of one label more, else the one for every name.
     /// Once it is chosen nothing falls through to a less special one.
     pub(crate) fn host(&self, name: &str) -> Option<&Arc<VirtualHost>> {
@@ -94,9 +103,7 @@ impl Table {
 
     fn named(&self, name: &str) -> Option<&Arc<VirtualHost>> {
         let alias = || match self.other_names.get(name)? {
-            OtherName::Alias(HostPattern::Exact(name)) => self.exact.get(name),
-            OtherName::Alias(HostPattern::Wildcard(suffix)) => self.wildcard.get(suffix),
-            OtherName::Alias(HostPattern::Any) => self.any.as_ref(),
+            OtherName::Alias(pattern) => self.get(pattern),
             OtherName::Redirect(_) => None,
         };
         self.exact.get(name).or_else(alias).or_else(|| self.wildcard(name))

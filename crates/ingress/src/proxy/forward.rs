@@ -117,7 +117,7 @@ pub(super) async fn forward(
     let mut response = finish(record, response, protocol.map(|_| on_client_upgrade), way.read);
     if let (Some(cookie), Some(came_from)) = (affinity, came_from)
         && (token.is_none() || (token != Some(came_from) && cookie.change_on_failure) || token.is_some_and(|token| !upstream.has(token)))
-        && let Some(set) = affinity::set_cookie(cookie, came_from, &route.labels.path, client.proto == "https", SystemTime::now())
+        && let Some(set) = affinity::set_cookie(cookie, came_from, &route.labels.of.path, client.proto == "https", SystemTime::now())
     {
         response.headers_mut().append(SET_COOKIE, set);
     }

@@ -8,7 +8,7 @@ use model::Text;
 use model::route::{Host, HostPattern, PathMatch, UpstreamKey};
 use regex::bytes::Regex;
 
-use super::route::{Route, path_regex};
+use super::route::{Origins, Route, path_regex};
 use crate::tls::certificate::Certificate;
 use crate::upstream::Upstream;
 
@@ -78,6 +78,11 @@ impl VirtualHost {
         let default = host.default_backend.as_ref().and_then(|route| Route::compile(route, &name, host.tls, upstream).ok()).map(Arc::new);
         let app_root = host.routes.iter().find_map(|route| route.options.app_root.clone());
         Self { routes, index, default, certificates, tls: host.tls, app_root }
+    }
+
+    /// What its routes are counted under.
+    pub(crate) fn counted(&self) -> impl Iterator<Item = &Origins> {
+        self.routes.iter().chain(&self.default).map(|route| &route.labels.of)
     }
 
     /// The first route in order that accepts the request, else the host's default.

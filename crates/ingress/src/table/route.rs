@@ -50,11 +50,17 @@ pub(crate) enum Act {
 pub(crate) struct Labels {
     /// Never given twice, so that a core may keep what it found for it.
     pub id: u64,
+    /// `namespace-service-port`, as ingress-nginx names an upstream.
+    pub upstream: Text,
+    pub of: Origins,
+}
+
+/// What the metrics of a route are told apart by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Origins {
     pub namespace: Text,
     pub ingress: Text,
     pub service: Text,
-    /// `namespace-service-port`, as ingress-nginx names an upstream.
-    pub upstream: Text,
     /// The rule's path, not the request's: as many series as rules.
     pub path: Text,
     /// The rule's host; `_` for every host.
@@ -150,12 +156,14 @@ impl Labels {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
-            namespace: route.origin.object.namespace.clone(),
-            ingress: route.origin.object.name.clone(),
-            service: first.map_or_else(|| Text::from(""), |key| key.service.name.clone()),
             upstream,
-            path: path.clone(),
-            host: host.into(),
+            of: Origins {
+                namespace: route.origin.object.namespace.clone(),
+                ingress: route.origin.object.name.clone(),
+                service: first.map_or_else(|| Text::from(""), |key| key.service.name.clone()),
+                path: path.clone(),
+                host: host.into(),
+            },
         }
     }
 }
@@ -165,7 +173,7 @@ impl Labels {
     pub(crate) fn is_of(&self, route: &route::Route) -> bool {
         let (PathMatch::Exact(path) | PathMatch::Prefix(path) | PathMatch::Regex(path)) = &route.path;
         let object = &route.origin.object;
-        *path == self.path && object.namespace == self.namespace && object.name == self.ingress
+        *path == self.of.path && object.namespace == self.of.namespace && object.name == self.of.ingress
     }
 }
 

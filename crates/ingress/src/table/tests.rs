@@ -37,7 +37,7 @@ fn ask(table: &Table, request: &str) -> String {
     let path = path::normalise(target).expect("a path");
     let asked = Asked { path: &path, method, headers: &headers, query };
     let found = table.host(host).and_then(|host| host.route(&asked));
-    found.map_or("404".to_owned(), |route| route.labels.service.to_string())
+    found.map_or("404".to_owned(), |route| route.labels.of.service.to_string())
 }
 
 fn table(rules: &str) -> Table {
