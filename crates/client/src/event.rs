@@ -46,11 +46,13 @@ impl Occurrence<'_> {
         if self.about.namespace.is_empty() { "default" } else { self.about.namespace }
     }
 
-    pub(crate) fn path(&self) -> String {
+    /// Where Events about that object are created.
+    pub fn path(&self) -> String {
         format!("/api/v1/namespaces/{}/events", self.namespace())
     }
 
-    pub(crate) fn body(&self) -> Value {
+    /// The Event, for its first occurrence.
+    pub fn body(&self) -> Value {
         let when = Time::from(self.when).to_string();
         let end = (0..=MAX_MESSAGE_BYTES.min(self.message.len())).rev().find(|at| self.message.is_char_boundary(*at));
         json!({

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::time::{Instant, SystemTime};
 
-use client::{Client, EventType, Occurrence, Subject};
+use client::{Client, EventType, Method, Occurrence, Subject};
+use runtime::time::Rfc3339;
+use serde_json::json;
 use tokio::sync::mpsc;
 use tracing::debug;
 
@@ -35,6 +37,18 @@ struct Note {
     component: &'static str,
     when: SystemTime,
 }
+
+/// The pod's UID, reason and message: an Event that says the same again is counted, not repeated.
+type Sameness = (String, &'static str, String);
+
+/// An Event that the API has.
+struct Written {
+    path: String,
+    count: u32,
+}
+
+/// Events that may be counted further. At more than this all begin anew.
+const MAX_WRITTEN: usize = 4096;
 
 struct Bucket {
     tokens: f64,
@@ -74,26 +88,54 @@ impl Events {
 
 async fn write(client: Client, node: String, mut waiting: mpsc::Receiver<Note>) {
     let mut buckets: HashMap<String, Bucket> = HashMap::new();
+    let mut written: HashMap<Sameness, Written> = HashMap::new();
     while let Some(note) = waiting.recv().await {
         if buckets.len() > MAX_BUCKETS {
             buckets.clear();
+        }
+        if written.len() > MAX_WRITTEN {
+            written.clear();
         }
         let bucket = buckets.entry(note.uid.clone()).or_insert_with(|| Bucket { tokens: BURST, filled: Instant::now() });
         if !bucket.take(Instant::now()) {
             continue;
         }
-        let occurrence = Occurrence {
-            about: Subject { api_version: "v1", kind: "Pod", namespace: &note.namespace, name: &note.name, uid: &note.uid },
-            event_type: note.event_type,
-            reason: note.reason,
-            message: &note.message,
-            component: note.component,
-            instance: &node,
-            when: note.when,
+        let sameness = (note.uid.clone(), note.reason, note.message.clone());
+        let told = match written.get_mut(&sameness) {
+            Some(known) => known.count_up(&client, note.when).await,
+            None => create(&client, &node, &note).await.map(|new| drop(written.insert(sameness.clone(), new))),
         };
-        if let Err(error) = client.record(&occurrence).await {
+        if let Err(error) = told {
+            // One that is gone is written anew the next time.
+            written.remove(&sameness);
             debug!(pod = %note.name, reason = note.reason, %error, "an event was not written");
         }
+    }
+}
+
+async fn create(client: &Client, node: &str, note: &Note) -> Result<Written, client::Error> {
+    let occurrence = Occurrence {
+        about: Subject { api_version: "v1", kind: "Pod", namespace: &note.namespace, name: &note.name, uid: &note.uid },
+        event_type: note.event_type,
+        reason: note.reason,
+        message: &note.message,
+        component: note.component,
+        instance: node,
+        when: note.when,
+    };
+    let path = occurrence.path();
+    let event = client.call(Method::POST, &path, Some(("application/json", &occurrence.body()))).await?;
+    let name = event["metadata"]["name"].as_str().unwrap_or_default();
+    Ok(Written { path: format!("{path}/{name}"), count: 1 })
+}
+
+// === impl Written ===
+
+impl Written {
+    async fn count_up(&mut self, client: &Client, when: SystemTime) -> Result<(), client::Error> {
+        self.count += 1;
+        let patch = json!({"count": self.count, "lastTimestamp": Rfc3339(when).to_string()});
+        client.call(Method::PATCH, &self.path, Some(("application/merge-patch+json", &patch))).await.map(drop)
     }
 }
 
