@@ -16,7 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("controllers", &["api", "client", "runtime"]),
     ("node", &["api", "client", "kernel", "runtime"]),
     ("proxy", &["kernel", "model", "runtime"]),
-    ("dns", &["model", "runtime"]),
+    ("dns", &["kernel", "model", "runtime"]),
     ("ingress", &["model", "runtime"]),
 ];
 
