@@ -14,6 +14,8 @@ mod read;
 mod reviews;
 mod scale;
 mod subresource;
+#[cfg(test)]
+mod tests;
 mod update;
 
 use std::sync::Arc;

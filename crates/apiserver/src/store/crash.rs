@@ -45,7 +45,7 @@ async fn count_up(store: Arc<Store>, writer: usize) {
             let mut object = json!({"metadata": {"name": name}, "count": count});
             let revision = txn.put(THINGS, &mut object).revision;
             // Gone and back at once: both are one write, or neither is.
-            if count % 5 == 0 {
+            if count.is_multiple_of(5) {
                 txn.delete(THINGS, &mut object);
                 return Ok(txn.put(THINGS, &mut object).revision);
             }

@@ -22,6 +22,9 @@ const NODE_PORTS: std::ops::RangeInclusive<i64> = 30_000..=32_767;
 /// min(max(16, size/32), 128) of 2,768 ports.
 const NODE_PORT_BAND: u32 = 86;
 
+const TAKEN: &str = "provided port is already allocated";
+const OUT_OF_RANGE: &str = "provided port is not in the valid range. The range of valid ports is 30000-32767";
+
 pub(super) fn cluster_ips(world: &mut World<'_, '_>, name: &str, spec: &mut Spec, before: Option<&Spec>) -> Result<(), Refusal> {
     let is_headless = spec.texts("clusterIPs").first() == Some(&"None");
     if !needs_cluster_ip(spec) || is_headless {
@@ -115,6 +118,13 @@ fn address(net: IpNet, number: u128) -> IpAddr {
     }
 }
 
+/// A node port that a port of the Service at hand has.
+struct Given {
+    node_port: i64,
+    port: i64,
+    protocol: String,
+}
+
 pub(super) fn node_ports(
     world: &mut World<'_, '_>,
     owner: &str,
@@ -125,40 +135,39 @@ pub(super) fn node_ports(
     if !needs_node_port(spec) {
         return Ok(());
     }
-    // One number serves several protocols of one Service, and what it has it may keep.
-    let mut held: Vec<i64> = before.map(node_ports_used).unwrap_or_default();
-    let mut used: Vec<(i64, String)> = Vec::new();
-    let health = spec.int("healthCheckNodePort");
-    let n_ports = spec.items("ports").len();
-    for at in 0..n_ports {
-        let Some(port) = spec.get_mut("ports").and_then(|ports| ports.get_mut(at)).filter(|port| port.is_object()) else { continue };
-        let protocol = port.text("protocol").to_owned();
-        let asked = port.int("nodePort");
-        let refuse = |text: &str| {
-            let (field, message) = (format!("spec.ports[{at}].nodePort"), format!("Invalid value: {asked}: {text}"));
-            Err(Refusal::invalid_field(&Gvk::new("", "v1", "Service"), name, "FieldValueInvalid", &field, message))
-        };
-        if asked == 0 {
-            // The same port in another protocol shares its number.
-            let number = port.int("port");
-            let shared = used.iter().find(|(_, known)| *known == format!("{number}")).map(|(node_port, _)| *node_port);
-            let free = shared.or_else(|| free_port(world, &held, &used, health));
-            let Some(free) = free else { return Err(Refusal::internal("failed to allocate a nodePort: range is full")) };
-            port["nodePort"] = free.into();
-            used.push((free, number.to_string()));
+    // What the Service has it may keep.
+    let held: Vec<i64> = before.map(node_ports_used).unwrap_or_default();
+    let asked_for: Vec<i64> = node_ports_used(spec).into_iter().chain([spec.int("healthCheckNodePort")]).collect();
+    let mut given: Vec<Given> = Vec::new();
+    for (at, port) in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten().enumerate() {
+        if !port.is_object() {
             continue;
         }
-        let twice = used.iter().any(|(known, of)| *known == asked && *of == protocol);
-        let mine = held.contains(&asked) || used.iter().any(|(known, _)| *known == asked);
-        if !NODE_PORTS.contains(&asked) && !held.contains(&asked) {
-            return refuse("provided port is not in the valid range. The range of valid ports is 30000-32767");
+        let (number, protocol, asked) = (port.int("port"), port.text("protocol").to_owned(), port.int("nodePort"));
+        if asked == 0 {
+            // The same port in another protocol has the same number (DNS over UDP and TCP).
+            let shared = given.iter().find(|other| other.port == number && other.protocol != protocol).map(|other| other.node_port);
+            let taken = |port: i64| held.contains(&port) || asked_for.contains(&port) || given.iter().any(|other| other.node_port == port);
+            let free = shared.or_else(|| free_port(world, taken));
+            let node_port = free.ok_or_else(|| Refusal::internal("failed to allocate a nodePort: range is full"))?;
+            port["nodePort"] = node_port.into();
+            given.push(Given { node_port, port: number, protocol });
+            continue;
         }
-        let taken = world.txn.holder(&claim(asked)).is_some_and(|(_, holder)| **holder != *owner);
-        if twice || !mine && taken {
-            return refuse("provided port is already allocated");
+        let twice = given.iter().any(|other| other.node_port == asked && other.protocol == protocol);
+        let is_mine = held.contains(&asked) || given.iter().any(|other| other.node_port == asked);
+        let problem = if !NODE_PORTS.contains(&asked) && !held.contains(&asked) {
+            Some(OUT_OF_RANGE)
+        } else if twice || !is_mine && is_taken(world, owner, asked) {
+            Some(TAKEN)
+        } else {
+            None
+        };
+        if let Some(problem) = problem {
+            let (field, message) = (format!("spec.ports[{at}].nodePort"), format!("Invalid value: {asked}: {problem}"));
+            return Err(Refusal::invalid_field(&Gvk::new("", "v1", "Service"), name, "FieldValueInvalid", &field, message));
         }
-        held.push(asked);
-        used.push((asked, protocol));
+        given.push(Given { node_port: asked, port: number, protocol });
     }
     Ok(())
 }
@@ -168,32 +177,34 @@ pub(super) fn health_check_port(world: &mut World<'_, '_>, owner: &str, spec: &m
         return Ok(());
     }
     let held = before.filter(|before| needs_health_check_port(before)).map_or(0, |before| before.int("healthCheckNodePort"));
-    let asked = spec.int("healthCheckNodePort");
+    let (asked, used) = (spec.int("healthCheckNodePort"), node_ports_used(spec));
     if asked == 0 {
-        let used: Vec<(i64, String)> = node_ports_used(spec).into_iter().map(|port| (port, String::new())).collect();
-        let free =
-            free_port(world, &[], &used, 0).ok_or_else(|| Refusal::internal("failed to allocate a HealthCheck NodePort: range is full"))?;
-        spec.insert("healthCheckNodePort".to_owned(), Value::from(free));
+        let free = free_port(world, |port| used.contains(&port));
+        let free = free.ok_or_else(|| Refusal::internal("failed to allocate a HealthCheck NodePort: range is full"))?;
+        spec.insert("healthCheckNodePort".to_owned(), free.into());
         return Ok(());
     }
-    if asked == held {
+    let problem = if asked == held {
         return Ok(());
-    }
-    let problem = if !NODE_PORTS.contains(&asked) {
-        "provided port is not in the valid range. The range of valid ports is 30000-32767"
-    } else if world.txn.holder(&claim(asked)).is_some_and(|(_, holder)| **holder != *owner) || node_ports_used(spec).contains(&asked) {
-        "provided port is already allocated"
+    } else if !NODE_PORTS.contains(&asked) {
+        OUT_OF_RANGE
+    } else if is_taken(world, owner, asked) || used.contains(&asked) {
+        TAKEN
     } else {
         return Ok(());
     };
     Err(Refusal::internal(format!("failed to allocate requested HealthCheck NodePort {asked}: {problem}")))
 }
 
-fn free_port(world: &World<'_, '_>, held: &[i64], used: &[(i64, String)], health: i64) -> Option<i64> {
+/// Whether another Service has the port.
+fn is_taken(world: &World<'_, '_>, owner: &str, port: i64) -> bool {
+    world.txn.holder(&claim(port)).is_some_and(|(_, holder)| **holder != *owner)
+}
+
+/// A port that no Service has, of the upper band if there is one.
+fn free_port(world: &World<'_, '_>, taken: impl Fn(i64) -> bool) -> Option<i64> {
     let first = *NODE_PORTS.start() + i64::from(NODE_PORT_BAND);
     let start = first + i64::from(names::below((*NODE_PORTS.end() - first + 1) as u32));
-    let taken = |port: &i64| {
-        held.contains(port) || *port == health || used.iter().any(|(known, _)| known == port) || world.txn.holder(&claim(*port)).is_some()
-    };
-    (start..=*NODE_PORTS.end()).chain(first..start).chain(*NODE_PORTS.start()..first).find(|port| !taken(port))
+    let all = (start..=*NODE_PORTS.end()).chain(first..start).chain(*NODE_PORTS.start()..first);
+    all.into_iter().find(|port| !taken(*port) && world.txn.holder(&claim(*port)).is_none())
 }
