@@ -222,7 +222,7 @@ mod tests {
             let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
             let (stream, _) = listener.accept().await.expect("a client");
             let mut stream = acceptor.accept(stream).await.expect("TLS");
-            stream.read(&mut [0; 1024]).await.expect("a request");
+            assert_ne!(stream.read(&mut [0; 1024]).await.expect("a request"), 0);
             stream.write_all(b"HTTP/1.1 500 No\r\n\r\n").await.expect("sent");
             stream.shutdown().await.expect("ended");
         });

@@ -9,6 +9,7 @@ mod example;
 mod killed;
 mod mistakes;
 mod one_revision;
+mod shim;
 mod side_by_side;
 mod stop;
 mod tidy;

@@ -112,8 +112,8 @@ mod tests {
         signals.recv().await.expect("a signal");
         stopping.abort();
         std::fs::remove_dir_all(&dir).expect("removed");
-        let events = events.lock().expect("no panic").clone();
-        events
+        let events = events.lock().expect("no panic");
+        events.clone()
     }
 
     const GRACE: Duration = Duration::from_secs(30);
