@@ -22,9 +22,17 @@ fn main() -> ExitCode {
     match commands::run(command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // `{:#}`: the whole chain of causes in one line.
-            eprintln!("rutter: {error:#}");
+            eprintln!("rutter: {}", in_one_line(&error));
             if error.is::<flags::Usage>() { ExitCode::from(EXIT_USAGE) } else { ExitCode::FAILURE }
         }
     }
+}
+
+/// The whole chain of causes, without those whose words their consequence has said already.
+fn in_one_line(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |said, cause| match &*said {
+        "" => cause,
+        _ if said.contains(&cause) => said,
+        _ => format!("{said}: {cause}"),
+    })
 }
