@@ -140,7 +140,7 @@ impl Driver {
 
     fn touch(&mut self, kind: &Kind, object: &Value) {
         for (at, controller) in self.controllers.iter().enumerate() {
-            if controller.reads().iter().any(|read| *read == kind) {
+            if controller.reads().contains(&kind) {
                 for key in controller.touched(kind, object, &self.cache) {
                     self.queue.add(Task { controller: at, key });
                 }

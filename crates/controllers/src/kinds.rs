@@ -48,9 +48,16 @@ kinds! {
     ENDPOINT_SLICE, EndpointSlice, "discovery.k8s.io", "EndpointSlice", "endpointslices", namespaced: true;
     INGRESS, Ingress, "networking.k8s.io", "Ingress", "ingresses", namespaced: true;
     LEASE, Lease, "coordination.k8s.io", "Lease", "leases", namespaced: true;
+    EVENT, Event, "", "Event", "events", namespaced: true;
+    LIMIT_RANGE, LimitRange, "", "LimitRange", "limitranges", namespaced: true;
+    RESOURCE_QUOTA, ResourceQuota, "", "ResourceQuota", "resourcequotas", namespaced: true;
+    CLAIM, PersistentVolumeClaim, "", "PersistentVolumeClaim", "persistentvolumeclaims", namespaced: true;
 }
 
-/// Every kind that lives in a namespace, in the order in which a namespace that goes away is emptied: Pods first (KEP-5080).
+/// Kinds that live in a namespace and that nobody here follows: a namespace that goes away is emptied of them unseen.
+pub static UNSEEN: [&Kind; 4] = [&EVENT, &LIMIT_RANGE, &RESOURCE_QUOTA, &CLAIM];
+
+/// Every other kind that lives in a namespace, in the order in which a namespace that goes away is emptied: Pods first (KEP-5080).
 pub static NAMESPACED: [&Kind; 11] =
     [&POD, &DEPLOYMENT, &REPLICA_SET, &SERVICE, &ENDPOINTS, &ENDPOINT_SLICE, &INGRESS, &CONFIG_MAP, &SECRET, &SERVICE_ACCOUNT, &LEASE];
 

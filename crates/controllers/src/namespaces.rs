@@ -52,7 +52,10 @@ impl Controller for Namespaces {
             tell(namespace, &left, now, &mut plan);
             return plan;
         }
-        for kind in kinds::NAMESPACED {
+        for kind in kinds::UNSEEN {
+            plan.write(Write::DeleteAll { kind, namespace: key.name.clone() });
+        }
+        for kind in kinds::NAMESPACED.into_iter().chain(kinds::UNSEEN) {
             plan.write(Write::CheckEmpty { kind, namespace: key.name.clone() });
         }
         let mut last = Value::clone(namespace);

@@ -121,7 +121,7 @@ impl World {
     fn touch(&mut self, kind: &Kind, object: Option<&Value>) {
         let Some(object) = object else { return };
         for (at, controller) in self.controllers.iter().enumerate() {
-            if controller.reads().iter().any(|read| *read == kind) {
+            if controller.reads().contains(&kind) {
                 for key in controller.touched(kind, object, &self.cache) {
                     if !self.keys.contains(&(at, key.clone())) {
                         self.keys.push((at, key));
@@ -192,7 +192,8 @@ impl World {
 }
 
 fn kind_of(object: &Value) -> &'static Kind {
-    kinds::of_reference(object).unwrap_or_else(|| panic!("no kind of {object}"))
+    let unseen = || kinds::UNSEEN.into_iter().find(|kind| object["kind"] == kind.kind);
+    kinds::of_reference(object).or_else(unseen).unwrap_or_else(|| panic!("no kind of {object}"))
 }
 
 /// RFC 7386.

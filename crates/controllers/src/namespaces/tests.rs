@@ -10,6 +10,7 @@ fn a_namespace_is_given_its_account_and_emptied_before_it_goes() {
     let mut world = World::of(vec![Box::new(Namespaces), Box::new(accounts), Box::new(GarbageCollector)]);
     world.apply(r#"{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"shop"},"spec":{"finalizers":["kubernetes"]}}"#);
     world.apply(r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p","namespace":"shop","finalizers":["x/wait"]},"spec":{}}"#);
+    world.apply(r#"{"apiVersion":"v1","kind":"Event","metadata":{"name":"happened","namespace":"shop"}}"#);
     world.settle();
     assert_eq!(world.names(&kinds::SERVICE_ACCOUNT), ["default"]);
     assert_eq!(world.names(&kinds::CONFIG_MAP), ["kube-root-ca.crt"]);
@@ -24,4 +25,5 @@ fn a_namespace_is_given_its_account_and_emptied_before_it_goes() {
     world.settle();
     assert!(world.names(&kinds::NAMESPACE).is_empty());
     assert!(world.names(&kinds::SERVICE_ACCOUNT).is_empty());
+    assert!(world.names(&kinds::EVENT).is_empty(), "also what no controller follows");
 }
