@@ -33,6 +33,8 @@ pub struct Config {
     pub bind_hard_fail: bool,
     pub detector: LocalDetector,
     pub node_ports: NodePortAddresses,
+    /// Which families have their TCP node ports on loopback too, served by a listener of our own.
+    pub localhost_node_ports: Vec<Family>,
     pub masquerade_all: bool,
     /// Which bit of the packet mark says "masquerade".
     pub masquerade_bit: u8,
@@ -41,7 +43,23 @@ pub struct Config {
     /// The least time between two syncs.
     pub min_sync_period: Duration,
     pub feature_gates: BTreeMap<String, bool>,
+    /// `oomScoreAdj`; `None` leaves the process as it was started.
     pub oom_score_adj: Option<i32>,
+    pub conntrack: Conntrack,
+    /// What the file asks for and this proxy does not do, each with its field: nothing that changes where a packet goes.
+    pub warnings: Vec<String>,
+}
+
+/// `conntrack`: what is set of the kernel's connection tracking at the start; 0 leaves a value as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conntrack {
+    pub max_per_core: u32,
+    pub min: u32,
+    pub tcp_established: Duration,
+    pub tcp_close_wait: Duration,
+    pub tcp_be_liberal: bool,
+    pub udp: Duration,
+    pub udp_stream: Duration,
 }
 
 /// `mode`.
@@ -105,6 +123,14 @@ impl Config {
     pub fn parse(text: &str) -> Result<Self, ConfigErrors> {
         let value = serde_saphyr::from_str(text).map_err(|error| ConfigErrors(vec![format!("not YAML: {error}")]))?;
         file::read(&value)
+    }
+
+    /// Reads a `KubeProxyConfiguration` that is a value already.
+    ///
+    /// # Errors
+    /// As [`Config::parse`].
+    pub fn from_value(value: &serde_json::Value) -> Result<Self, ConfigErrors> {
+        file::read(value)
     }
 
     /// Whether a feature gate is on; `default` where the file does not say.

@@ -19,7 +19,9 @@ pub mod config;
 mod driver;
 pub mod health;
 mod health_check;
+mod knobs;
 mod leftovers;
+mod localhost;
 mod metrics;
 mod mode;
 mod nftables;
@@ -34,6 +36,7 @@ use tokio::sync::watch;
 
 pub use config::{Config, ConfigErrors, ModeName};
 pub use health::Health;
+pub use knobs::prepare;
 pub use mode::{Applied, ApplyError, Mode};
 
 /// Why a proxy cannot start.
@@ -67,11 +70,15 @@ pub struct Running {
 pub fn start(config: Config, views: watch::Receiver<Arc<NodeView>>, drain: Drain, registry: &Registry) -> Result<Running, StartError> {
     let name = config.mode.available()?;
     kernel::probe::nf_tables()?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
     let config = Arc::new(config);
     let health = Health::new(config.sync_period);
     let modes: Vec<Box<dyn Mode + Send>> = vec![Box::new(nftables::Nftables::new(config.clone()))];
     let applied = driver::start(config.clone(), modes, views.clone(), health.clone(), drain.clone(), metrics::Metrics::new(registry))?;
-    tokio::spawn(health_check::run(config.clone(), views, applied.clone(), health.clone(), drain));
+    tokio::spawn(health_check::run(config.clone(), views.clone(), applied.clone(), health.clone(), drain.clone()));
+    tokio::spawn(localhost::run(config.clone(), views, applied.clone(), drain));
     Ok(Running { applied, health, mode: name, configz: config.to_json() })
 }
 

@@ -10,28 +10,34 @@ use ipnet::IpNet;
 use model::Family;
 use serde_json::Value;
 
-use super::{Config, ConfigErrors, LocalDetector, ModeName, NodePortAddresses, duration};
+use super::{Config, ConfigErrors, Conntrack, LocalDetector, ModeName, NodePortAddresses, duration};
 
 const API_VERSION: &str = "kubeproxy.config.k8s.io/v1alpha1";
 const KIND: &str = "KubeProxyConfiguration";
+const DEFAULT_CONFIG_SYNC: Duration = Duration::from_secs(15 * 60);
 
 /// Fields of sections that mean nothing to this proxy: read so that a mistyped name is still told.
 const IPVS: &[&str] =
     &["syncPeriod", "minSyncPeriod", "scheduler", "excludeCIDRs", "strictARP", "tcpTimeout", "tcpFinTimeout", "udpTimeout"];
 const WINKERNEL: &[&str] = &["networkName", "sourceVip", "enableDSR", "rootHnsEndpointName", "forwardHealthCheckVip"];
-const CONNTRACK: &[&str] =
-    &["maxPerCore", "min", "tcpEstablishedTimeout", "tcpCloseWaitTimeout", "tcpBeLiberal", "udpTimeout", "udpStreamTimeout"];
-const LOGGING: &[&str] = &["format", "flushFrequency", "verbosity", "vmodule", "options"];
-/// Top-level fields without meaning here: tuning of informers, profiling, Windows, and what is long dead.
-const IGNORED: &[&str] = &["configSyncPeriod", "enableProfiling", "showHiddenMetricsForVersion", "portRange", "windowsRunAsService"];
+const LOGGING: &[&str] = &["flushFrequency", "verbosity", "options"];
+/// Feature gates that change what we do; all others are kube-proxy's own affair.
+const GATES: &[&str] = &["PreferSameTrafficDistribution"];
 
 pub(super) fn read(value: &Value) -> Result<Config, ConfigErrors> {
-    let mut errors = Vec::new();
-    let config = Section::new("", value, &mut errors).map(|top| read_top(top));
+    let mut told = Told::default();
+    let config = Section::new("", value, &mut told).map(|top| read_top(top));
     match config {
-        Some(config) if errors.is_empty() => Ok(config),
-        _ => Err(ConfigErrors(errors)),
+        Some(config) if told.errors.is_empty() => Ok(Config { warnings: told.warnings, ..config }),
+        _ => Err(ConfigErrors(told.errors)),
     }
+}
+
+/// What is told about the file.
+#[derive(Default)]
+struct Told {
+    errors: Vec<String>,
+    warnings: Vec<String>,
 }
 
 fn read_top(mut top: Section<'_, '_>) -> Config {
@@ -49,9 +55,10 @@ fn read_top(mut top: Section<'_, '_>) -> Config {
     let node_ports = read_node_ports(&mut top, mode);
     let mut nftables = Rules::default();
     let mut iptables = Rules::default();
+    let mut localhost = true;
     top.section("nftables", |section| nftables = Rules::read(section));
     top.section("iptables", |section| {
-        section.boolean("localhostNodePorts");
+        localhost = section.boolean("localhostNodePorts").unwrap_or(true);
         iptables = Rules::read(section);
     });
     // Under `auto` the file may be one that was written for the iptables mode.
@@ -60,12 +67,33 @@ fn read_top(mut top: Section<'_, '_>) -> Config {
     let mut kubeconfig = None;
     top.section("clientConnection", |section| {
         kubeconfig = section.string("kubeconfig").filter(|path| !path.is_empty());
-        section.ignore(&["acceptContentTypes", "contentType", "qps", "burst"]);
+        section.ignore(&["acceptContentTypes", "contentType"]);
+        section.without_effect(&["qps", "burst"], "lists and watches are few here and are not throttled");
     });
-    for (name, fields) in [("ipvs", IPVS), ("winkernel", WINKERNEL), ("conntrack", CONNTRACK), ("logging", LOGGING)] {
+    let mut conntrack = Conntrack::default();
+    top.section("conntrack", |section| conntrack = read_conntrack(section));
+    for (name, fields) in [("ipvs", IPVS), ("winkernel", WINKERNEL)] {
         top.section(name, |section| section.ignore(fields));
     }
-    top.ignore(IGNORED);
+    top.section("logging", |section| {
+        section.ignore(LOGGING);
+        if section.string("format").is_some_and(|format| !matches!(format.as_str(), "" | "text")) {
+            section.warn("format", "the log is text");
+        }
+        section.without_effect(&["vmodule"], "RUST_LOG chooses what is logged");
+    });
+    if top.duration("configSyncPeriod").is_some_and(|period| ![Duration::ZERO, DEFAULT_CONFIG_SYNC].contains(&period)) {
+        top.warn("configSyncPeriod", "watches lose nothing here, so nothing is listed again");
+    }
+    top.without_effect(&["enableProfiling"], "there is no /debug/pprof; perf(1) reads this process");
+    top.without_effect(&["showHiddenMetricsForVersion"], "no metric is hidden");
+    top.without_effect(&["portRange"], "dead in kube-proxy since the userspace mode went");
+    top.without_effect(&["windowsRunAsService"], "this is not Windows");
+    let feature_gates = top.gates();
+    for gate in feature_gates.keys().filter(|gate| !GATES.contains(&gate.as_str())) {
+        top.warn("featureGates", &format!("{gate} changes nothing here"));
+    }
+    let localhost_node_ports = localhost_families(mode, localhost, &node_ports);
     let config = Config {
         mode,
         node_name: top.string("hostnameOverride").map(|name| name.trim().to_lowercase()).filter(|name| !name.is_empty()),
@@ -81,8 +109,11 @@ fn read_top(mut top: Section<'_, '_>) -> Config {
         sync_period: rules.sync_period.filter(|period| !period.is_zero()).unwrap_or(Duration::from_secs(30)),
         // kube-proxy waits a second by default, since a sync of its costs so much; ours costs what changed.
         min_sync_period: rules.min_sync_period.unwrap_or(Duration::ZERO),
-        feature_gates: top.gates(),
-        oom_score_adj: top.integer("oomScoreAdj", -1000..=1000).map(|n| n as i32),
+        feature_gates,
+        oom_score_adj: Some(top.integer("oomScoreAdj", -1000..=1000).map_or(-999, |n| n as i32)),
+        conntrack,
+        localhost_node_ports,
+        warnings: Vec::new(),
     };
     top.finish();
     config
@@ -183,29 +214,102 @@ fn read_node_ports(top: &mut Section<'_, '_>, mode: ModeName) -> NodePortAddress
     }
 }
 
+/// Under `auto` as in kube-proxy's iptables mode: IPv4, unless `localhostNodePorts` is off or the addresses leave loopback out.
+/// In nftables mode only where the addresses name loopback themselves (KEP-6032).
+fn localhost_families(mode: ModeName, on: bool, chosen: &NodePortAddresses) -> Vec<Family> {
+    let loopback = |family| match family {
+        Family::V4 => IpNet::from(IpAddr::from([127, 0, 0, 1])),
+        Family::V6 => IpNet::from(IpAddr::from(std::net::Ipv6Addr::LOCALHOST)),
+    };
+    let named = |family| {
+        let inside = |cidr: &IpNet| Family::of(cidr.addr()) == family && cidr.addr().is_loopback() && cidr.contains(&loopback(family));
+        chosen.localhost || chosen.cidrs.iter().any(inside)
+    };
+    let as_iptables = |family| {
+        let covered = chosen.cidrs.iter().any(|cidr| cidr.contains(&loopback(family)));
+        family == Family::V4 && on && (chosen.of_family(family).all || covered || chosen.localhost)
+    };
+    Family::BOTH
+        .into_iter()
+        .filter(|family| if mode == ModeName::Auto { as_iptables(*family) || chosen.localhost } else { named(*family) })
+        .collect()
+}
+
+fn read_conntrack(section: &mut Section<'_, '_>) -> Conntrack {
+    let default = Conntrack::default();
+    let mut count = |field: &str, otherwise: u32| section.integer(field, 0..=i64::from(i32::MAX)).map_or(otherwise, |n| n as u32);
+    let (max_per_core, min) = (count("maxPerCore", default.max_per_core), count("min", default.min));
+    Conntrack {
+        max_per_core,
+        min,
+        tcp_established: section.duration("tcpEstablishedTimeout").unwrap_or(default.tcp_established),
+        tcp_close_wait: section.duration("tcpCloseWaitTimeout").unwrap_or(default.tcp_close_wait),
+        tcp_be_liberal: section.boolean("tcpBeLiberal").unwrap_or(default.tcp_be_liberal),
+        udp: section.duration("udpTimeout").unwrap_or(default.udp),
+        udp_stream: section.duration("udpStreamTimeout").unwrap_or(default.udp_stream),
+    }
+}
+
+impl Default for Conntrack {
+    /// kube-proxy's own (`SetDefaults_KubeProxyConfiguration`).
+    fn default() -> Self {
+        let hours = |n: u64| Duration::from_secs(n * 3600);
+        Self {
+            max_per_core: 32 * 1024,
+            min: 128 * 1024,
+            tcp_established: hours(24),
+            tcp_close_wait: hours(1),
+            tcp_be_liberal: false,
+            udp: Duration::ZERO,
+            udp_stream: Duration::ZERO,
+        }
+    }
+}
+
 /// One object of the file: fields are taken out of it, and what is left at the end is unknown.
 struct Section<'a, 'e> {
     path: String,
     fields: BTreeMap<&'a str, &'a Value>,
-    errors: &'e mut Vec<String>,
+    told: &'e mut Told,
 }
 
 impl<'a, 'e> Section<'a, 'e> {
-    fn new(path: &str, value: &'a Value, errors: &'e mut Vec<String>) -> Option<Self> {
+    fn new(path: &str, value: &'a Value, told: &'e mut Told) -> Option<Self> {
         let fields = match value {
             Value::Object(fields) => fields.iter().map(|(name, value)| (name.as_str(), value)).collect(),
             Value::Null => BTreeMap::new(),
             _ => {
-                errors.push(format!("{}: must be an object", if path.is_empty() { "the file" } else { path }));
+                told.errors.push(format!("{}: must be an object", if path.is_empty() { "the file" } else { path }));
                 return None;
             }
         };
-        Some(Self { path: path.to_owned(), fields, errors })
+        Some(Self { path: path.to_owned(), fields, told })
     }
 
     fn wrong(&mut self, field: &str, why: &str) {
         let dot = if self.path.is_empty() { "" } else { "." };
-        self.errors.push(format!("{}{dot}{field}: {why}", self.path));
+        self.told.errors.push(format!("{}{dot}{field}: {why}", self.path));
+    }
+
+    fn warn(&mut self, field: &str, why: &str) {
+        let dot = if self.path.is_empty() { "" } else { "." };
+        self.told.warnings.push(format!("{}{dot}{field}: {why}", self.path));
+    }
+
+    /// Fields that do nothing here: told where they hold more than nothing.
+    fn without_effect(&mut self, fields: &[&'static str], why: &str) {
+        for field in fields {
+            let asks = self.take(field).is_some_and(|value| match value {
+                Value::Bool(on) => *on,
+                Value::String(text) => !text.is_empty(),
+                Value::Number(n) => n.as_f64() != Some(0.0),
+                Value::Array(list) => !list.is_empty(),
+                _ => true,
+            });
+            if asks {
+                self.warn(field, &format!("without effect: {why}"));
+            }
+        }
     }
 
     /// The field's value, unless it is absent or null.
@@ -274,7 +378,7 @@ impl<'a, 'e> Section<'a, 'e> {
     fn section(&mut self, field: &str, read: impl FnOnce(&mut Section<'a, '_>)) {
         let Some(value) = self.take(field) else { return };
         let path = if self.path.is_empty() { field.to_owned() } else { format!("{}.{field}", self.path) };
-        if let Some(mut section) = Section::new(&path, value, self.errors) {
+        if let Some(mut section) = Section::new(&path, value, self.told) {
             read(&mut section);
             section.finish();
         }

@@ -74,8 +74,8 @@ fn every_mistake_is_told_with_its_field() {
             nftables.masqueradeBit: 99 is not a number from 0 to 31
             nftables.syncPeriod: "soon" is not a duration such as 30s
             nftables.masqAll: unknown field
-            ipvs: must be an object
             conntrack.max: unknown field
+            ipvs: must be an object
             healthzBindAddress: "here" is not ADDRESS:PORT
             hostNameOverride: unknown field"#]],
     );
@@ -94,5 +94,37 @@ fn durations_are_gos() {
         [("0s", Some(0)), ("1h2m3.5s", Some(3_723_500)), ("15ms", Some(15)), ("5", None), ("1x", None), ("", None), ("-1s", None)]
     {
         assert_eq!(duration::parse(text).map(|d| d.as_millis()), millis, "{text}");
+    }
+}
+
+#[test]
+fn what_is_asked_for_and_not_done_is_told() {
+    let text = "{enableProfiling: true, portRange: 1-2, configSyncPeriod: 1m, windowsRunAsService: false, logging: {format: json},
+        clientConnection: {qps: 5, burst: 0}, featureGates: {Other: true, PreferSameTrafficDistribution: false}}";
+    expect![[r#"
+        clientConnection.qps: without effect: lists and watches are few here and are not throttled
+        logging.format: the log is text
+        configSyncPeriod: watches lose nothing here, so nothing is listed again
+        enableProfiling: without effect: there is no /debug/pprof; perf(1) reads this process
+        portRange: without effect: dead in kube-proxy since the userspace mode went
+        featureGates: Other changes nothing here"#]]
+    .assert_eq(&Config::parse(text).expect("valid").warnings.join("\n"));
+}
+
+#[test]
+fn node_ports_are_on_loopback_under_auto_or_where_it_is_named() {
+    for (text, expected) in [
+        ("{}", "[V4]"),
+        ("{iptables: {localhostNodePorts: false}}", "[]"),
+        ("{nodePortAddresses: [10.0.0.0/8]}", "[]"),
+        ("{nodePortAddresses: [10.0.0.0/8, 127.0.0.1/32]}", "[V4]"),
+        ("{nodePortAddresses: [localhost]}", "[V4, V6]"),
+        ("{mode: nftables}", "[]"),
+        ("{mode: nftables, nodePortAddresses: [0.0.0.0/0]}", "[]"),
+        ("{mode: nftables, nodePortAddresses: [primary, localhost]}", "[V4, V6]"),
+        ("{mode: nftables, nodePortAddresses: ['::1/128', 10.0.0.0/8]}", "[V6]"),
+    ] {
+        let families = Config::parse(text).expect("valid").localhost_node_ports;
+        assert_eq!(format!("{families:?}"), expected, "{text}");
     }
 }
