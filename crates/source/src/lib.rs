@@ -134,8 +134,12 @@ impl From<model::Config> for Config {
 
 impl Staleness {
     /// How long the views may have been out of date: zero while everything is watched, as for files; `None` before the first lists.
+    /// Kinds that the server does not let us read do not count.
     pub fn worst(&self) -> Option<Duration> {
-        self.of.iter().map(Freshness::staleness).try_fold(Duration::ZERO, |worst, one| Some(worst.max(one?)))
+        if self.of.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        self.of.iter().filter_map(Freshness::staleness).max()
     }
 }
 
