@@ -14,6 +14,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -49,7 +50,7 @@ pub struct Cluster {
     /// What `--objects` is given.
     pub objects: Folder,
     pub files: Folder,
-    n_agents: Cell<u32>,
+    n_commands: Cell<u32>,
 }
 
 /// A pod is its namespace; its process comes and goes.
@@ -76,9 +77,9 @@ pub fn until<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// `few` in `make test`, more in `make soak`.
-pub fn times(few: usize) -> usize {
-    few * std::env::var("SOAK").ok().and_then(|factor| factor.parse::<usize>().ok()).unwrap_or(1)
+/// How often: `few` in `make test`, `many` in `make soak`, which sets `SOAK`.
+pub fn times(few: usize, many: usize) -> usize {
+    if std::env::var_os("SOAK").is_some() { many } else { few }
 }
 
 // === impl Cluster ===
@@ -92,7 +93,7 @@ impl Cluster {
             outside: Netns::new("e2e-out"),
             objects: Folder::new(),
             files: Folder::new(),
-            n_agents: Cell::new(0),
+            n_commands: Cell::new(0),
         };
         cluster.node.ip("link add rutter0 type bridge");
         cluster.node.ip(&format!("addr add {NODE}/24 dev rutter0"));
@@ -100,10 +101,20 @@ impl Cluster {
         cluster.node.veth("out0", &cluster.outside, "eth0");
         cluster.node.ip("addr add 192.0.2.1/24 dev out0");
         cluster.outside.ip("addr add 192.0.2.2/24 dev eth0");
-        cluster.outside.ip("route add default via 192.0.2.1");
+        // The outside knows the cluster and nothing else: what goes astray there is told so at once.
+        cluster.outside.ip("route add 10.96.0.0/15 via 192.0.2.1");
+        cluster.outside.ip("route add 10.244.0.0/24 via 192.0.2.1");
         // A node reaches Services by whatever route it has.
         cluster.node.ip("route add default via 192.0.2.2");
-        cluster.node.run(|| sysctl::write("net.ipv4.ip_forward", "1").expect("forwarding"));
+        // The same for cluster IPs that no rule leads anywhere.
+        cluster.node.ip("route add unreachable 10.97.0.0/16");
+        for net in [&cluster.node, &cluster.outside] {
+            net.run(|| {
+                sysctl::write("net.ipv4.ip_forward", "1").expect("forwarding");
+                // Each of them, and not one in a second.
+                sysctl::write("net.ipv4.icmp_ratelimit", "0").expect("refusals without a limit");
+            });
+        }
         cluster.files.put("Corefile", COREFILE);
         cluster.objects("cluster.json", objects::of_the_cluster());
         let mut cluster = cluster;
@@ -131,21 +142,45 @@ impl Cluster {
 
     /// The same, not waited for, with flags behind those that every agent has here.
     pub fn start_agent(&self, flags: &[&str]) -> Process {
-        let (objects, corefile) = (self.objects.text(), self.files.path("Corefile"));
-        let dns = format!("{NODE}:53");
-        let mut all = vec!["agent", "--objects", &objects, "--node-name", "node", "--dns-listen", &dns];
-        let corefile = corefile.to_string_lossy();
-        all.extend(["--corefile", &corefile]);
-        all.extend(flags);
-        self.start(&self.node, &all)
+        let mut command = rutter();
+        command.args(self.agent_flags()).args(flags);
+        self.start_command(&self.node, command)
+    }
+
+    /// The command line of an agent of this cluster.
+    pub fn agent_flags(&self) -> Vec<String> {
+        let corefile = self.files.path("Corefile").to_string_lossy().into_owned();
+        let all = [
+            "agent",
+            "--objects",
+            &self.objects.text(),
+            "--node-name",
+            "node",
+            "--dns-listen",
+            &format!("{NODE}:53"),
+            "--corefile",
+            &corefile,
+        ];
+        all.map(str::to_string).to_vec()
     }
 
     /// Any command of the binary, in a namespace.
     pub fn start(&self, net: &Netns, arguments: &[&str]) -> Process {
-        let n = self.n_agents.replace(self.n_agents.get() + 1);
         let mut command = rutter();
         command.args(arguments);
-        Process::start(net, command, &self.files.path(&format!("{}-{n}.log", arguments[0])))
+        self.start_command(net, command)
+    }
+
+    pub fn start_command(&self, net: &Netns, command: Command) -> Process {
+        let n = self.n_commands.replace(self.n_commands.get() + 1);
+        Process::start(net, command, &self.files.path(&format!("command-{n}.log")))
+    }
+
+    /// Runs a command of the binary on the node to its end: its exit code and what it said.
+    pub fn command(&self, arguments: &[&str]) -> (i32, String) {
+        let mut process = self.start(&self.node, arguments);
+        let code = process.exit_code().expect("an end of its own");
+        (code, process.said())
     }
 
     pub fn pod(&mut self, n: u8) -> &mut Pod {

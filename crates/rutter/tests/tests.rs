@@ -1,7 +1,7 @@
 //! Everything that is tested through the built binary, and the house rules.
 //!
 //! `tidy` reads the sources; all others run the binary in network namespaces of their own (root needed), built up by `cluster`.
-//! Environment: `RUTTER` (another binary), `SOAK` (a factor for the counts of what is done over and over), `SEED`.
+//! Environment: `RUTTER` (another binary), `SOAK` (the long counts), `SEED`.
 
 mod cluster;
 mod commands;

@@ -50,7 +50,8 @@ impl Http {
     }
 
     pub fn send(&mut self, host: &str, path: &str) -> io::Result<()> {
-        write!(self.0.get_mut(), "GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n")
+        // In one piece: what is sent in several waits for the other side's acknowledgement.
+        self.0.get_mut().write_all(format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n").as_bytes())
     }
 
     pub fn receive(&mut self) -> io::Result<Response> {

@@ -15,8 +15,13 @@ const PAUSE: Duration = Duration::from_micros(500);
 #[derive(Default)]
 pub struct Load {
     stop: Arc<AtomicBool>,
+    threads: Vec<Thread>,
+}
+
+struct Thread {
+    what: &'static str,
     rounds: Arc<AtomicUsize>,
-    threads: Vec<(&'static str, JoinHandle<Tally>)>,
+    running: JoinHandle<Tally>,
 }
 
 #[derive(Default)]
@@ -30,8 +35,10 @@ struct Tally {
 impl Load {
     /// One more thread, in `net`. `round` is told its number.
     pub fn add(&mut self, what: &'static str, net: &Netns, mut round: impl FnMut(usize) -> Result<(), String> + Send + 'static) {
-        let (stop, rounds, path) = (self.stop.clone(), self.rounds.clone(), net.path());
-        let thread = std::thread::spawn(move || {
+        let (stop, path) = (self.stop.clone(), net.path());
+        let counted = Arc::new(AtomicUsize::new(0));
+        let rounds = counted.clone();
+        let running = std::thread::spawn(move || {
             kernel::netns::enter(&path).expect("entering the namespace");
             let mut tally = Tally::default();
             while !stop.load(Ordering::Relaxed) {
@@ -39,18 +46,20 @@ impl Load {
                     tally.lost.push(lost);
                 }
                 tally.n += 1;
-                rounds.fetch_add(1, Ordering::Relaxed);
+                counted.store(tally.n, Ordering::Relaxed);
                 std::thread::sleep(PAUSE);
             }
             tally
         });
-        self.threads.push((what, thread));
+        self.threads.push(Thread { what, rounds, running });
     }
 
-    /// Waits until `n` more rounds were done.
+    /// Waits until each thread has done `n` more rounds.
     pub fn goes_on_for(&self, n: usize) {
-        let aim = self.rounds.load(Ordering::Relaxed) + n;
-        until("the load goes on", || (self.rounds.load(Ordering::Relaxed) >= aim).then_some(()));
+        for thread in &self.threads {
+            let aim = thread.rounds.load(Ordering::Relaxed) + n;
+            until(thread.what, || (thread.rounds.load(Ordering::Relaxed) >= aim).then_some(()));
+        }
     }
 
     /// Stops all of it.
@@ -60,8 +69,8 @@ impl Load {
     pub fn end(mut self) {
         self.stop.store(true, Ordering::Relaxed);
         let mut bad = Vec::new();
-        for (what, thread) in self.threads.drain(..) {
-            let tally = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        for Thread { what, running, .. } in self.threads.drain(..) {
+            let tally = running.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             eprintln!("{what}: {} rounds, {} lost", tally.n, tally.lost.len());
             if tally.n == 0 {
                 bad.push(format!("{what}: nothing was done"));
@@ -75,8 +84,8 @@ impl Load {
 impl Drop for Load {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        for (_, thread) in self.threads.drain(..) {
-            let _ = thread.join();
+        for thread in self.threads.drain(..) {
+            let _ = thread.running.join();
         }
     }
 }

@@ -14,7 +14,7 @@ pub fn of_the_cluster() -> Vec<Value> {
             "spec": {"podCIDR": "10.244.0.0/24", "podCIDRs": ["10.244.0.0/24"]},
             "status": {"addresses": [{"type": "InternalIP", "address": NODE}]}}),
         json!({"apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": "kubernetes"},
-            "spec": {"cidrs": ["10.96.0.0/12"]}}),
+            "spec": {"cidrs": ["10.96.0.0/16"]}}),
         json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "kube-dns", "namespace": "kube-system"},
             "spec": {"clusterIP": "10.96.0.10", "clusterIPs": ["10.96.0.10"],
                 "ports": [{"name": "dns", "protocol": "UDP", "port": 53, "targetPort": 53}]}}),
