@@ -1,13 +1,16 @@
 //! Every conversation with Linux, and all `unsafe` of the project.
 //!
 //! Takes chains, sets, addresses and names of kernel knobs; must not know what a Service or an Endpoint is. Talks to the kernel by
-//! its own interfaces (netlink, /proc): no child process, no C library beside libc.
+//! its own interfaces (netlink, /proc): no child process (but for [`iptables_legacy`]), no C library beside libc.
 //!
 //! | module | conversation |
 //! |---|---|
 //! | [`nft`] | nf_tables: typed tables, chains, sets and rules; one batch is one transaction; the same values as nft's text |
 //! | [`conntrack`] | flows the kernel remembers: delete one |
+//! | [`ipset`] | IP sets: which there are, destroy one |
+//! | [`iptables_legacy`] | chains of the old iptables: removed |
 //! | [`rtnl`] | which addresses and links this network namespace has |
+//! | [`limits`] | open files |
 //! | [`link`] | bridges, veth pairs, addresses, routes: made and removed |
 //! | [`sandbox`] | processes in namespaces of their own |
 //! | [`sysctl`] | knobs below /proc/sys |
@@ -17,6 +20,9 @@
 
 pub mod conntrack;
 mod errno;
+pub mod ipset;
+pub mod iptables_legacy;
+pub mod limits;
 pub mod link;
 pub(crate) mod netlink;
 pub mod netns;

@@ -10,6 +10,7 @@
 mod batch;
 mod dump;
 mod encode;
+mod foreign;
 mod rule;
 mod set;
 mod text;

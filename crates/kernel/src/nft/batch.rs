@@ -12,9 +12,9 @@ pub const MAX_ELEMENTS: usize = 5_000;
 /// Bytes of one element list: an attribute's length has 16 bits.
 const MAX_LIST: usize = 60_000;
 
-const NFNL_SUBSYS_NFTABLES: u16 = 10;
-const NFNL_MSG_BATCH_BEGIN: u16 = 0x10;
-const NFNL_MSG_BATCH_END: u16 = 0x11;
+pub(super) const NFNL_SUBSYS_NFTABLES: u16 = 10;
+pub(super) const NFNL_MSG_BATCH_BEGIN: u16 = 0x10;
+pub(super) const NFNL_MSG_BATCH_END: u16 = 0x11;
 
 /// `enum nf_tables_msg_types`, as far as we send and read them.
 pub(super) mod message {

@@ -129,7 +129,7 @@ impl Nft {
         Ok(found.iter().filter(|m| belongs(m, &any)).filter_map(|m| attributes(m).str(1)).collect())
     }
 
-    fn get(&mut self, kind: u16, table: &Table, body: impl FnOnce(&mut Writer)) -> Result<Vec<Message>, CommitError> {
+    pub(super) fn get(&mut self, kind: u16, table: &Table, body: impl FnOnce(&mut Writer)) -> Result<Vec<Message>, CommitError> {
         let seq = self.next_seq(1);
         let mut w = Writer::default();
         w.message(10 << 8 | kind, NLM_F_REQUEST | NLM_F_DUMP, seq, |w| {
@@ -144,7 +144,7 @@ impl Nft {
 }
 
 /// The attributes behind the family header.
-fn attributes(message: &Message) -> Attributes<'_> {
+pub(super) fn attributes(message: &Message) -> Attributes<'_> {
     Attributes::of(message.body.get(4..).unwrap_or(&[]))
 }
 
@@ -153,7 +153,7 @@ fn belongs(message: &Message, table: &Table) -> bool {
 }
 
 /// Whether a chain, rule or set is one of `table`.
-fn of_table(message: &Message, table: &Table) -> bool {
+pub(super) fn of_table(message: &Message, table: &Table) -> bool {
     belongs(message, table) && attributes(message).str(1).as_deref() == Some(&table.name)
 }
 
