@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod apiserver;
 pub mod cleanup;
+pub mod controllers;
 pub mod dns;
 pub mod ingress;
 mod objects;
@@ -28,6 +29,7 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Dns(flags) => serve(dns::run(flags)),
         Command::Ingress(flags) => serve(ingress::run(flags)),
         Command::Apiserver(flags) => serve(apiserver::run(flags)),
+        Command::Controllers(flags) => serve(controllers::run(flags)),
         Command::Trace(flags) => block_on(trace::run(flags)),
         Command::Render(flags) => block_on(render::run(flags)),
         Command::Cleanup(flags) => block_on(cleanup::run(flags)),

@@ -35,6 +35,9 @@ pub enum Command {
     Ingress(Box<commands::ingress::Flags>),
     /// The embedded Kubernetes API and its controllers alone
     Apiserver(commands::apiserver::Flags),
+    /// The controllers of the embedded API alone, on any Kubernetes API
+    #[command(hide = true)]
+    Controllers(commands::controllers::Flags),
     /// What happens to a packet, a name or a URL, step by step, and why
     Trace(Box<commands::trace::Flags>),
     /// The rules that would be programmed, as text; touches nothing
