@@ -292,3 +292,6 @@ impl File {
         document.iter().rev().find(|object| object.id == *id)
     }
 }
+
+#[cfg(test)]
+mod tests;
