@@ -305,6 +305,20 @@ fn draining_finishes_what_is_in_flight_and_lets_nobody_in() {
 }
 
 #[test]
+fn a_connection_that_draining_overtakes_still_gets_its_first_request_answered() {
+    let web = Backend::start();
+    let world = World::start(&[Rule::prefix("a", "/", "web")], &[("web", &[web.address])]);
+    let mut new = world.connect();
+    let (address, ended) = world.drain();
+    assert!(world::is_refused(address), "draining has begun");
+    new.write(&get("a", "/").replace("Connection: close", "Connection: keep-alive"));
+    let answer = new.read_to_end();
+    assert_eq!(status(&answer), 200, "{answer}");
+    assert!(answer.to_ascii_lowercase().contains("\r\nconnection: close\r\n"), "{answer}");
+    ended.recv_timeout(world::PATIENCE).expect("drained once the answer is out");
+}
+
+#[test]
 fn a_taken_port_is_named_with_its_flag() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let error = world::start_on(taken.local_addr().unwrap()).unwrap_err();
