@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -40,7 +41,10 @@ pub async fn serve(address: SocketAddr, echo: Arc<Echo>) -> std::io::Result<()> 
 async fn connection(stream: TcpStream, remote: SocketAddr, echo: Arc<Echo>) {
     let Ok(local) = stream.local_addr() else { return };
     let mut stopping = echo.stopping.subscribe();
+    let asked = Arc::new(AtomicBool::new(false));
+    let was_asked = asked.clone();
     let service = service_fn(move |request| {
+        asked.store(true, Ordering::Relaxed);
         let echo = echo.clone();
         async move { Ok::<_, Infallible>(answer(request, local, remote, &echo).await) }
     });
@@ -52,8 +56,11 @@ async fn connection(stream: TcpStream, remote: SocketAddr, echo: Arc<Echo>) {
         _ = &mut connection => return,
         _ = stopping.wait_for(|stopping| *stopping) => {}
     }
-    // An idle connection is closed, a request in flight is answered first.
-    connection.as_mut().graceful_shutdown();
+    // An idle connection is closed, a request in flight is answered first. A connection that is new still has its first request on the
+    // way; its answer says that it is the last.
+    if was_asked.load(Ordering::Relaxed) {
+        connection.as_mut().graceful_shutdown();
+    }
     let _ = connection.await;
 }
 
