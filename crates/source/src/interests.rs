@@ -19,6 +19,17 @@ pub struct Interest {
     pub by_name: bool,
 }
 
+/// One rule of a ClusterRole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Permission {
+    pub group: &'static str,
+    /// A plural, with `/status` where only that is meant.
+    pub resource: String,
+    pub verbs: &'static [&'static str],
+    /// Enough for the names that are referred to (`resourceNames`); without naming them it is for all of the kind.
+    pub by_name: bool,
+}
+
 /// Services and slices of another service proxy, or of none.
 const NOT_OURS: &str = "!service.kubernetes.io/headless,!service.kubernetes.io/service-proxy-name";
 /// The same for a proxy with a name of its own: which Services it takes is the model's to say.
@@ -62,6 +73,23 @@ pub fn interests(config: &Config) -> Vec<Interest> {
         interests.push(Interest { by_name: true, ..all(api::Secret::KIND, false) });
     }
     interests
+}
+
+/// What the API server has to allow for `config`: reading what is of interest, and writing reports of it. `get` is for Events, which
+/// are about an object by its uid.
+pub fn permissions(config: &Config) -> Vec<Permission> {
+    let reads = interests(config).into_iter().map(|Interest { kind, by_name, .. }| Permission {
+        group: kind.group,
+        resource: kind.plural.to_owned(),
+        verbs: &["get", "list", "watch"],
+        by_name,
+    });
+    let events = Permission { group: "", resource: "events".to_owned(), verbs: &["create"], by_name: false };
+    let status = || {
+        let Kind { group, plural, .. } = api::Ingress::KIND;
+        Permission { group, resource: format!("{plural}/status"), verbs: &["patch"], by_name: false }
+    };
+    reads.chain([events]).chain(config.model.want.routes.then(status)).collect()
 }
 
 /// Whether objects of a kind say anything about views of `want`: files may hold more than one command reads.
@@ -125,6 +153,17 @@ mod tests {
             servicecidrs (optional)
         "#]],
         );
+    }
+
+    #[test]
+    fn only_an_ingress_writes_more_than_events() {
+        let writes = |want: Want| {
+            let config = Config { model: model::Config { want, ..model::Config::default() }, pods: false };
+            let writes = permissions(&config).into_iter().filter(|permission| !permission.verbs.contains(&"watch"));
+            writes.map(|permission| permission.resource).collect::<Vec<_>>()
+        };
+        assert_eq!(writes(Want { packets: true, names: true, routes: false }), ["events"]);
+        assert_eq!(writes(Want { routes: true, ..Want::default() }), ["events", "ingresses/status"]);
     }
 
     #[test]

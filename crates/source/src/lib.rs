@@ -25,7 +25,7 @@ use model::{Issues, Model, NameView, NodeView, RouteView};
 use runtime::{Drain, Pending, Registry};
 use tokio::sync::{mpsc, watch};
 
-pub use interests::{Interest, interests};
+pub use interests::{Interest, Permission, interests, permissions};
 pub use report::Report;
 use task::Task;
 

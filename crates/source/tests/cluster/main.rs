@@ -1,4 +1,4 @@
-//! The API origin against a real kube-apiserver, with no more rights than the table of interests says.
+//! The API origin against a real kube-apiserver, with no more rights than the table of permissions says.
 //!
 //! Needs `.cache/peers` with the binaries etcd, kube-apiserver and kubectl; without them the test says that it is skipped.
 #![allow(clippy::disallowed_methods)] // the servers are children of the test
@@ -12,7 +12,7 @@ use model::facts::{IngressName, LoadBalancerName};
 use model::resolve::Want;
 use model::{SecretName, ServiceName};
 use runtime::{Readiness, Registry, drain};
-use source::{Config, Interest, Origin, Report, Running};
+use source::{Config, Origin, Permission, Report, Running};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -59,17 +59,15 @@ spec:
   rules: [{host: a.example, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]}}]
 ";
 
-/// What the table of interests allows, the Secrets by name, and what reports need.
-fn rules(interests: &[Interest], without: &str) -> String {
+/// What the table of permissions allows and no more, the Secrets by their names.
+fn role(permissions: &[Permission], without: &str) -> String {
     let mut rules = String::new();
-    for Interest { kind, by_name, .. } in interests.iter().filter(|interest| interest.kind.plural != without) {
+    for Permission { group, resource, verbs, by_name } in permissions.iter().filter(|permission| permission.resource != without) {
         let names = if *by_name { ", resourceNames: [cert, late]" } else { "" };
-        writeln!(rules, "- {{apiGroups: ['{}'], resources: [{}], verbs: [get, list, watch]{names}}}", kind.group, kind.plural).unwrap();
+        writeln!(rules, "- {{apiGroups: ['{group}'], resources: [{resource}], verbs: [{}]{names}}}", verbs.join(", ")).expect("a string");
     }
     format!(
-        "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {{name: rutter}}\nrules:\n{rules}\
-         - {{apiGroups: [''], resources: [events], verbs: [create]}}\n\
-         - {{apiGroups: [networking.k8s.io], resources: [ingresses/status], verbs: [patch]}}\n---\n\
+        "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {{name: rutter}}\nrules:\n{rules}---\n\
          apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {{name: rutter}}\n\
          roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: rutter}}\n\
          subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: rutter}}]\n"
@@ -82,16 +80,16 @@ async fn a_real_api_server_is_lowered_into_views() {
     let want = Want { packets: true, names: true, routes: true };
     let model = model::Config { node_name: "a".into(), want, ..model::Config::default() };
     let config = Config { model, pods: true };
-    let interests = source::interests(&config);
+    let permissions = source::permissions(&config);
     rig.apply(OBJECTS);
-    rig.apply(&rules(&interests, "endpointslices"));
+    rig.apply(&role(&permissions, "endpointslices"));
 
     let (trigger, drain) = drain::channel();
     let (readiness, registry) = (Readiness::default(), Registry::default());
     let origin = Origin::Api(client::Origin::Kubeconfig(rig.kubeconfig("token-rutter")));
     let source = source::start(config, origin, readiness.register("objects"), drain, &registry).await.expect("a kubeconfig");
 
-    nothing_without_a_required_kind(&rig, &source, &readiness, &interests).await;
+    nothing_without_a_required_kind(&rig, &source, &readiness, &permissions).await;
     first_views(&source).await;
     changes(&rig, &source).await;
     secrets_that_come_into_use(&rig, &source).await;
@@ -100,7 +98,7 @@ async fn a_real_api_server_is_lowered_into_views() {
     trigger.start();
 }
 
-async fn nothing_without_a_required_kind(rig: &Rig, source: &Running, readiness: &Readiness, interests: &[Interest]) {
+async fn nothing_without_a_required_kind(rig: &Rig, source: &Running, readiness: &Readiness, permissions: &[Permission]) {
     // Everything else has been listed by the time that the Ingress's Secret is asked for.
     until("the other kinds are listed", async || {
         let known = source.inspector.ask(|model| model.facts().secrets.len() == 1 && !model.facts().services.is_empty()).await;
@@ -108,7 +106,7 @@ async fn nothing_without_a_required_kind(rig: &Rig, source: &Running, readiness:
     })
     .await;
     assert!(!readiness.is_ready() && source.names.borrow().revision == model::Revision(0), "no view without slices");
-    rig.apply(&rules(interests, ""));
+    rig.apply(&role(permissions, ""));
     timeout(Duration::from_secs(60), readiness.wait()).await.expect("allowed by now");
 }
 
