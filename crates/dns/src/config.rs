@@ -1,6 +1,6 @@
 //! The Corefile: server blocks by zone and port, each with its plugins' options.
 //!
-//! Owns the syntax (Caddy's: words, braces, snippets, `import`) and the mistakes, which are told all at once. What a directive means is
+//! Owns the syntax (Caddy's: words, braces, snippets, `import`), the files that it stands in, and the mistakes, which are told all at once. What a directive means is
 //! its room's business in [`crate::plugins`]. Must not know sockets or records.
 
 mod lex;
@@ -19,6 +19,10 @@ use crate::plugins::{self, Spec, kubernetes};
 #[derive(Clone, Debug, Default)]
 pub struct Corefile {
     pub blocks: Vec<ServerBlock>,
+    /// Where it was read from, if from a file.
+    pub path: Option<PathBuf>,
+    /// All text that it consists of, imports included: what a change is told by.
+    pub text: String,
 }
 
 /// `zone:port zone:port { plugins }`.
@@ -27,7 +31,15 @@ pub struct ServerBlock {
     pub keys: Vec<Key>,
     /// In the order in which a query meets them, which is ours and not the file's.
     pub plugins: Vec<Spec>,
-    pub line: usize,
+    pub line: Line,
+}
+
+/// A place in a Corefile or in what it imports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Line {
+    /// Of the files in the order of reading; 0 is the Corefile itself.
+    file: u16,
+    number: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +51,9 @@ pub struct Key {
 /// One thing that is wrong, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
+    /// The file's path; `None` for text that came from no file.
+    pub file: Option<String>,
+    /// 0 where the whole file is meant.
     pub line: usize,
     pub message: String,
 }
@@ -46,7 +61,7 @@ pub struct Mistake {
 /// One line of a block, and the lines of its own block if it has one.
 #[derive(Clone, Debug)]
 pub(crate) struct Directive {
-    pub line: usize,
+    pub line: Line,
     pub name: String,
     pub args: Vec<String>,
     pub body: Vec<Directive>,
@@ -54,10 +69,14 @@ pub(crate) struct Directive {
 
 /// What was found wrong so far.
 #[derive(Debug, Default)]
-pub(crate) struct Mistakes(Vec<Mistake>);
+pub(crate) struct Mistakes {
+    found: Vec<(Line, String)>,
+    /// Paths and texts of what was read; the path of a bare text is empty.
+    files: Vec<(String, String)>,
+}
 
-/// Gives the texts of the files that `import PATTERN` names.
-type Import<'a> = &'a dyn Fn(&str) -> io::Result<Vec<String>>;
+/// Gives the paths and texts of the files that `import PATTERN` names.
+type Import<'a> = &'a dyn Fn(&str) -> io::Result<Vec<(String, String)>>;
 
 /// Deeper imports are a loop.
 const MAX_IMPORT_DEPTH: usize = 8;
@@ -71,15 +90,27 @@ impl Corefile {
     /// Reads a Corefile's text; `import` of files is refused, of snippets not.
     pub fn parse(text: &str) -> Result<Self, Vec<Mistake>> {
         let refuse = |pattern: &str| Err(io::Error::other(format!("no snippet `{pattern}`, and files are not read here")));
-        parse(text, &refuse)
+        parse(String::new(), text.to_owned(), &refuse).1
     }
 
     /// Reads the file at `path`; what it imports is looked for beside it.
     pub fn read(path: &Path) -> Result<Self, Vec<Mistake>> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| vec![Mistake { line: 0, message: format!("cannot read {}: {error}", path.display()) }])?;
+        Self::load(path).1
+    }
+
+    /// As `read`, and with it all text that was read, so that a change can be told from a second look at the same mistakes.
+    pub(crate) fn load(path: &Path) -> (String, Result<Self, Vec<Mistake>>) {
+        let shown = path.display().to_string();
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) => {
+                let message = format!("cannot be read: {error}");
+                return (message.clone(), Err(vec![Mistake { file: Some(shown), line: 0, message }]));
+            }
+        };
         let folder = path.parent().unwrap_or(Path::new(""));
-        parse(&text, &|pattern| files(&folder.join(pattern)))
+        let (text, read) = parse(shown, text, &|pattern| files(&folder.join(pattern)));
+        (text, read.map(|corefile| Self { path: Some(path.to_owned()), ..corefile }))
     }
 
     /// What kubeadm installs, for `cluster_domain`.
@@ -126,22 +157,20 @@ pub fn kubeadm_text(cluster_domain: &str) -> String {
     )
 }
 
-fn parse(text: &str, import: Import<'_>) -> Result<Corefile, Vec<Mistake>> {
+/// Gives all text that was read, imports included, with what it says.
+fn parse(path: String, text: String, import: Import<'_>) -> (String, Result<Corefile, Vec<Mistake>>) {
     let mut mistakes = Mistakes::default();
-    let words = lex::words(text, &|variable| std::env::var(variable).ok());
+    let words = mistakes.words(path, text);
     let mut snippets = HashMap::new();
     let mut corefile = Corefile::default();
     top(words, import, &mut snippets, 0, &mut corefile, &mut mistakes);
     check_keys(&corefile, &mut mistakes);
-    if corefile.blocks.is_empty() && mistakes.0.is_empty() {
-        mistakes.add(1, "no server block: nothing would be answered");
+    if corefile.blocks.is_empty() && mistakes.found.is_empty() {
+        mistakes.add(Line { file: 0, number: 1 }, "no server block: nothing would be answered");
     }
-    if mistakes.0.is_empty() {
-        Ok(corefile)
-    } else {
-        mistakes.0.sort_by_key(|mistake| mistake.line);
-        Err(mistakes.0)
-    }
+    corefile.text = mistakes.files.iter().flat_map(|(path, text)| [path.as_str(), "\0", text, "\0"]).collect();
+    let text = corefile.text.clone();
+    (text, if mistakes.found.is_empty() { Ok(corefile) } else { Err(mistakes.told()) })
 }
 
 /// Reads what stands outside of all braces: server blocks, snippets, imports.
@@ -245,11 +274,10 @@ fn directives(
     out
 }
 
-/// The words of what `import` names, each with whether it is a snippet. Words of a file keep the importing line, so that a
-/// mistake points into the Corefile.
+/// The words of what `import` names, each with whether it is a snippet.
 fn imported(
     args: &[Word],
-    line: usize,
+    line: Line,
     import: Import<'_>,
     snippets: &HashMap<String, Vec<Word>>,
     depth: usize,
@@ -267,7 +295,7 @@ fn imported(
         return vec![(snippet.clone(), true)];
     }
     match import(&pattern.text) {
-        Ok(texts) => texts.iter().map(|text| (lex::words(text, &|variable| std::env::var(variable).ok()), false)).collect(),
+        Ok(texts) => texts.into_iter().map(|(path, text)| (mistakes.words(path, text), false)).collect(),
         Err(error) => {
             mistakes.add(line, format!("cannot import `{}`: {error}", pattern.text));
             Vec::new()
@@ -277,10 +305,11 @@ fn imported(
 
 /// The texts of the files that `pattern` names: `*` and `?` in its last part. A pattern that matches none is no mistake, a plain
 /// path that is missing is one (k3s imports folders that may be empty).
-fn files(pattern: &Path) -> io::Result<Vec<String>> {
+fn files(pattern: &Path) -> io::Result<Vec<(String, String)>> {
+    let read = |path: &Path| std::fs::read_to_string(path).map(|text| (path.display().to_string(), text));
     let last = pattern.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     if !last.contains(['*', '?']) {
-        return std::fs::read_to_string(pattern).map(|text| vec![text]);
+        return read(pattern).map(|file| vec![file]);
     }
     let folder = pattern.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let Ok(entries) = std::fs::read_dir(folder) else { return Ok(Vec::new()) };
@@ -289,7 +318,7 @@ fn files(pattern: &Path) -> io::Result<Vec<String>> {
         .filter(|path| path.is_file() && path.file_name().is_some_and(|name| matches(last.as_bytes(), name.as_encoded_bytes())))
         .collect();
     paths.sort();
-    paths.iter().map(std::fs::read_to_string).collect()
+    paths.iter().map(|path| read(path)).collect()
 }
 
 /// Whether `text` matches a pattern of `*` and `?`.
@@ -302,7 +331,7 @@ fn matches(pattern: &[u8], text: &[u8]) -> bool {
     }
 }
 
-fn parse_key(line: usize, text: &str, mistakes: &mut Mistakes) -> Vec<Key> {
+fn parse_key(line: Line, text: &str, mistakes: &mut Mistakes) -> Vec<Key> {
     let text = match text.split_once("://") {
         None => text,
         Some(("dns", rest)) => rest,
@@ -326,7 +355,7 @@ fn parse_key(line: usize, text: &str, mistakes: &mut Mistakes) -> Vec<Key> {
 }
 
 /// The zones that one word names: itself, or the reverse zones of a network (`10.0.0.0/8`), in lower case.
-pub(crate) fn zones(line: usize, text: &str, mistakes: &mut Mistakes) -> Vec<Name> {
+pub(crate) fn zones(line: Line, text: &str, mistakes: &mut Mistakes) -> Vec<Name> {
     let parsed = match reverse_zones(text) {
         Some(zones) => zones.iter().map(|zone| Name::parse(zone)).collect(),
         None => Name::parse(text).map(|name| vec![name.folded()]),
@@ -384,8 +413,25 @@ fn check_keys(corefile: &Corefile, mistakes: &mut Mistakes) {
 // === impl Mistakes ===
 
 impl Mistakes {
-    pub(crate) fn add(&mut self, line: usize, message: impl Into<String>) {
-        self.0.push(Mistake { line, message: message.into() });
+    pub(crate) fn add(&mut self, line: Line, message: impl Into<String>) {
+        self.found.push((line, message.into()));
+    }
+
+    /// The words of one more file.
+    fn words(&mut self, path: String, text: String) -> Vec<Word> {
+        // More files than that are refused by nobody, and then share the last number.
+        let file = u16::try_from(self.files.len()).unwrap_or(u16::MAX);
+        let words = lex::words(&text, file, &|variable| std::env::var(variable).ok());
+        self.files.push((path, text));
+        words
+    }
+
+    /// All that was found, in the order of the files and their lines.
+    fn told(mut self) -> Vec<Mistake> {
+        self.found.sort_by_key(|(line, _)| *line);
+        let files = self.files;
+        let path = |line: Line| files.get(usize::from(line.file)).map(|(path, _)| path.clone()).filter(|path| !path.is_empty());
+        self.found.into_iter().map(|(line, message)| Mistake { file: path(line), line: line.number, message }).collect()
     }
 
     /// Refuses a property that the directive does not have.
@@ -396,10 +442,19 @@ impl Mistakes {
 
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            0 => f.write_str(&self.message),
-            line => write!(f, "line {line}: {}", self.message),
+        match (&self.file, self.line) {
+            (None, 0) => {}
+            (None, line) => write!(f, "line {line}: ")?,
+            (Some(file), 0) => write!(f, "{file}: ")?,
+            (Some(file), line) => write!(f, "{file}:{line}: ")?,
         }
+        f.write_str(&self.message)
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.number, f)
     }
 }
 

@@ -114,6 +114,7 @@ pub fn start(
         store: Arc::new(Store::new()),
         local: build::local_addresses(listeners.iter().map(|listener| listener.address)),
         listen: listeners.iter().map(|listener| listener.address).collect(),
+        live: true,
     };
     let (blocks, followed) = build::blocks(&corefile, &parts);
     for (listener, on) in listeners.iter().filter_map(|listener| Some((listener, wanted.get(&listener.wanted)?))) {

@@ -4,19 +4,26 @@
 //! [`crate::server::chain::Plugin`]. The table below is what exists and the order in which a query meets it; a new plugin is a room,
 //! a variant and a line. No room knows another, save that `autopath` and `k8s_external` read the snapshot that `kubernetes` keeps.
 
+pub mod acl;
 pub mod autopath;
 pub mod bind;
+pub mod bufsize;
 pub mod cache;
 pub mod errors;
 pub mod forward;
 pub mod health;
+pub mod hosts;
 pub mod k8s_external;
 pub mod kubernetes;
 pub mod loadbalance;
+pub mod log;
 pub mod loop_guard;
 pub mod prometheus;
 pub mod ready;
 pub mod reload;
+pub mod rewrite;
+pub mod rutter;
+pub mod template;
 pub mod transfer;
 
 use crate::config::{Directive, Mistakes};
@@ -30,9 +37,16 @@ pub enum Spec {
     Health(health::Options),
     Prometheus(prometheus::Options),
     Errors(errors::Options),
+    Log(log::Options),
+    Bufsize(bufsize::Options),
+    Acl(acl::Options),
     Loadbalance(loadbalance::Options),
+    Rewrite(rewrite::Options),
     Autopath(autopath::Options),
+    Template(template::Options),
     Transfer(transfer::Options),
+    Hosts(hosts::Options),
+    Rutter(rutter::Options),
     K8sExternal(k8s_external::Options),
     Kubernetes(kubernetes::Options),
     Cache(cache::Options),
@@ -56,9 +70,16 @@ const ROOMS: &[Room] = &[
     Room { name: "health", parse: |d, m| health::parse(d, m).map(Spec::Health), repeats: false },
     Room { name: "prometheus", parse: |d, m| prometheus::parse(d, m).map(Spec::Prometheus), repeats: false },
     Room { name: "errors", parse: |d, m| errors::parse(d, m).map(Spec::Errors), repeats: false },
+    Room { name: "log", parse: |d, m| log::parse(d, m).map(Spec::Log), repeats: true },
+    Room { name: "bufsize", parse: |d, m| bufsize::parse(d, m).map(Spec::Bufsize), repeats: false },
+    Room { name: "acl", parse: |d, m| acl::parse(d, m).map(Spec::Acl), repeats: true },
     Room { name: "loadbalance", parse: |d, m| loadbalance::parse(d, m).map(Spec::Loadbalance), repeats: false },
+    Room { name: "rewrite", parse: |d, m| rewrite::parse(d, m).map(Spec::Rewrite), repeats: true },
     Room { name: "autopath", parse: |d, m| autopath::parse(d, m).map(Spec::Autopath), repeats: false },
+    Room { name: "template", parse: |d, m| template::parse(d, m).map(Spec::Template), repeats: true },
     Room { name: "transfer", parse: |d, m| transfer::parse(d, m).map(Spec::Transfer), repeats: false },
+    Room { name: "hosts", parse: |d, m| hosts::parse(d, m).map(Spec::Hosts), repeats: false },
+    Room { name: "rutter", parse: |d, m| rutter::parse(d, m).map(Spec::Rutter), repeats: false },
     Room { name: "k8s_external", parse: |d, m| k8s_external::parse(d, m).map(Spec::K8sExternal), repeats: false },
     Room { name: "kubernetes", parse: |d, m| kubernetes::parse(d, m).map(Spec::Kubernetes), repeats: false },
     Room { name: "cache", parse: |d, m| cache::parse(d, m).map(Spec::Cache), repeats: false },
@@ -76,9 +97,16 @@ impl Spec {
             Spec::Health(_) => "health",
             Spec::Prometheus(_) => "prometheus",
             Spec::Errors(_) => "errors",
+            Spec::Log(_) => "log",
+            Spec::Bufsize(_) => "bufsize",
+            Spec::Acl(_) => "acl",
             Spec::Loadbalance(_) => "loadbalance",
+            Spec::Rewrite(_) => "rewrite",
             Spec::Autopath(_) => "autopath",
+            Spec::Template(_) => "template",
             Spec::Transfer(_) => "transfer",
+            Spec::Hosts(_) => "hosts",
+            Spec::Rutter(_) => "rutter",
             Spec::K8sExternal(_) => "k8s_external",
             Spec::Kubernetes(_) => "kubernetes",
             Spec::Cache(_) => "cache",
@@ -120,7 +148,11 @@ pub(crate) fn parse(directives: &[Directive], mistakes: &mut Mistakes) -> Vec<Sp
 fn needs_kubernetes(directive: &Directive) -> bool {
     match directive.name.as_str() {
         "k8s_external" => true,
+        "rutter" => directive.body.iter().any(|property| property.name == "search-completion"),
         "autopath" => directive.args.iter().any(|arg| arg.starts_with('@')),
         _ => false,
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -12,13 +12,16 @@ pub(crate) mod status;
 pub(crate) mod tcp;
 pub(crate) mod udp;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
 use crate::name::Name;
+use crate::plugins::acl::Acl;
 use crate::plugins::cache::Cache;
 use crate::plugins::kubernetes::{Kubernetes, Outcome};
+use crate::plugins::log::Log;
 use crate::plugins::transfer::Transfer;
 use crate::server::chain::Plugin;
 use crate::wire::{self, CLASS_IN, Query, Refused, Reply, rcode, rtype};
@@ -45,18 +48,26 @@ pub(crate) struct Block {
     pub(crate) fast: Option<Fast>,
     /// Who may have its zones whole.
     pub(crate) transfer: Option<Transfer>,
+    /// Who may ask at all.
+    pub(crate) acls: Vec<Acl>,
+    pub(crate) logs: Vec<Log>,
+    /// The largest reply by UDP that clients may ask for (`bufsize`).
+    pub(crate) max_udp: Option<u16>,
 }
 
-/// What may answer without a task: present where no plugin in front of these touches their names.
+/// What may answer without a task, and which plugins have to let a question go by first.
 pub(crate) struct Fast {
     pub(crate) kubernetes: Option<Arc<Kubernetes>>,
     pub(crate) cache: Option<Arc<Cache>>,
+    /// Places in `Block::plugins`: those in front of `kubernetes`, then those between it and the cache.
+    pub(crate) in_front: Range<usize>,
+    pub(crate) between: Range<usize>,
 }
 
 /// What was made of a packet at once.
 pub(crate) enum AtOnce {
-    /// A whole reply of so many octets.
-    Reply { length: usize, code: u8 },
+    /// A whole reply of so many octets, and the plugin that gave it.
+    Reply { length: usize, code: u8, by: &'static str },
     /// To be answered by a task.
     Later,
     /// Not to be answered.
@@ -76,22 +87,15 @@ pub(crate) fn route_of<'r>(routes: &'r [Route], name: &wire::Folded) -> Option<(
 }
 
 /// Answers a packet in place if that can be done without waiting. Gives the route's place with it, for the counters.
-pub(crate) fn at_once(
-    routes: &[Route],
-    packet: &[u8],
-    out: &mut [u8],
-    limit: impl Fn(&Query<'_>) -> usize,
-    turn: u32,
-) -> (AtOnce, Option<usize>) {
-    let query = match Query::parse(packet) {
+pub(crate) fn at_once(routes: &[Route], packet: &[u8], out: &mut [u8], tcp: bool, turn: u32) -> (AtOnce, Option<usize>) {
+    let mut query = match Query::parse(packet) {
         Ok(query) => query,
         Err(Refused::Silently) => return (AtOnce::Silence, None),
-        Err(Refused::With(code)) => return (AtOnce::Reply { length: wire::refusal(packet, code, out), code }, None),
+        Err(Refused::With(code)) => return (AtOnce::Reply { length: wire::refusal(packet, code, out), code, by: "" }, None),
     };
-    let limit = limit(&query);
     let mut refuse = |code| {
-        let length = Reply::new(out, &query, limit).finish(&query, code, 0);
-        (AtOnce::Reply { length, code }, None)
+        let length = Reply::new(out, &query, query.limit(tcp)).finish(&query, code, 0);
+        (AtOnce::Reply { length, code, by: "" }, None)
     };
     if query.edns.is_some_and(|edns| edns.version != 0) {
         return refuse(rcode::BADVERS);
@@ -100,16 +104,26 @@ pub(crate) fn at_once(
         return refuse(rcode::REFUSED);
     }
     let Some((at, route)) = route_of(routes, &query.name) else { return refuse(rcode::REFUSED) };
-    let Some(fast) = route.block.fast.as_ref().filter(|_| !is_transfer(query.qtype)) else { return (AtOnce::Later, Some(at)) };
+    let block = &*route.block;
+    let Some(fast) = block.fast.as_ref().filter(|_| !is_transfer(query.qtype)) else { return (AtOnce::Later, Some(at)) };
+    query.cap(block.max_udp);
+    let limit = query.limit(tcp);
+    let pass = |plugins: &Range<usize>| block.plugins[plugins.clone()].iter().all(|plugin| plugin.passes(&query));
+    if !pass(&fast.in_front) {
+        return (AtOnce::Later, Some(at));
+    }
     if let Some(kubernetes) = &fast.kubernetes {
         match kubernetes.answer(&query, out, limit, turn) {
-            Outcome::Written(length, code) => return (AtOnce::Reply { length, code }, Some(at)),
+            Outcome::Written(length, code) => return (AtOnce::Reply { length, code, by: "kubernetes" }, Some(at)),
             Outcome::Alias(_) => return (AtOnce::Later, Some(at)),
             Outcome::Next => {}
         }
     }
-    if let Some((length, code)) = fast.cache.as_ref().and_then(|cache| cache.hit(&query, out, limit)) {
-        return (AtOnce::Reply { length, code }, Some(at));
+    if let Some(cache) = &fast.cache
+        && pass(&fast.between)
+        && let Some((length, code)) = cache.hit(&query, out, limit)
+    {
+        return (AtOnce::Reply { length, code, by: "cache" }, Some(at));
     }
     (AtOnce::Later, Some(at))
 }

@@ -92,6 +92,11 @@ impl Tracing<'_> {
         for plugin in &block.plugins {
             match plugin {
                 Spec::Autopath(_) => self.say("autopath: a pod's search list is walked here, if the name ends in its first domain"),
+                Spec::Acl(_) => self.say("acl: may refuse who asks"),
+                Spec::Rewrite(_) => self.say("rewrite: may ask for another name or type instead"),
+                Spec::Template(_) => self.say("template: answers what its pattern fits"),
+                Spec::Hosts(hosts) => self.say(format!("hosts: {} and the lines of the block come first", hosts.file.display())),
+                Spec::Rutter(options) if options.search.is_some() => self.say("rutter: steps of a search list are answered with their end"),
                 Spec::K8sExternal(external) if external.zones.iter().any(|zone| name.is_under(zone)) => {
                     self.say("k8s_external: by external addresses");
                 }
@@ -132,15 +137,8 @@ impl Tracing<'_> {
         let mut snapshot = Snapshot::unsynced();
         snapshot.patch(self.names, &snapshot.changes(self.names), &HashSet::new(), &options);
         self.explain(&options, &zone, name);
-        let request = Request {
-            question: Question { name: name.clone(), qtype: self.qtype, qclass: CLASS_IN },
-            client: SocketAddr::new(self.client, 0),
-            tcp: true,
-            flags: 0,
-            dnssec_ok: false,
-            depth: 0,
-            serial: None,
-        };
+        let question = Question { name: name.clone(), qtype: self.qtype, qclass: CLASS_IN };
+        let request = Request { tcp: true, ..Request::of(question, SocketAddr::new(self.client, 0)) };
         let zones = Zones::new(options, Arc::default(), false);
         let mut reached = Asked::Passed;
         let answer = request.written(|query, buffer| match zones.answer(&snapshot, query, buffer, MAX_TCP, 0) {

@@ -176,9 +176,16 @@ impl<'a> Query<'a> {
         HEADER + self.name.wire().len() + 4
     }
 
-    /// The largest reply that the client takes by UDP.
-    pub(crate) fn udp_limit(&self) -> usize {
-        self.edns.map_or(MIN_UDP, |edns| usize::from(edns.size).clamp(MIN_UDP, MAX_UDP))
+    /// The largest reply that the client takes.
+    pub(crate) fn limit(&self, tcp: bool) -> usize {
+        if tcp { MAX_TCP } else { self.edns.map_or(MIN_UDP, |edns| usize::from(edns.size).clamp(MIN_UDP, MAX_UDP)) }
+    }
+
+    /// Takes the client for one that takes no more than `most` by UDP, and tells it so.
+    pub(crate) fn cap(&mut self, most: Option<u16>) {
+        if let (Some(edns), Some(most)) = (&mut self.edns, most) {
+            edns.size = edns.size.min(most);
+        }
     }
 }
 
@@ -233,6 +240,25 @@ impl Folded {
     /// The whole name in wire form, root label included.
     pub(crate) fn wire(&self) -> &[u8] {
         &self.bytes[..usize::from(self.length)]
+    }
+
+    /// The longest text of a name.
+    pub(crate) const MAX_TEXT: usize = MAX_NAME;
+
+    /// The name as people write it, its final dot included, whatever octets its labels hold.
+    pub(crate) fn text<'b>(&self, buffer: &'b mut [u8; Self::MAX_TEXT]) -> &'b [u8] {
+        let length = usize::from(self.length);
+        if length == 1 {
+            buffer[0] = b'.';
+            return &buffer[..1];
+        }
+        // Each length octet but the first becomes the dot in front of its label, the root's the last one.
+        buffer[..length - 1].copy_from_slice(&self.bytes[1..length]);
+        for start in self.starts[1..self.n_labels()].iter() {
+            buffer[usize::from(*start) - 1] = b'.';
+        }
+        buffer[length - 2] = b'.';
+        &buffer[..length - 1]
     }
 
     pub(crate) fn n_labels(&self) -> usize {

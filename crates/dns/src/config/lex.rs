@@ -1,9 +1,11 @@
 //! Words of a Corefile: white space apart, double quotes, `#` comments, `{$ENV}` and `{%ENV%}`.
 
+use super::Line;
+
 /// One word and the line that it stands on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Word {
-    pub line: usize,
+    pub line: Line,
     pub text: String,
     /// Quoted words are never braces.
     quoted: bool,
@@ -19,15 +21,15 @@ impl Word {
     }
 }
 
-/// Splits `text` as Caddy's lexer does. `environment` gives a variable's value; an unset one is empty.
-pub(crate) fn words(text: &str, environment: &dyn Fn(&str) -> Option<String>) -> Vec<Word> {
+/// Splits `text`, the file of that number, as Caddy's lexer does. `environment` gives a variable's value; an unset one is empty.
+pub(crate) fn words(text: &str, file: u16, environment: &dyn Fn(&str) -> Option<String>) -> Vec<Word> {
     let mut words = Vec::new();
     let mut rest = text.chars().peekable();
-    let mut line = 1;
+    let mut line = Line { file, number: 1 };
     while let Some(&next) = rest.peek() {
         match next {
             '\n' => {
-                line += 1;
+                line.number += 1;
                 rest.next();
             }
             space if space.is_whitespace() => {
@@ -43,7 +45,7 @@ pub(crate) fn words(text: &str, environment: &dyn Fn(&str) -> Option<String>) ->
                         '"' => break,
                         '\\' if rest.peek() == Some(&'"') => text.extend(rest.next()),
                         c => {
-                            line += usize::from(c == '\n');
+                            line.number += usize::from(c == '\n');
                             text.push(c);
                         }
                     }

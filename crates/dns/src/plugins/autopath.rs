@@ -6,6 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use runtime::metrics::IntCounter;
+
 use crate::config::{Directive, Mistakes};
 use crate::name::Name;
 use crate::plugins::kubernetes::Kubernetes;
@@ -53,12 +55,13 @@ pub(crate) struct Autopath {
     search: Search,
     /// The `search` list of a resolv.conf: the node's, behind the pod's own, or the one that the directive names.
     domains: Vec<Name>,
+    found: IntCounter,
 }
 
 // === impl Autopath ===
 
 impl Autopath {
-    pub(crate) fn new(options: Options, block: &[Name], kubernetes: Option<Arc<Kubernetes>>) -> Self {
+    pub(crate) fn new(options: Options, block: &[Name], kubernetes: Option<Arc<Kubernetes>>, found: IntCounter) -> Self {
         let path = match &options.search {
             Search::Kubernetes => Path::new("/etc/resolv.conf"),
             Search::File(path) => path,
@@ -68,7 +71,7 @@ impl Autopath {
             String::new()
         });
         let zones = if options.zones.is_empty() { block.to_vec() } else { options.zones };
-        Self { zones, kubernetes, search: options.search, domains: domains(&text) }
+        Self { zones, kubernetes, search: options.search, domains: domains(&text), found }
     }
 
     /// The search list of the client, if it is known: the one that kubelet writes, the node's, and the name as it is.
@@ -88,6 +91,10 @@ impl Autopath {
 }
 
 impl Plugin for Autopath {
+    fn name(&self) -> &'static str {
+        "autopath"
+    }
+
     fn answer<'a>(&'a self, request: &'a Request, next: Next<'a>) -> Answering<'a> {
         Box::pin(async move {
             let question = &request.question;
@@ -114,6 +121,7 @@ impl Plugin for Autopath {
                 if !found.answers.is_empty() {
                     found.answers.insert(0, glue);
                 }
+                self.found.inc();
                 found.question = question.clone();
                 return found;
             }

@@ -272,6 +272,10 @@ enum Answer {
 }
 
 impl Plugin for Cache {
+    fn name(&self) -> &'static str {
+        "cache"
+    }
+
     fn answer<'a>(&'a self, request: &'a Request, next: Next<'a>) -> Answering<'a> {
         Box::pin(async move {
             if !self.applies(&request.question.name) {

@@ -158,6 +158,10 @@ impl Complaints {
 }
 
 impl Plugin for Forward {
+    fn name(&self) -> &'static str {
+        "forward"
+    }
+
     fn answer<'a>(&'a self, request: &'a Request, next: Next<'a>) -> Answering<'a> {
         Box::pin(async move {
             if !self.takes(request) {

@@ -14,7 +14,7 @@ use crate::name::{Name, labels};
 use crate::plugins::kubernetes::{Fallthrough, Kubernetes, Snapshot, endpoint_labels, reversed};
 use crate::server::chain::{Answering, Next, Plugin, Request};
 use crate::wire::message::{Message, Record};
-use crate::wire::{rcode, rtype};
+use crate::wire::{Query, rcode, rtype};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -251,6 +251,14 @@ impl External {
 }
 
 impl Plugin for External {
+    fn name(&self) -> &'static str {
+        "k8s_external"
+    }
+
+    fn passes(&self, query: &Query<'_>) -> bool {
+        !self.options.zones.iter().any(|zone| query.name.above(zone.folded().wire(), zone.n_labels()).is_some())
+    }
+
     fn answer<'a>(&'a self, request: &'a Request, next: Next<'a>) -> Answering<'a> {
         Box::pin(async move {
             let question = &request.question;

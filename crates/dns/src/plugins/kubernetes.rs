@@ -20,7 +20,7 @@ use arc_swap::ArcSwap;
 
 pub(crate) use entry::{Entry, endpoint_labels};
 pub(crate) use follow::Follower;
-pub(crate) use lookup::{Outcome, name_servers, reversed};
+pub(crate) use lookup::{Outcome, name_servers, reversed, reversed_wire};
 pub use options::{Fallthrough, Kubeconfig, Options, Pods};
 pub(crate) use options::{parse, ttl};
 pub use selector::Selector;
@@ -97,6 +97,7 @@ impl Kubernetes {
         };
         // Where nobody can be asked the client has the alias to go on with.
         answer.rcode = if end.rcode == rcode::REFUSED { rcode::NOERROR } else { end.rcode };
+        answer.by = "kubernetes";
         answer.flags |= end.flags & flag::TC;
         if !end.answers.iter().any(|record| record.rtype == request.question.qtype) {
             answer.authorities = end.authorities.into_iter().filter(|record| record.rtype == rtype::SOA).collect();
@@ -137,6 +138,10 @@ enum Reached {
 }
 
 impl Plugin for Kubernetes {
+    fn name(&self) -> &'static str {
+        "kubernetes"
+    }
+
     fn answer<'a>(&'a self, request: &'a Request, next: Next<'a>) -> Answering<'a> {
         Box::pin(async move {
             match self.at_once(request) {

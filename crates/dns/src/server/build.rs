@@ -10,11 +10,18 @@ use super::{Block, Fast, Route};
 use crate::config::{Corefile, ServerBlock};
 use crate::name::Name;
 use crate::plugins::Spec;
+use crate::plugins::acl::Acl;
 use crate::plugins::autopath::Autopath;
 use crate::plugins::cache::{Cache, Store};
 use crate::plugins::forward::Forward;
+use crate::plugins::hosts::Hosts;
 use crate::plugins::k8s_external::External;
 use crate::plugins::kubernetes::{Current, Kubernetes, Options, Snapshot};
+use crate::plugins::log::{Lines, Log};
+use crate::plugins::rewrite::Rewrite;
+use crate::plugins::rutter::local::Local;
+use crate::plugins::rutter::search::Search;
+use crate::plugins::template::Template;
 use crate::plugins::transfer::Transfer;
 
 /// What the plugins of all blocks share.
@@ -24,6 +31,8 @@ pub(crate) struct Parts {
     /// Where this server is found, loopback left out.
     pub(crate) local: Arc<[IpAddr]>,
     pub(crate) listen: Vec<SocketAddr>,
+    /// Plugins may have tasks of their own: not where only answers are looked at.
+    pub(crate) live: bool,
 }
 
 /// A snapshot to be kept up to date.
@@ -86,33 +95,60 @@ fn build(block: &ServerBlock, n: u32, parts: &Parts, followed: &mut Vec<Followed
         }
     }
     let mut plugins: Vec<Box<dyn Plugin>> = Vec::new();
-    let (mut cache, mut transfer) = (None, None);
-    let mut plain = true;
+    let (mut cache, mut transfer, mut max_udp) = (None, None, None);
+    let (mut kubernetes_at, mut cache_at) = (None, None);
+    let (mut acls, mut logs, mut rules) = (Vec::new(), Vec::new(), Vec::new());
+    // Behind the cluster's names, and in front of the cache.
+    let mut local = block.plugins.iter().find_map(|plugin| match plugin {
+        Spec::Rutter(options) => Local::new(options, &parts.local),
+        _ => None,
+    });
+    let server: Arc<str> = server_label(block.keys.first().map_or(53, |key| key.port)).into();
     for plugin in &block.plugins {
+        if !matches!(plugin, Spec::Rewrite(_)) && !rules.is_empty() {
+            plugins.push(Box::new(Rewrite::new(std::mem::take(&mut rules))));
+        }
+        if matches!(plugin, Spec::Cache(_) | Spec::Forward(_)) {
+            plugins.extend(local.take().map(|local| Box::new(local) as Box<dyn Plugin>));
+        }
         match plugin {
+            Spec::Log(options) => logs.push(Log::new(options.clone(), Lines::to_stdout(parts.metrics.log_dropped.clone()))),
+            Spec::Bufsize(options) => max_udp = Some(options.size),
+            Spec::Acl(options) => acls.push(Acl::new(options.clone())),
+            Spec::Rewrite(options) => rules.push(options.clone()),
             Spec::Autopath(options) => {
-                // It answers names of the cluster's zones in its own way.
-                plain = false;
-                plugins.push(Box::new(Autopath::new(options.clone(), &zones, kubernetes.clone())));
+                plugins.push(Box::new(Autopath::new(options.clone(), &zones, kubernetes.clone(), parts.metrics.autopath(&server))));
             }
+            Spec::Template(options) => plugins.push(Box::new(Template::new(options.clone(), &zones))),
             Spec::Transfer(options) => {
                 transfer = kubernetes.as_ref().map(|kubernetes| Transfer::new(options.clone(), kubernetes.clone()));
             }
+            Spec::Hosts(options) => {
+                let hosts = Arc::new(Hosts::new(options.clone(), &zones, &parts.metrics));
+                if parts.live {
+                    hosts.watch(parts.metrics.clone());
+                }
+                plugins.push(Box::new(Shared(hosts)));
+            }
+            Spec::Rutter(options) => {
+                if let (Some(host), Some(kubernetes)) = (&options.search, &kubernetes) {
+                    plugins.push(Box::new(Search::new(kubernetes.clone(), host.clone())));
+                }
+            }
             Spec::K8sExternal(options) => {
                 if let Some(kubernetes) = &kubernetes {
-                    let overlap = |zone: &Name| kubernetes.zones.options.zones.iter().any(|own| own.is_under(zone) || zone.is_under(own));
-                    plain &= !options.zones.iter().any(overlap);
                     plugins.push(Box::new(External::new(options.clone(), kubernetes.clone())));
                 }
             }
             Spec::Kubernetes(_) => {
                 if let Some(kubernetes) = &kubernetes {
+                    kubernetes_at = Some(plugins.len());
                     plugins.push(Box::new(Shared(kubernetes.clone())));
                 }
             }
             Spec::Cache(options) => {
-                let server = server_label(block.keys.first().map_or(53, |key| key.port));
                 let made = Arc::new(Cache::new(options.clone(), parts.store.clone(), n, &server, parts.metrics.clone()));
+                cache_at = Some(plugins.len());
                 plugins.push(Box::new(Shared(made.clone())));
                 cache = Some(made);
             }
@@ -122,15 +158,32 @@ fn build(block: &ServerBlock, n: u32, parts: &Parts, followed: &mut Vec<Followed
             Spec::Errors(_) | Spec::Loadbalance(_) | Spec::Loop(_) => {}
         }
     }
-    Block { plugins, fast: plain.then_some(Fast { kubernetes, cache }), transfer }
+    if !rules.is_empty() {
+        plugins.push(Box::new(Rewrite::new(rules)));
+    }
+    plugins.extend(local.map(|local| Box::new(local) as Box<dyn Plugin>));
+    let cache_at = cache_at.unwrap_or(plugins.len());
+    let in_front = 0..kubernetes_at.unwrap_or(cache_at);
+    let between = kubernetes_at.map_or(cache_at..cache_at, |at| at + 1..cache_at);
+    // Whose questions are looked at one by one, or logged, has no need for speed.
+    let plain = acls.is_empty() && logs.is_empty();
+    Block { plugins, fast: plain.then_some(Fast { kubernetes, cache, in_front, between }), transfer, acls, logs, max_udp }
 }
 
 /// A plugin that the fast path knows as well.
 struct Shared<P>(Arc<P>);
 
 impl<P: Plugin> Plugin for Shared<P> {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
     fn answer<'a>(&'a self, request: &'a super::chain::Request, next: super::chain::Next<'a>) -> super::chain::Answering<'a> {
         self.0.answer(request, next)
+    }
+
+    fn passes(&self, query: &crate::wire::Query<'_>) -> bool {
+        self.0.passes(query)
     }
 }
 
@@ -159,7 +212,7 @@ pub(crate) fn routes(corefile: &Corefile, blocks: &[Arc<Block>], on: &[usize], a
 #[cfg(test)]
 pub(crate) fn test_routes(corefile: &Corefile, local: &[IpAddr]) -> (Vec<Route>, Vec<Followed>) {
     let metrics = Metrics::new(&runtime::Registry::default());
-    let parts = Parts { metrics, store: Arc::new(Store::new()), local: local.into(), listen: Vec::new() };
+    let parts = Parts { metrics, store: Arc::new(Store::new()), local: local.into(), listen: Vec::new(), live: false };
     let (blocks, followed) = blocks(corefile, &parts);
     let on: Vec<usize> = (0..blocks.len()).collect();
     (routes(corefile, &blocks, &on, SocketAddr::from(([0, 0, 0, 0], 53)), false), followed)

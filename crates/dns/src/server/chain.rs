@@ -11,8 +11,16 @@ use crate::wire::{Folded, MAX_TCP, Query, flag, rcode};
 
 /// One plugin that questions pass through.
 pub(crate) trait Plugin: Send + Sync {
+    /// As in the Corefile: who answered, for the metrics.
+    fn name(&self) -> &'static str;
+
     /// Answers, by itself or with what `next` answers. Failure is an answer too: SERVFAIL.
     fn answer<'a>(&'a self, request: &'a Request, next: Next<'a>) -> Answering<'a>;
+
+    /// Whether this question goes by unchanged, and its answer as well: then the fast path need not come here. Must not wait.
+    fn passes(&self, _query: &Query<'_>) -> bool {
+        false
+    }
 }
 
 pub(crate) type Answering<'a> = Pin<Box<dyn Future<Output = Message> + Send + 'a>>;
@@ -28,6 +36,10 @@ pub(crate) struct Request {
     pub(crate) dnssec_ok: bool,
     /// How many times a plugin asked anew on the way here.
     pub(crate) depth: u8,
+    /// Asked by the cache on its own account, to have a fresh answer in time.
+    pub(crate) refresh: bool,
+    /// EDNS options that an upstream is to get (code, data): those of rules, never the client's.
+    pub(crate) options: Vec<(u16, Vec<u8>)>,
     /// The serial in the authority section of an IXFR question.
     pub(crate) serial: Option<u32>,
 }
@@ -55,8 +67,15 @@ impl Request {
             flags: query.flags() & (flag::RD | flag::CD),
             dnssec_ok: query.edns.is_some_and(|edns| edns.dnssec_ok),
             depth: 0,
+            refresh: false,
+            options: Vec::new(),
             serial: authority.and_then(|soa| soa.serial()),
         }
+    }
+
+    /// A question of nobody's message, by UDP and with no flag set.
+    pub(crate) fn of(question: Question, client: SocketAddr) -> Self {
+        Self { question, client, tcp: false, flags: 0, dnssec_ok: false, depth: 0, refresh: false, options: Vec::new(), serial: None }
     }
 
     /// The same question about another name.
@@ -81,6 +100,11 @@ impl Request {
 // === impl Next ===
 
 impl<'a> Next<'a> {
+    /// The plugins of a block from one place on, without a server around them.
+    pub(crate) fn of(rest: &'a [Box<dyn Plugin>]) -> Self {
+        Self { rest, routes: &[] }
+    }
+
     /// The whole server: the block of the question's name, from its first plugin on.
     pub(crate) fn start(routes: &'a [Route]) -> Self {
         Self { rest: &[], routes }
@@ -89,7 +113,13 @@ impl<'a> Next<'a> {
     /// Asks the next plugin. Where there is none, nobody knows the answer: SERVFAIL, as CoreDNS.
     pub(crate) fn run(self, request: &'a Request) -> Answering<'a> {
         match self.rest.split_first() {
-            Some((plugin, rest)) => plugin.answer(request, Next { rest, ..self }),
+            Some((plugin, rest)) => Box::pin(async move {
+                let mut answer = plugin.answer(request, Next { rest, ..self }).await;
+                if answer.by.is_empty() {
+                    answer.by = plugin.name();
+                }
+                answer
+            }),
             None => Box::pin(async move { request.failed(rcode::SERVFAIL) }),
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runtime::Registry;
-use runtime::metrics::{HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, exponential_buckets};
+use runtime::metrics::{Gauge, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, exponential_buckets};
 
 use super::Route;
 use crate::wire::{HEADER, rcode_name, skip_name, type_name, u16_at};
@@ -30,6 +30,11 @@ pub(crate) struct Metrics {
     pub(crate) healthcheck_failures: IntCounterVec,
     pub(crate) proxy_duration: HistogramVec,
     pub(crate) programming: HistogramVec,
+    pub(crate) hosts_entries: IntGauge,
+    pub(crate) hosts_reloaded: Gauge,
+    pub(crate) log_dropped: IntCounter,
+    autopath: IntCounterVec,
+    do_requests: IntCounterVec,
     pub(crate) enabled: IntGaugeVec,
 }
 
@@ -55,6 +60,7 @@ struct Row {
     transport: Transport,
     qtype: u16,
     code: u8,
+    by: &'static str,
 }
 
 // === impl Metrics ===
@@ -126,6 +132,16 @@ impl Metrics {
                 exponential_buckets(0.001, 2.0, 20),
                 &["service_kind"],
             ),
+            hosts_entries: registry.gauge("coredns_hosts_entries", "The combined number of entries in hosts and Corefile."),
+            hosts_reloaded: registry
+                .float_gauge("coredns_hosts_reload_timestamp_seconds", "The timestamp of the last reload of hosts file."),
+            log_dropped: registry.counter("rutter_dns_log_dropped_total", "Lines of the query log that could not be written in time."),
+            autopath: registry.counter_vec("coredns_autopath_success_total", "Counter of requests that did autopath.", &["server"]),
+            do_requests: registry.counter_vec(
+                "coredns_dns_do_requests_total",
+                "Counter of DNS requests with DO bit set per zone.",
+                &["server", "zone", "view"],
+            ),
             enabled: registry.gauge_vec(
                 "coredns_plugin_enabled",
                 "A metric that indicates whether a plugin is enabled on per server and zone basis.",
@@ -135,6 +151,10 @@ impl Metrics {
         let build = registry.gauge_vec("coredns_build_info", "What is running.", &["version", "revision", "goversion"]);
         build.with_label_values(&[env!("CARGO_PKG_VERSION"), "rutter", ""]).set(1);
         Arc::new(metrics)
+    }
+
+    pub(crate) fn autopath(&self, server: &str) -> IntCounter {
+        self.autopath.with_label_values(&[server])
     }
 
     /// Counts a batch and empties the tally.
@@ -170,11 +190,11 @@ impl Metrics {
         route: Option<usize>,
         transport: Transport,
         qtype: u16,
-        code: u8,
+        (code, by): (u8, &'static str),
         (asked, answered): (usize, usize),
         took: Duration,
     ) {
-        self.count(routes, Row { route, transport, qtype, code }, 1);
+        self.count(routes, Row { route, transport, qtype, code, by }, 1);
         let (server, zone) = labels(routes, route);
         let proto = if transport.tcp { "tcp" } else { "udp" };
         self.duration.with_label_values(&[server, zone, ""]).observe(took.as_secs_f64());
@@ -194,15 +214,23 @@ impl Metrics {
         let family = if row.transport.v6 { "2" } else { "1" };
         let labels = [server, zone, "", proto, family, type_name(row.qtype)];
         self.requests.with_label_values(&labels).inc_by(u64::from(n));
-        self.responses.with_label_values(&[server, zone, "", rcode_name(row.code), ""]).inc_by(u64::from(n));
+        self.responses.with_label_values(&[server, zone, "", rcode_name(row.code), row.by]).inc_by(u64::from(n));
     }
 }
 
 // === impl Tally ===
 
 impl Tally {
-    pub(crate) fn add(&mut self, route: Option<usize>, transport: Transport, qtype: u16, code: u8, asked: usize, answered: usize) {
-        let row = Row { route, transport, qtype, code };
+    pub(crate) fn add(
+        &mut self,
+        route: Option<usize>,
+        transport: Transport,
+        qtype: u16,
+        (code, by): (u8, &'static str),
+        asked: usize,
+        answered: usize,
+    ) {
+        let row = Row { route, transport, qtype, code, by };
         // A batch holds few kinds of questions.
         match self.rows.iter_mut().find(|(known, _)| *known == row) {
             Some((_, n)) => *n += 1,

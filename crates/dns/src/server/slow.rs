@@ -11,6 +11,7 @@ use tracing::debug;
 use super::chain::{Next, Request};
 use super::metrics::{Metrics, Transport};
 use super::{Route, Routes, is_transfer, route_of};
+use crate::plugins::acl::Action;
 use crate::wire::message::{Message, Question};
 use crate::wire::{OPT, Query, flag, rcode, rtype};
 
@@ -36,9 +37,9 @@ pub(crate) async fn run(mut jobs: mpsc::Receiver<Job>, metrics: Arc<Metrics>) {
         tokio::spawn(async move {
             let _permit = permit;
             // Both were checked before the job was made.
-            let (Ok(query), Some(client)) = (Query::parse(&job.packet), job.peer.address()) else { return };
+            let (Ok(mut query), Some(client)) = (Query::parse(&job.packet), job.peer.address()) else { return };
             let routes = job.routes.load_full();
-            for reply in answer(&routes, &query, client, false, query.udp_limit(), &metrics).await {
+            for reply in answer(&routes, &mut query, client, false, &metrics).await {
                 if let Err(error) = udp::send_one(&job.socket, &reply, &job.peer) {
                     metrics.lost(1);
                     debug!(%client, %error, "a reply could not be sent");
@@ -50,29 +51,37 @@ pub(crate) async fn run(mut jobs: mpsc::Receiver<Job>, metrics: Arc<Metrics>) {
     let _ = free.acquire_many(MAX_TASKS as u32).await;
 }
 
-/// Answers one question in at most `limit` octets: with one message, or with those of a transfer.
-pub(crate) async fn answer(
-    routes: &[Route],
-    query: &Query<'_>,
-    client: SocketAddr,
-    tcp: bool,
-    limit: usize,
-    metrics: &Metrics,
-) -> Vec<Vec<u8>> {
+/// Answers one question: with one message, with those of a transfer, or (`acl`) not at all.
+pub(crate) async fn answer(routes: &[Route], query: &mut Query<'_>, client: SocketAddr, tcp: bool, metrics: &Metrics) -> Vec<Vec<u8>> {
     let started = Instant::now();
-    let request = Request::new(query, client, tcp);
     let route = route_of(routes, &query.name);
-    let answers = if is_transfer(query.qtype) {
+    let block = route.map(|(_, route)| &*route.block);
+    query.cap(block.and_then(|block| block.max_udp));
+    let query = &*query;
+    let request = Request::new(query, client, tcp);
+    let acls = block.map_or(&[][..], |block| &block.acls);
+    let verdict = acls.iter().find_map(|acl| acl.verdict(&request));
+    let answers = if let Some(verdict) = verdict {
+        match verdict {
+            Action::Drop => return Vec::new(),
+            Action::Filter => vec![Message { by: "acl", ..request.failed(rcode::NOERROR) }],
+            Action::Block | Action::Allow => vec![Message { by: "acl", ..request.failed(rcode::REFUSED) }],
+        }
+    } else if is_transfer(query.qtype) {
         let transfer = route.and_then(|(_, route)| route.block.transfer.as_ref());
         transfer.map_or_else(|| vec![request.failed(rcode::REFUSED)], |transfer| transfer.answer(&request))
     } else {
         vec![Next::start(routes).whole(&request).await]
     };
-    let code = answers[0].rcode;
+    let (code, by) = (answers[0].rcode, answers[0].by);
+    let limit = query.limit(tcp);
     let replies: Vec<_> = answers.into_iter().map(|answer| finish(answer, query, limit)).collect();
     let transport = Transport { tcp, v6: client.is_ipv6() };
     let sizes = (query.bytes.len(), replies.iter().map(Vec::len).sum());
-    metrics.one(routes, route.map(|(at, _)| at), transport, query.qtype, code, sizes, started.elapsed());
+    metrics.one(routes, route.map(|(at, _)| at), transport, query.qtype, (code, by), sizes, started.elapsed());
+    for log in block.map_or(&[][..], |block| &block.logs) {
+        log.note(query, &replies[0], sizes.1, &request, started.elapsed());
+    }
     replies
 }
 

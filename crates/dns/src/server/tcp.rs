@@ -75,13 +75,13 @@ async fn read(mut reader: OwnedReadHalf, client: SocketAddr, routes: &Routes, me
         let (routes, metrics, replies) = (routes.load_full(), metrics.clone(), replies.clone());
         let started = Instant::now();
         let mut out = vec![0; MAX_TCP];
-        let (outcome, route) = at_once(&routes, &packet, &mut out, |_| MAX_TCP, started.elapsed().subsec_nanos());
+        let (outcome, route) = at_once(&routes, &packet, &mut out, true, started.elapsed().subsec_nanos());
         match outcome {
-            AtOnce::Reply { length, code } => {
+            AtOnce::Reply { length, code, by } => {
                 out.truncate(length);
                 let transport = Transport { tcp: true, v6: client.is_ipv6() };
                 let sizes = (packet.len(), length);
-                metrics.one(&routes, route, transport, super::metrics::qtype(&packet), code, sizes, started.elapsed());
+                metrics.one(&routes, route, transport, super::metrics::qtype(&packet), (code, by), sizes, started.elapsed());
                 if replies.send(out).await.is_err() {
                     return;
                 }
@@ -91,8 +91,8 @@ async fn read(mut reader: OwnedReadHalf, client: SocketAddr, routes: &Routes, me
             AtOnce::Later => {
                 tokio::spawn(async move {
                     let _permit = permit;
-                    let Ok(query) = Query::parse(&packet) else { return };
-                    for reply in slow::answer(&routes, &query, client, true, MAX_TCP, &metrics).await {
+                    let Ok(mut query) = Query::parse(&packet) else { return };
+                    for reply in slow::answer(&routes, &mut query, client, true, &metrics).await {
                         if replies.send(reply).await.is_err() {
                             return;
                         }

@@ -103,10 +103,10 @@ fn the_fast_and_the_slow_path_agree_and_hickory_reads_the_same() {
         let client = "10.2.0.1:4000".parse().expect("address");
         let request = Request::new(&query, client, false);
         let slow = runtime.block_on(Next::start(&routes).whole(&request));
-        let slow = slow::finish(slow, &query, query.udp_limit());
+        let slow = slow::finish(slow, &query, query.limit(false));
         let mut out = vec![0; MAX_TCP];
         let shown = format!("{} {}", question.name, question.qtype);
-        let bytes = match at_once(&routes, &packet, &mut out, |query| query.udp_limit(), 0) {
+        let bytes = match at_once(&routes, &packet, &mut out, false, 0) {
             (AtOnce::Reply { length, .. }, _) => {
                 answered += 1;
                 let fast = Message::parse(&out[..length]).expect("whole");
@@ -162,9 +162,7 @@ fn what_no_block_serves_is_refused() {
         let question = Question { name: Name::parse(name).expect("a name"), qtype: rtype::A, qclass: class };
         let packet = Message { flags: 0, ..Message::answer(question, 0) }.encode(MAX_TCP, opt.as_ref().map(<[u8; OPT]>::as_slice));
         let mut out = vec![0; MAX_TCP];
-        let (AtOnce::Reply { length, .. }, _) = at_once(&routes, &packet, &mut out, |query| query.udp_limit(), 0) else {
-            panic!("{name} is answered at once")
-        };
+        let (AtOnce::Reply { length, .. }, _) = at_once(&routes, &packet, &mut out, false, 0) else { panic!("{name} is answered at once") };
         assert_eq!(Message::parse(&out[..length]).expect("whole").rcode, code, "{name} class {class}");
     }
 }
@@ -187,7 +185,7 @@ fn a_hundred_thousand_hostile_packets_are_answered_by_the_book_or_not_at_all() {
                 _ => packet.extend(random.bytes(3)),
             }
         }
-        match at_once(&routes, &packet, &mut out, |query| query.udp_limit(), 7) {
+        match at_once(&routes, &packet, &mut out, false, 7) {
             (AtOnce::Reply { length, .. }, _) => {
                 replies += 1;
                 assert!(length <= wire::MAX_UDP && out[..2] == packet[..2] && out[2] & 0x80 != 0, "{packet:?}");

@@ -68,12 +68,12 @@ impl Loop {
         for (packet, peer) in inbox.iter() {
             let Some(slot) = outbox.slot() else { break };
             *turn = turn.wrapping_add(1);
-            let (outcome, route) = at_once(&routes, packet, slot, |query| query.udp_limit(), *turn);
+            let (outcome, route) = at_once(&routes, packet, slot, false, *turn);
             match outcome {
-                AtOnce::Reply { length, code } => {
+                AtOnce::Reply { length, code, by } => {
                     let v6 = peer.address().is_some_and(|address| address.is_ipv6());
                     let (asked, answered) = (packet.len(), length);
-                    tally.add(route, Transport { tcp: false, v6 }, qtype(packet), code, asked, answered);
+                    tally.add(route, Transport { tcp: false, v6 }, qtype(packet), (code, by), asked, answered);
                     outbox.push(length, &peer);
                 }
                 AtOnce::Later => {

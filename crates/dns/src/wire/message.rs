@@ -19,6 +19,8 @@ pub(crate) struct Message {
     pub(crate) answers: Vec<Record>,
     pub(crate) authorities: Vec<Record>,
     pub(crate) additionals: Vec<Record>,
+    /// The plugin that answered, for the metrics; empty until one says so.
+    pub(crate) by: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -43,7 +45,7 @@ impl Message {
     /// An answer of ours to `question`, empty yet.
     pub(crate) fn answer(question: Question, rcode: u8) -> Self {
         let (answers, authorities, additionals) = (Vec::new(), Vec::new(), Vec::new());
-        Self { id: 0, flags: flag::QR | flag::AA, rcode, question, answers, authorities, additionals }
+        Self { id: 0, flags: flag::QR | flag::AA, rcode, question, answers, authorities, additionals, by: "" }
     }
 
     /// Reads any message of one question; `None` where it breaks the format.
@@ -134,6 +136,23 @@ impl Record {
         data.extend(port.to_be_bytes());
         data.extend(target.wire());
         Self::new(name, rtype::SRV, ttl, data)
+    }
+
+    /// Gives the names in the data new ones where `new` has one.
+    pub(crate) fn rename_data(&mut self, new: impl Fn(&Name) -> Option<Name>) {
+        let (fixed, n_names) = layout(self.rtype);
+        if n_names == 0 || fixed > self.data.len() {
+            return;
+        }
+        let mut data = self.data[..fixed].to_vec();
+        let mut from = fixed;
+        for _ in 0..n_names {
+            let Some((name, end)) = name_at(&self.data, from) else { return };
+            data.extend(new(&name).unwrap_or(name).wire());
+            from = end;
+        }
+        data.extend(&self.data[from..]);
+        self.data = data;
     }
 
     fn read(message: &[u8], at: &RecordAt) -> Option<Self> {

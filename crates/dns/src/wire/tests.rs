@@ -16,7 +16,7 @@ fn a_query_is_read_and_its_name_folded() {
     assert_eq!(query.name_as_sent(), b"\x03www\x07eXample\x03com\0");
     assert_eq!((query.id(), query.qtype, query.qclass), (7, rtype::A, CLASS_IN));
     assert_eq!(query.edns, Some(Edns { size: 1232, version: 0, dnssec_ok: true }));
-    assert_eq!(query.udp_limit(), 1232);
+    assert_eq!(query.limit(false), 1232);
     assert_eq!((query.name.n_labels(), query.name.label(1), query.name.between(0, 2)), (3, &b"example"[..], &b"\x03www\x07example"[..]));
     assert_eq!(query.name.above(b"\x03com\0", 1), Some(2));
     assert_eq!(query.name.above(b"\x02om\0", 1), None);
@@ -92,8 +92,8 @@ fn a_hundred_thousand_broken_packets_break_nothing() {
         }
         if let Ok(query) = Query::parse(&bytes) {
             let mut out = [0; MAX_UDP];
-            let length = Reply::new(&mut out, &query, query.udp_limit()).finish(&query, rcode::NXDOMAIN, flag::AA);
-            assert!(length <= query.udp_limit());
+            let length = Reply::new(&mut out, &query, query.limit(false)).finish(&query, rcode::NXDOMAIN, flag::AA);
+            assert!(length <= query.limit(false));
             assert!(Message::parse(&out[..length]).is_some(), "our own reply is whole: {bytes:?}");
         } else if bytes.len() >= HEADER {
             assert_eq!(refusal(&bytes, rcode::FORMERR, &mut [0; HEADER]), HEADER);

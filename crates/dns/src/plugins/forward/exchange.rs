@@ -45,10 +45,18 @@ pub(crate) async fn ask(upstream: SocketAddr, request: &Request, transport: Tran
         Transport::AsAsked => request.tcp,
     };
     let id = random_u16();
-    let mut opt = [0; OPT];
+    let mut opt = vec![0; OPT];
     opt[1..3].copy_from_slice(&rtype::OPT.to_be_bytes());
     opt[3..5].copy_from_slice(&SIZE.to_be_bytes());
     opt[7] = if request.dnssec_ok { 0x80 } else { 0 };
+    for (code, data) in &request.options {
+        // Both fit: the data comes from a Corefile's line.
+        opt.extend(code.to_be_bytes());
+        opt.extend((data.len() as u16).to_be_bytes());
+        opt.extend(data);
+    }
+    let options = (opt.len() - OPT) as u16;
+    opt[OPT - 2..OPT].copy_from_slice(&options.to_be_bytes());
     let flags = flag::RD | request.flags & flag::CD;
     let question = Message { id, flags, ..Message::answer(request.question.clone(), rcode::NOERROR) };
     let wire = question.encode(MAX_TCP, Some(&opt));

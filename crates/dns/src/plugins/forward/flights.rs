@@ -22,6 +22,7 @@ struct Flight {
     flags: u16,
     dnssec_ok: bool,
     tcp: bool,
+    options: Vec<(u16, Vec<u8>)>,
 }
 
 type Landing = watch::Receiver<Option<Arc<Message>>>;
@@ -36,7 +37,8 @@ impl Flights {
     /// The answer of `ask`, or of an equal question that asked before.
     pub(crate) async fn join<F: Future<Output = Message>>(&self, request: &Request, ask: impl Fn() -> F) -> Arc<Message> {
         let question = Question { name: request.question.name.folded(), ..request.question };
-        let flight = Flight { question, flags: request.flags, dnssec_ok: request.dnssec_ok, tcp: request.tcp };
+        let flight =
+            Flight { question, flags: request.flags, dnssec_ok: request.dnssec_ok, tcp: request.tcp, options: request.options.clone() };
         loop {
             let (lands, mut landing) = match self.board(&flight) {
                 Ok(lands) => (lands, None),

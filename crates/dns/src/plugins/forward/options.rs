@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::{Directive, Mistakes, zones};
+use crate::config::{Directive, Line, Mistakes, zones};
 use crate::name::Name;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,7 +116,7 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
     Some(options)
 }
 
-fn target(line: usize, text: &str, mistakes: &mut Mistakes) -> Option<Target> {
+fn target(line: Line, text: &str, mistakes: &mut Mistakes) -> Option<Target> {
     let plain = match text.split_once("://") {
         None => text,
         Some(("dns", rest)) => rest,

@@ -24,7 +24,7 @@ fn equal_questions_at_once_are_asked_once() {
                 qclass: crate::wire::CLASS_IN,
             };
             let client = "10.0.0.1:4000".parse().expect("address");
-            let request = Request { question, client, tcp: false, flags: 0, dnssec_ok: false, depth: 0, serial: None };
+            let request = Request::of(question, client);
             let (flights, asked, gate) = (flights.clone(), asked.clone(), gate.clone());
             tokio::spawn(async move {
                 let answer = flights.join(&request, || {

@@ -392,7 +392,13 @@ fn has_pointer(zones: &Zones, snapshot: &Snapshot, ip: IpAddr) -> bool {
 
 /// The address that a name of a reverse zone stands for.
 pub(crate) fn reversed(name: &Name) -> Option<IpAddr> {
-    match name.is_reverse().then(|| reverse(name.folded().wire()))?? {
+    reversed_wire(name.folded().wire())
+}
+
+/// The same for a name in wire form and lower case.
+pub(crate) fn reversed_wire(wire: &[u8]) -> Option<IpAddr> {
+    let ends = wire.ends_with(b"\x07in-addr\x04arpa\0") || wire.ends_with(b"\x03ip6\x04arpa\0");
+    match ends.then(|| reverse(wire))?? {
         Reversed::Whole(ip) => Some(ip),
         Reversed::Part => None,
     }

@@ -197,7 +197,7 @@ fn selector(property: &Directive, mistakes: &mut Mistakes) -> Option<Selector> {
 }
 
 /// What the options must not say together.
-fn check(options: &Options, line: usize, mistakes: &mut Mistakes) {
+fn check(options: &Options, line: crate::config::Line, mistakes: &mut Mistakes) {
     if !options.namespaces.is_empty() && options.namespace_labels.is_some() {
         mistakes.add(line, "`namespaces` and `namespace_labels` exclude each other");
     }

@@ -83,15 +83,8 @@ pub(crate) fn filled_routes(corefile: &Corefile, objects: &str) -> Vec<crate::se
 fn request(question: &str) -> Request {
     let (name, kind) = question.split_once(' ').expect("name and type");
     let qtype = crate::wire::type_named(kind).expect("a type");
-    Request {
-        question: Question { name: Name::parse(name).expect("a name"), qtype, qclass: crate::wire::CLASS_IN },
-        client: "10.2.0.1:4000".parse().expect("address"),
-        tcp: false,
-        flags: flag::RD,
-        dnssec_ok: false,
-        depth: 0,
-        serial: None,
-    }
+    let question = Question { name: Name::parse(name).expect("a name"), qtype, qclass: crate::wire::CLASS_IN };
+    Request { flags: flag::RD, ..Request::of(question, "10.2.0.1:4000".parse().expect("address")) }
 }
 
 /// Reads the lines of [`CLUSTER`]'s form.

@@ -1,0 +1,158 @@
+//! `acl [ZONE...] { ACTION [type TYPE...] [net NET...] }`: who may ask for what.
+//!
+//! The first rule that fits decides; where none fits, everyone may ask. Asked by the server before any plugin. Source: CoreDNS's `acl`.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::config::{Directive, Mistakes};
+use crate::name::Name;
+use crate::server::chain::Request;
+use crate::wire::{rtype, type_named};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Empty: all zones of the block.
+    pub zones: Vec<Name>,
+    pub rules: Vec<Rule>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    pub action: Action,
+    /// Empty: all.
+    pub types: Vec<u16>,
+    /// Empty: all.
+    pub nets: Vec<IpNet>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    Allow,
+    /// REFUSED.
+    Block,
+    /// NOERROR without records.
+    Filter,
+    /// No answer at all.
+    Drop,
+}
+
+pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Options> {
+    let rules = directive.body.iter().filter_map(|property| rule(property, mistakes)).collect::<Vec<_>>();
+    if directive.body.is_empty() {
+        mistakes.add(directive.line, "`acl` needs at least one rule, such as `block net 10.0.0.0/8`");
+    }
+    Some(Options { zones: directive.zones(mistakes), rules })
+}
+
+fn rule(property: &Directive, mistakes: &mut Mistakes) -> Option<Rule> {
+    let action = match property.name.as_str() {
+        "allow" => Action::Allow,
+        "block" => Action::Block,
+        "filter" => Action::Filter,
+        "drop" => Action::Drop,
+        _ => {
+            mistakes.unknown(property, "acl", &["allow", "block", "filter", "drop"]);
+            return None;
+        }
+    };
+    let mut rule = Rule { action, types: Vec::new(), nets: Vec::new() };
+    let mut section = "";
+    // A `*` among others stands for all of them.
+    let (mut all_types, mut all_nets) = (false, false);
+    for arg in &property.args {
+        match (section, arg.as_str()) {
+            (_, "type") => section = "type",
+            (_, "net") => section = "net",
+            ("type", "*" | "ANY") => all_types = true,
+            ("net", "*") => all_nets = true,
+            ("type", text) => match type_named(text) {
+                Some(kind) => rule.types.push(kind),
+                None => mistakes.add(property.line, format!("`{text}` is no record type")),
+            },
+            ("net", text) => match text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)) {
+                Ok(net) => rule.nets.push(net),
+                Err(_) => mistakes.add(property.line, format!("`{text}` is no network such as 10.0.0.0/8")),
+            },
+            (_, text) => mistakes.add(property.line, format!("`{text}`: expected `type` or `net` in front of it")),
+        }
+    }
+    if all_types {
+        rule.types.clear();
+    }
+    if all_nets {
+        rule.nets.clear();
+    }
+    Some(rule)
+}
+
+/// The plugin at work.
+pub(crate) struct Acl {
+    options: Options,
+}
+
+impl Acl {
+    pub(crate) fn new(options: Options) -> Self {
+        Self { options }
+    }
+
+    /// What is to happen instead of an answer; `None` lets the question in.
+    pub(crate) fn verdict(&self, request: &Request) -> Option<Action> {
+        let question = &request.question;
+        if !self.options.zones.is_empty() && !self.options.zones.iter().any(|zone| question.name.is_under(zone)) {
+            return None;
+        }
+        let client = request.client.ip().to_canonical();
+        let fits = |rule: &&Rule| {
+            // Who asks for ANY asks for each type.
+            let kind = rule.types.is_empty() || question.qtype == rtype::ANY || rule.types.contains(&question.qtype);
+            kind && (rule.nets.is_empty() || rule.nets.iter().any(|net| net.contains(&client)))
+        };
+        self.options.rules.iter().find(fits).map(|rule| rule.action).filter(|action| *action != Action::Allow)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugins::Spec;
+    use crate::plugins::tests::{mistakes, request, spec};
+
+    /// What becomes of a question under the rules.
+    fn check(rules: &str, question: &str, client: &str, expected: Option<Action>) {
+        let Spec::Acl(options) = spec(&format!("acl {rules}")) else { panic!("an acl") };
+        let asked = Request { client: format!("{client}:4000").parse().expect("address"), ..request(question) };
+        assert_eq!(Acl::new(options).verdict(&asked), expected, "{rules}: {question} from {client}");
+    }
+
+    #[test]
+    fn the_first_rule_that_fits_decides() {
+        let rules = "{\n allow net 10.1.0.0/16\n block net 10.0.0.0/8\n filter type AAAA\n drop type TXT MX net 192.0.2.1\n}";
+        for (question, client, expected) in [
+            ("a.example. A", "10.1.2.3", None),
+            ("a.example. A", "10.2.2.3", Some(Action::Block)),
+            ("a.example. AAAA", "192.0.2.9", Some(Action::Filter)),
+            ("a.example. MX", "192.0.2.1", Some(Action::Drop)),
+            ("a.example. MX", "192.0.2.2", None),
+        ] {
+            check(rules, question, client, expected);
+        }
+        check("example.org {\n block\n}", "a.example. A", "10.0.0.1", None);
+        check("example.org {\n block type * net *\n}", "a.example.org. A", "10.0.0.1", Some(Action::Block));
+    }
+
+    #[test]
+    fn mistakes_are_told() {
+        assert_eq!(mistakes("acl"), ["`acl` needs at least one rule, such as `block net 10.0.0.0/8`"]);
+        assert_eq!(
+            mistakes("acl {\n forbid\n block type FOO net 10.0.0.0/33\n block 10.0.0.1\n}"),
+            [
+                "acl has no option `forbid`; it has: allow, block, filter, drop",
+                "`FOO` is no record type",
+                "`10.0.0.0/33` is no network such as 10.0.0.0/8",
+                "`10.0.0.1`: expected `type` or `net` in front of it"
+            ]
+        );
+    }
+}

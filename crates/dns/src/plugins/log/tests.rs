@@ -1,0 +1,90 @@
+use super::*;
+use crate::plugins::Spec;
+use crate::plugins::tests::{mistakes, request, spec};
+use crate::wire::MAX_TCP;
+use crate::wire::message::{Message, Record};
+
+fn options(text: &str) -> Options {
+    let Spec::Log(options) = spec(text) else { panic!("a log") };
+    options
+}
+
+fn counter() -> IntCounter {
+    runtime::Registry::default().counter("dropped", "Lines dropped.")
+}
+
+/// The line that a reply with this code and so many answers gives.
+fn line(directive: &str, question: &str, code: u8, n_answers: u8) -> Option<String> {
+    let log = Log::new(options(directive), Lines { queue: sync_channel(1).0, dropped: counter() });
+    let request = request(question);
+    let asked = Message { id: 7, flags: flag::RD, ..Message::answer(request.question.clone(), 0) }.encode(MAX_TCP, None);
+    let mut reply = Message { flags: flag::QR | flag::AA | flag::RD, ..Message::answer(request.question.clone(), code) };
+    reply.answers = (0..n_answers).map(|n| Record::address(request.question.name.clone(), 5, [10, 0, 0, n].into())).collect();
+    let reply = reply.encode(512, None);
+    log.line(&Query::parse(&asked).expect("a query"), &reply, reply.len(), &request, Duration::from_micros(120))
+}
+
+#[test]
+fn the_common_format_is_corednss() {
+    assert_eq!(
+        line("log", "Web.Example. A", 0, 1).as_deref(),
+        Some("[INFO] 10.2.0.1:4000 - 7 \"A IN web.example. udp 29 false 512\" NOERROR qr,aa,rd 45 0.000120000s\n")
+    );
+    assert_eq!(line("log . \"{rcode} of {name}\"", "a.example. A", 3, 0).as_deref(), Some("[INFO] NXDOMAIN of a.example.\n"));
+}
+
+#[test]
+fn zones_and_classes_choose() {
+    for (directive, code, n_answers, logged) in [
+        ("log example.org", 0, 1, false),
+        ("log example", 0, 1, true),
+        ("log . {\n class denial error\n}", 0, 1, false),
+        ("log . {\n class denial error\n}", 0, 0, true),
+        ("log . {\n class denial\n}", 3, 0, true),
+        ("log . {\n class error\n}", 2, 0, true),
+        ("log . {\n class success all\n}", 2, 0, true),
+    ] {
+        assert_eq!(line(directive, "a.example. A", code, n_answers).is_some(), logged, "{directive} {code} {n_answers}");
+    }
+}
+
+#[test]
+fn a_queue_that_is_full_costs_lines_and_they_are_counted() {
+    let (queue, waiting) = sync_channel(2);
+    let lines = Lines { queue, dropped: counter() };
+    for n in 0..5 {
+        lines.send(format!("{n}\n"));
+    }
+    assert_eq!(lines.dropped.get(), 3);
+    assert_eq!(waiting.try_iter().collect::<String>(), "0\n1\n");
+}
+
+#[test]
+fn a_disk_that_is_full_costs_lines_and_they_are_counted() {
+    struct Full;
+    impl Write for Full {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::Error::from(io::ErrorKind::StorageFull))
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let (queue, waiting) = sync_channel(4);
+    let dropped = counter();
+    for line in ["a\n", "b\n"] {
+        queue.send(line.to_owned()).expect("room");
+    }
+    drop(queue);
+    write(&waiting, Full, &dropped);
+    assert_eq!(dropped.get(), 2);
+}
+
+#[test]
+fn mistakes_are_told() {
+    assert_eq!(
+        mistakes("log . {\n class some\n colour\n}"),
+        ["`class some`: not success, denial, error or all", "log has no option `colour`; it has: class"]
+    );
+    assert!(mistakes("log . \"{weather}\"")[0].starts_with("`log` knows no `{weather}`; it knows: {type}, "));
+}

@@ -1,0 +1,197 @@
+//! `rewrite [continue|stop] FIELD ...`: questions are changed on their way in, answers on their way out.
+//!
+//! All directives of a block are one list, walked from the top; a rule that fits ends the walk unless it says `continue`. The question
+//! of the answer is always the one that was asked. Source: CoreDNS's `rewrite`.
+
+mod edns;
+mod matcher;
+mod options;
+
+use std::sync::Arc;
+
+pub use self::edns::Edns;
+pub use self::matcher::Matcher;
+pub(crate) use self::options::parse;
+pub use self::options::{AnswerRule, Bounds, Options, What};
+use crate::name::Name;
+use crate::server::chain::{Answering, Next, Plugin, Request};
+use crate::wire::message::{Message, Record};
+use crate::wire::{Folded, Query, rtype};
+
+/// All rules of a block at work.
+pub(crate) struct Rewrite {
+    rules: Arc<[Options]>,
+}
+
+/// What is to be done to the answer.
+enum Undo<'r> {
+    /// Names that are the new one become the old one, in owners and in data.
+    Name {
+        new: Name,
+        old: Name,
+    },
+    /// Ends of names that the rule put there are taken back.
+    End {
+        rule: &'r Matcher,
+        to: &'r str,
+    },
+    Answer(&'r AnswerRule),
+    Ttl(Bounds),
+    Rcode(u8, u8),
+    Cname(&'r Matcher, &'r str),
+}
+
+impl Rewrite {
+    pub(crate) fn new(rules: Vec<Options>) -> Self {
+        Self { rules: rules.into() }
+    }
+
+    /// The question as the plugins behind are to see it, and what to undo.
+    fn ask(&self, request: &Request) -> (Request, Vec<Undo<'_>>) {
+        let mut asked = request.clone();
+        let mut undo = Vec::new();
+        for rule in &*self.rules {
+            let name = asked.question.name.folded().to_string();
+            let name = name.as_bytes();
+            let fits = match &rule.what {
+                What::Name { matcher, to, auto, answers } => match matcher.replace(name, to).and_then(|new| Name::parse(&new).ok()) {
+                    Some(new) => {
+                        let old = std::mem::replace(&mut asked.question.name, new.clone());
+                        match (auto, matcher) {
+                            (true, Matcher::Prefix(_) | Matcher::Suffix(_)) => {
+                                undo.push(Undo::Name { new, old });
+                                undo.push(Undo::End { rule: matcher, to });
+                            }
+                            (true, _) => undo.push(Undo::Name { new, old }),
+                            (false, _) => {}
+                        }
+                        undo.extend(answers.iter().map(Undo::Answer));
+                        true
+                    }
+                    None => false,
+                },
+                What::Type(from, to) => {
+                    *from == asked.question.qtype && {
+                        asked.question.qtype = *to;
+                        true
+                    }
+                }
+                What::Class(from, to) => {
+                    *from == asked.question.qclass && {
+                        asked.question.qclass = *to;
+                        true
+                    }
+                }
+                What::Edns(edns) => edns.apply(&mut asked),
+                What::Ttl(matcher, bounds) => {
+                    matcher.fits(name) && {
+                        undo.push(Undo::Ttl(*bounds));
+                        true
+                    }
+                }
+                What::Rcode(matcher, from, to) => {
+                    matcher.fits(name) && {
+                        undo.push(Undo::Rcode(*from, *to));
+                        true
+                    }
+                }
+                What::Cname(matcher, to) => {
+                    undo.push(Undo::Cname(matcher, to));
+                    true
+                }
+            };
+            if fits && rule.stop {
+                break;
+            }
+        }
+        (asked, undo)
+    }
+
+    async fn undo(undo: &[Undo<'_>], asked: &Request, answer: &mut Message, next: Next<'_>) {
+        // The last change is the first to be taken back.
+        for step in undo.iter().rev() {
+            match step {
+                Undo::Name { new, old } => rename(answer, true, true, |name| (name.folded() == new.folded()).then(|| old.clone())),
+                Undo::End { rule, to } => rename(answer, true, true, |name| Name::parse(&rule.undo(&name.to_string(), to)?).ok()),
+                Undo::Answer(rule) => {
+                    let (owner, value) = if rule.value { (false, true) } else { (true, false) };
+                    let new = |name: &Name| {
+                        let text = name.folded().to_string();
+                        Name::parse(&rule.pattern.replace(text.as_bytes(), &rule.to)?).ok()
+                    };
+                    rename(answer, owner, value, new);
+                }
+                Undo::Ttl(bounds) => records(answer).for_each(|record| record.ttl = record.ttl.clamp(bounds.least, bounds.most)),
+                Undo::Rcode(from, to) if answer.rcode == *from => answer.rcode = *to,
+                Undo::Rcode(..) => {}
+                Undo::Cname(matcher, to) => lead_elsewhere(matcher, to, asked, answer, next).await,
+            }
+        }
+    }
+}
+
+/// The first alias to a name that fits leads to another one, and what that one is stands behind it.
+async fn lead_elsewhere(matcher: &Matcher, to: &str, asked: &Request, answer: &mut Message, next: Next<'_>) {
+    let target = |record: &Record| {
+        let (target, _) = crate::wire::message::name_at(&record.data, 0).filter(|_| record.rtype == rtype::CNAME)?;
+        Name::parse(&matcher.replace(target.folded().to_string().as_bytes(), to)?).ok()
+    };
+    let Some((at, target)) = answer.answers.iter().enumerate().find_map(|(at, record)| Some((at, target(record)?))) else { return };
+    answer.answers[at].data = target.wire().to_vec();
+    if asked.question.qtype == rtype::CNAME {
+        return;
+    }
+    answer.answers.truncate(at + 1);
+    let request = asked.renamed(target);
+    let end = next.whole(&request).await;
+    answer.rcode = end.rcode;
+    answer.answers.extend(end.answers);
+    answer.authorities = end.authorities;
+    answer.additionals.clear();
+}
+
+fn records(answer: &mut Message) -> impl Iterator<Item = &mut Record> {
+    answer.answers.iter_mut().chain(&mut answer.authorities).chain(&mut answer.additionals)
+}
+
+/// Gives names of all records new ones where `new` has one: their owners, and the names in their data.
+fn rename(answer: &mut Message, owners: bool, values: bool, new: impl Fn(&Name) -> Option<Name>) {
+    for record in records(answer) {
+        if owners && let Some(name) = new(&record.name) {
+            record.name = name;
+        }
+        if values {
+            record.rename_data(&new);
+        }
+    }
+}
+
+impl Plugin for Rewrite {
+    fn name(&self) -> &'static str {
+        "rewrite"
+    }
+
+    fn answer<'a>(&'a self, request: &'a Request, next: Next<'a>) -> Answering<'a> {
+        Box::pin(async move {
+            let (asked, undo) = self.ask(request);
+            let mut answer = next.run(&asked).await;
+            Self::undo(&undo, &asked, &mut answer, next).await;
+            answer.question = request.question.clone();
+            answer
+        })
+    }
+
+    fn passes(&self, query: &Query<'_>) -> bool {
+        let mut buffer = [0; Folded::MAX_TEXT];
+        let name = query.name.text(&mut buffer);
+        self.rules.iter().all(|rule| match &rule.what {
+            What::Name { matcher, .. } | What::Ttl(matcher, _) | What::Rcode(matcher, ..) => !matcher.fits(name),
+            What::Type(from, _) => *from != query.qtype,
+            What::Class(from, _) => *from != query.qclass,
+            What::Edns(_) | What::Cname(..) => false,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

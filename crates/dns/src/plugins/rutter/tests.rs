@@ -1,0 +1,113 @@
+use super::*;
+use crate::plugins::Spec;
+use crate::plugins::tests::{ask, mistakes, spec};
+
+/// What is answered with these options; `www.example.com` has an A record, and `4.example.com` too, which no one knows an AAAA of.
+fn check(options: &str, question: &str, expected: &str) {
+    let corefile = format!(
+        ". {{
+    rutter {{
+        {options}
+    }}
+    rewrite rcode regex .* SERVFAIL NXDOMAIN
+    template IN A example.com {{
+        match \"^(www|4)[.]example[.]com[.]$\"
+        answer \"{{{{ .Name }}}} 60 IN A 192.0.2.1\"
+    }}
+    template IN AAAA example.com {{
+        match \"^4[.]example[.]com[.]$\"
+        rcode SERVFAIL
+    }}
+    kubernetes cluster.local
+}}"
+    );
+    assert_eq!(ask(&corefile, question), expected, "{options}: {question}");
+}
+
+#[test]
+fn the_first_step_of_a_search_list_is_answered_with_the_last_ones_records() {
+    let asked = "www.example.com.default.svc.cluster.local.";
+    check(
+        "search-completion",
+        &format!("{asked} A"),
+        &format!("NOERROR\n{asked} 60 CNAME www.example.com.\nwww.example.com. 60 A 192.0.2.1\n"),
+    );
+    check("search-completion", &format!("{asked} AAAA"), &format!("NOERROR\n{asked} 0 CNAME www.example.com.\n"));
+    check(
+        "search-completion corp com",
+        "www.example.default.svc.cluster.local. A",
+        "NOERROR\nwww.example.default.svc.cluster.local. 60 CNAME www.example.com.\nwww.example.com. 60 A 192.0.2.1\n",
+    );
+}
+
+#[test]
+fn a_namespace_behind_a_service_is_found_in_the_cluster() {
+    check(
+        "search-completion",
+        "web.default.dev.svc.cluster.local. A",
+        "NOERROR\nweb.default.dev.svc.cluster.local. 5 CNAME web.default.svc.cluster.local.\nweb.default.svc.cluster.local. 5 A 10.96.0.1\n",
+    );
+}
+
+#[test]
+fn what_is_no_search_step_is_not_touched() {
+    for question in [
+        // A Service has that name: an endpoint of it that is not there.
+        "gone.web.default.svc.cluster.local. A",
+        "www.example.com.nowhere.svc.cluster.local. A",
+        "_http._tcp.com.default.svc.cluster.local. A",
+        "www.example.com.default.svc.cluster.local. TXT",
+        "com.default.svc.cluster.local. A",
+        "printer.local.default.svc.cluster.local. A",
+    ] {
+        let answer = ask(". {\n rutter {\n search-completion\n }\n kubernetes cluster.local\n}", question);
+        let without = ask(". {\n kubernetes cluster.local\n}", question);
+        // The serial of the SOA is the time.
+        let codes = |text: &str| text.lines().map(|line| line.split(' ').take(4).collect::<Vec<_>>().join(" ")).collect::<Vec<_>>();
+        assert_eq!(codes(&answer), codes(&without), "{question}");
+    }
+}
+
+#[test]
+fn aaaa_of_the_world_can_be_denied_and_the_clusters_stays() {
+    check("aaaa off", "www.example.org. AAAA", "NOERROR\n");
+    check("aaaa on", "www.example.org. AAAA", "NXDOMAIN\n");
+    check("aaaa off", "www.example.com. A", "NOERROR\nwww.example.com. 60 A 192.0.2.1\n");
+    check(
+        "aaaa off",
+        "dual.default.svc.cluster.local. AAAA",
+        &ask(". {\n kubernetes cluster.local\n}", "dual.default.svc.cluster.local. AAAA"),
+    );
+    let off = |addresses: &[&str]| {
+        let addresses: Vec<_> = addresses.iter().map(|text| text.parse().expect("address")).collect();
+        local::Local::new(&Options { aaaa: Aaaa::Auto, ..Options::default() }, &addresses).is_some()
+    };
+    assert!(off(&["10.0.0.1"]) && !off(&["10.0.0.1", "fd00::1"]));
+}
+
+#[test]
+fn private_reverse_zones_are_denied_here() {
+    let soa = |zone: &str| format!("auth {zone}. 10800 SOA {zone}. nobody.invalid. 1 3600 1200 604800 10800\n");
+    for (question, expected) in [
+        ("1.2.3.10.in-addr.arpa. PTR", format!("NXDOMAIN\n{}", soa("10.in-addr.arpa"))),
+        ("1.2.31.172.in-addr.arpa. PTR", format!("NXDOMAIN\n{}", soa("31.172.in-addr.arpa"))),
+        ("10.in-addr.arpa. PTR", format!("NOERROR\n{}", soa("10.in-addr.arpa"))),
+        ("1.2.32.172.in-addr.arpa. PTR", "NXDOMAIN\n".to_owned()),
+        ("8.8.8.8.in-addr.arpa. PTR", "NXDOMAIN\n".to_owned()),
+    ] {
+        check("private-reverse", question, &expected);
+    }
+}
+
+#[test]
+fn mistakes_are_told() {
+    assert_eq!(
+        mistakes("rutter {\n aaaa maybe\n search\n}"),
+        ["`aaaa maybe`: not on, off or auto", "rutter has no option `search`; it has: search-completion, aaaa, private-reverse"]
+    );
+    assert_eq!(
+        mistakes("rutter {\n search-completion\n}"),
+        ["`rutter` reads what `kubernetes` of the same block knows, and there is none"]
+    );
+    assert!(matches!(spec("rutter {\n aaaa auto\n}"), Spec::Rutter(Options { aaaa: Aaaa::Auto, .. })));
+}

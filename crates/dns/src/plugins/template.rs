@@ -1,0 +1,268 @@
+//! `template CLASS TYPE [ZONE...] { ... }`: answers made from the question by a pattern.
+//!
+//! Owns the placeholders, which are Go's as far as Corefiles use them: fields and groups, no logic. Source: CoreDNS's `template`.
+
+mod text;
+
+use regex::bytes::{Captures, Regex};
+
+use self::text::Text;
+use crate::config::{Directive, Mistakes};
+use crate::name::Name;
+use crate::plugins::kubernetes::Fallthrough;
+use crate::server::chain::{Answering, Next, Plugin, Request};
+use crate::wire::message::{Message, Record};
+use crate::wire::{CLASS_IN, Folded, Query, rcode, rcode_named, rtype, type_named};
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub class: Option<u16>,
+    /// `None` for ANY: all types.
+    pub qtype: Option<u16>,
+    /// Empty: all zones of the block.
+    pub zones: Vec<Name>,
+    /// Empty: every name.
+    pub patterns: Vec<Regex>,
+    pub answers: Vec<Text>,
+    pub authorities: Vec<Text>,
+    pub additionals: Vec<Text>,
+    pub rcode: u8,
+    pub fallthrough: Fallthrough,
+}
+
+pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Options> {
+    let [class, qtype, zones @ ..] = directive.args.as_slice() else {
+        mistakes.add(directive.line, "`template` takes a class and a type");
+        return None;
+    };
+    let mut options = Options {
+        class: match class.to_ascii_uppercase().as_str() {
+            "IN" => Some(CLASS_IN),
+            "CH" => Some(3),
+            "HS" => Some(4),
+            "ANY" => None,
+            _ => {
+                mistakes.add(directive.line, format!("`template {class}`: no class such as IN or ANY"));
+                None
+            }
+        },
+        qtype: match type_named(qtype) {
+            Some(rtype::ANY) => None,
+            Some(qtype) => Some(qtype),
+            None => {
+                mistakes.add(directive.line, format!("`template {class} {qtype}`: no record type such as A, AAAA or ANY"));
+                None
+            }
+        },
+        zones: zones.iter().flat_map(|zone| crate::config::zones(directive.line, zone, mistakes)).collect(),
+        patterns: Vec::new(),
+        answers: Vec::new(),
+        authorities: Vec::new(),
+        additionals: Vec::new(),
+        rcode: rcode::NOERROR,
+        fallthrough: Fallthrough::Never,
+    };
+    for property in &directive.body {
+        match property.name.as_str() {
+            "match" => {
+                for arg in &property.args {
+                    match Regex::new(arg) {
+                        Ok(pattern) => options.patterns.push(pattern),
+                        Err(error) => mistakes.add(property.line, format!("`match`: {}", first_line(&error))),
+                    }
+                }
+                if property.args.is_empty() {
+                    mistakes.add(property.line, "`match` takes one or more regular expressions");
+                }
+            }
+            "answer" => options.answers.extend(texts(property, mistakes)),
+            "authority" => options.authorities.extend(texts(property, mistakes)),
+            "additional" => options.additionals.extend(texts(property, mistakes)),
+            "rcode" => match property.one(mistakes).map(|text| (text, rcode_named(text))) {
+                Some((_, Some(code))) => options.rcode = code,
+                Some((text, None)) => mistakes.add(property.line, format!("`rcode {text}`: no return code of DNS")),
+                None => {}
+            },
+            // Told to the client in an EDNS option that stubs ignore: taken, and let be. Aliases are followed by the client.
+            "ederror" | "upstream" => {}
+            "fallthrough" => {
+                options.fallthrough =
+                    if property.args.is_empty() { Fallthrough::Always } else { Fallthrough::Zones(property.zones(mistakes)) };
+            }
+            _ => mistakes.unknown(property, "template", &["match", "answer", "authority", "additional", "rcode", "ederror", "fallthrough"]),
+        }
+    }
+    Some(options)
+}
+
+fn texts(property: &Directive, mistakes: &mut Mistakes) -> Vec<Text> {
+    if property.args.is_empty() {
+        mistakes.add(property.line, format!("`{}` takes a record", property.name));
+    }
+    let mut read = |arg: &String| match Text::parse(arg) {
+        Ok(text) => Some(text),
+        Err(message) => {
+            mistakes.add(property.line, message);
+            None
+        }
+    };
+    property.args.iter().filter_map(&mut read).collect()
+}
+
+/// What the regex crate says in several lines ends with the reason.
+pub(crate) fn first_line(error: &regex::Error) -> String {
+    let text = error.to_string();
+    text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
+}
+
+/// The plugin at work.
+pub(crate) struct Template {
+    options: Options,
+    zones: Vec<Name>,
+}
+
+/// What a pattern found in a question, for the placeholders to read.
+pub(crate) struct Found<'a> {
+    pub(crate) request: &'a Request,
+    pub(crate) name: &'a str,
+    pub(crate) zone: &'a Name,
+    /// `None` without patterns.
+    pub(crate) groups: Option<Captures<'a>>,
+}
+
+/// Whether a template is about a question.
+enum Fit<'a> {
+    Yes(Option<Captures<'a>>),
+    /// Its zone and type, but no pattern.
+    NoPattern,
+    No,
+}
+
+impl Template {
+    pub(crate) fn new(options: Options, block: &[Name]) -> Self {
+        let zones = if options.zones.is_empty() { block.to_vec() } else { options.zones.clone() };
+        Self { options, zones }
+    }
+
+    fn zone(&self, name: &Name) -> Option<&Name> {
+        self.zones.iter().filter(|zone| name.is_under(zone)).max_by_key(|zone| zone.n_labels())
+    }
+
+    fn fit<'t>(&self, qtype: u16, qclass: u16, name: &'t [u8]) -> Fit<'t> {
+        let options = &self.options;
+        if options.qtype.is_some_and(|wanted| wanted != qtype) || options.class.is_some_and(|wanted| wanted != qclass) {
+            return Fit::No;
+        }
+        if options.patterns.is_empty() {
+            return Fit::Yes(None);
+        }
+        options.patterns.iter().find_map(|pattern| pattern.captures(name)).map_or(Fit::NoPattern, |groups| Fit::Yes(Some(groups)))
+    }
+
+    fn falls_through(&self, name: &Name) -> bool {
+        match &self.options.fallthrough {
+            Fallthrough::Never => false,
+            Fallthrough::Always => true,
+            Fallthrough::Zones(zones) => zones.iter().any(|zone| name.is_under(zone)),
+        }
+    }
+
+    /// The answer; `None` for the next plugin's.
+    fn answer(&self, request: &Request) -> Option<Message> {
+        let question = &request.question;
+        let zone = self.zone(&question.name)?;
+        let name = question.name.folded().to_string();
+        let groups = match self.fit(question.qtype, question.qclass, name.as_bytes()) {
+            Fit::Yes(groups) => groups,
+            Fit::NoPattern if !self.falls_through(&question.name) => return Some(request.failed(rcode::NXDOMAIN)),
+            Fit::NoPattern | Fit::No => return None,
+        };
+        if self.options.rcode == rcode::SERVFAIL {
+            return Some(request.failed(rcode::SERVFAIL));
+        }
+        let found = Found { request, name: &name, zone, groups };
+        // A record that comes out broken is the template's mistake.
+        Some(self.fill(&found).unwrap_or_else(|| request.failed(rcode::SERVFAIL)))
+    }
+
+    fn fill(&self, found: &Found<'_>) -> Option<Message> {
+        let all = |texts: &[Text]| texts.iter().map(|text| Record::parse(&text.fill(found)?)).collect::<Option<Vec<_>>>();
+        let mut answer = Message::answer(found.request.question.clone(), self.options.rcode);
+        answer.answers = all(&self.options.answers)?;
+        answer.authorities = all(&self.options.authorities)?;
+        answer.additionals = all(&self.options.additionals)?;
+        Some(answer)
+    }
+}
+
+impl Plugin for Template {
+    fn name(&self) -> &'static str {
+        "template"
+    }
+
+    fn answer<'a>(&'a self, request: &'a Request, next: Next<'a>) -> Answering<'a> {
+        match Template::answer(self, request) {
+            Some(answer) => Box::pin(std::future::ready(answer)),
+            None => next.run(request),
+        }
+    }
+
+    fn passes(&self, query: &Query<'_>) -> bool {
+        let mut buffer = [0; Folded::MAX_TEXT];
+        matches!(self.fit(query.qtype, query.qclass, query.name.text(&mut buffer)), Fit::No)
+            || !self.zones.iter().any(|zone| query.name.above(zone.wire(), zone.n_labels()).is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::plugins::tests::{ask, mistakes};
+
+    /// What comes of a question behind a template, where only another template knows more.
+    fn check(template: &str, question: &str, expected: &str) {
+        let corefile = format!(". {{\n template {template}\n template ANY ANY {{\n rcode REFUSED\n }}\n}}");
+        assert_eq!(ask(&corefile, question), expected, "{template}: {question}");
+    }
+
+    #[test]
+    fn a_blackhole_for_aaaa_says_that_the_name_exists() {
+        let template = "ANY AAAA {\n rcode NOERROR\n}";
+        check(template, "www.example. AAAA", "NOERROR\n");
+        check(template, "www.example. A", "REFUSED\n");
+        check(
+            "IN AAAA {\n rcode NXDOMAIN\n authority \"{{ .Zone }} 60 IN SOA ns.{{ .Zone }} h.{{ .Zone }} 1 60 60 60 60\"\n}",
+            "a. AAAA",
+            "SERVFAIL\n",
+        );
+        check(
+            "IN AAAA example {\n rcode NXDOMAIN\n authority \"{{ .Zone }} 60 IN SOA ns.{{ .Zone }} h.{{ .Zone }} 1 60 60 60 60\"\n}",
+            "a.example. AAAA",
+            "NXDOMAIN\nauth example. 60 SOA ns.example. h.example. 1 60 60 60 60\n",
+        );
+    }
+
+    #[test]
+    fn groups_of_the_pattern_become_records() {
+        let template = "IN A example {\n match \"^ip-(?P<a>[0-9]+)-(?P<b>[0-9]+)-([0-9]+)-([0-9]+)[.]example[.]$\"\n answer \"{{ .Name }} 60 IN A {{ .Group.a }}.{{.Group.b}}.{{ index .Match 3 }}.{{ index .Match 4 }}\"\n fallthrough\n}";
+        check(template, "IP-10-1-2-3.example. A", "NOERROR\nip-10-1-2-3.example. 60 A 10.1.2.3\n");
+        check(template, "ip-10-1-2-999.example. A", "SERVFAIL\n");
+        check(template, "www.example. A", "REFUSED\n");
+        check(&template.replace(" fallthrough\n", ""), "www.example. A", "NXDOMAIN\n");
+        check(template, "ip-10-1-2-3.example.org. A", "REFUSED\n");
+    }
+
+    #[test]
+    fn mistakes_are_told() {
+        assert_eq!(mistakes("template"), ["`template` takes a class and a type"]);
+        assert_eq!(
+            mistakes("template IN FOO {\n match \"(\"\n rcode MAYBE\n answer \"{{ range .Match }}\"\n frob\n}"),
+            [
+                "`template IN FOO`: no record type such as A, AAAA or ANY",
+                "`match`: unclosed group",
+                "`rcode MAYBE`: no return code of DNS",
+                "`{{ range .Match }}`: a template has .Name, .Zone, .Class, .Type, .Remote, .Group.NAME and `index .Match N`",
+                "template has no option `frob`; it has: match, answer, authority, additional, rcode, ederror, fallthrough"
+            ]
+        );
+    }
+}
