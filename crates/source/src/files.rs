@@ -238,7 +238,8 @@ impl Reader {
             let path = entry?.path();
             let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
             let known = path.extension().is_some_and(|extension| ["json", "yaml", "yml"].iter().any(|known| extension == *known));
-            if hidden || !known || path.is_dir() {
+            // Reading a pipe would wait for its writer.
+            if hidden || !known || !path.is_file() {
                 continue;
             }
             // One that vanishes meanwhile is not there.
