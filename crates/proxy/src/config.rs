@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+pub(crate) use file::{API_VERSION, KIND};
 use ipnet::IpNet;
 use model::Family;
 

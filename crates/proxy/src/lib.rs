@@ -16,6 +16,7 @@
 //! nftables mode, left in the kernel.
 
 pub mod config;
+pub mod dialect;
 mod driver;
 pub mod health;
 mod health_check;

@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use super::{Config, ConfigErrors, Conntrack, LocalDetector, ModeName, NodePortAddresses, duration};
 
-const API_VERSION: &str = "kubeproxy.config.k8s.io/v1alpha1";
-const KIND: &str = "KubeProxyConfiguration";
+pub(crate) const API_VERSION: &str = "kubeproxy.config.k8s.io/v1alpha1";
+pub(crate) const KIND: &str = "KubeProxyConfiguration";
 const DEFAULT_CONFIG_SYNC: Duration = Duration::from_secs(15 * 60);
 
 /// Fields of sections that mean nothing to this proxy: read so that a mistyped name is still told.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -48,11 +49,36 @@ pub struct ProxyFlags {
 
 pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
     let config = flags.proxy.config()?;
-    let origin = flags.objects.origin(config.kubeconfig.as_deref().map(PathBuf::from))?;
-    let model = flags.proxy.model(&config, Want { packets: true, ..Want::default() })?;
+    proxy::prepare(&config);
+    serve(config, flags.objects, flags.proxy.config).await
+}
+
+/// Runs the proxy until it is told to stop, or until `file`, which `config` was read from, says something else: whoever started it
+/// starts it again, as with kube-proxy, and the rules stay meanwhile.
+pub async fn serve(config: proxy::Config, objects: ObjectsFlags, file: Option<PathBuf>) -> anyhow::Result<()> {
+    let origin = objects.origin(config.kubeconfig.as_deref().map(PathBuf::from))?;
+    let model = ProxyFlags::default().model(&config, Want { packets: true, ..Want::default() })?;
     let mut app = App::new("proxy", model, origin).await?;
     app.start_proxy(config)?;
-    app.run().await
+    tokio::select! {
+        done = app.run() => done,
+        path = changed(file) => anyhow::bail!("{} was changed: ending, to be started with it", path.display()),
+    }
+}
+
+/// Waits until a file's content is another; for ever if there is none to look at. Looks once a second: the file is small, and a
+/// ConfigMap's is behind two links that are swapped, which no watch of the file itself would see.
+async fn changed(file: Option<PathBuf>) -> PathBuf {
+    let Some(path) = file else { return std::future::pending().await };
+    let first = tokio::fs::read(&path).await.ok();
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let now = tokio::fs::read(&path).await.ok();
+        // While it is gone it says nothing else.
+        if now.is_some() && now != first {
+            return path;
+        }
+    }
 }
 
 // === impl ProxyFlags ===
