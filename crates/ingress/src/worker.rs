@@ -188,6 +188,7 @@ pub(crate) fn spawn(
 async fn run(core: Rc<Core>, listeners: Vec<Listening>, mut applied: watch::Receiver<Option<Revision>>, drain: Drain) {
     // Nobody is let in before there are routes; the backlog holds them until then.
     tokio::select! {
+        biased;
         there = applied.wait_for(Option::is_some) => if there.is_err() { return },
         () = drain.started() => return,
     }
@@ -234,7 +235,7 @@ async fn accept(core: Rc<Core>, listener: TcpListener, acceptor: Option<TlsAccep
                 core.connections.fewer_than(max).await;
                 listener.accept().await
             } => accepted,
-            () = &mut draining => return,
+            () = &mut draining => break,
         };
         match accepted {
             Ok((stream, peer)) => {
@@ -246,6 +247,16 @@ async fn accept(core: Rc<Core>, listener: TcpListener, acceptor: Option<TlsAccep
                 tracing::warn!(%error, "cannot accept");
                 tokio::time::sleep(NO_DESCRIPTOR).await;
             }
+        }
+    } // The kernel knows what waits; tokio learns of it only when it next asks.
+    let Ok(listener) = listener.into_std() else { return };
+    while core.connections.len() < max
+        && let Ok((stream, peer)) = listener.accept()
+    {
+        let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+        if let Ok(stream) = stream {
+            core.shared.metrics.accepted.inc();
+            serve(&core, stream, peer, acceptor.clone());
         }
     }
 }

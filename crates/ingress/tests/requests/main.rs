@@ -308,6 +308,7 @@ fn draining_finishes_what_is_in_flight_and_lets_nobody_in() {
 fn a_connection_that_draining_overtakes_still_gets_its_first_request_answered() {
     let web = Backend::start();
     let world = World::start(&[Rule::prefix("a", "/", "web")], &[("web", &[web.address])]);
+    assert_eq!(status(&world.ask(&get("a", "/"))), 200, "it serves");
     let mut new = world.connect();
     let (address, ended) = world.drain();
     assert!(world::is_refused(address), "draining has begun");
