@@ -74,11 +74,11 @@ const NO_DESCRIPTOR: Duration = Duration::from_millis(10);
 // === impl Shared ===
 
 impl Shared {
-    pub(crate) fn new(config: Config, own_certificate: Arc<CertifiedKey>, registry: &Registry) -> io::Result<Self> {
+    pub(crate) fn new(config: Config, own_certificate: Arc<CertifiedKey>, registry: &Registry, drain: Drain) -> io::Result<Self> {
         let metrics = Metrics::new(registry);
         let log = match config.access_log {
             AccessLog::Off => None,
-            AccessLog::Stdout => Some(Log::start(metrics.dropped_log_lines.clone())?),
+            AccessLog::Stdout => Some(Log::start(metrics.dropped_log_lines.clone(), drain)?),
         };
         Ok(Self { table: ArcSwap::from_pointee(Table::new(own_certificate)), config, metrics, log })
     }
@@ -214,8 +214,9 @@ async fn run(core: Rc<Core>, listeners: Vec<Listening>, mut applied: watch::Rece
         }
     });
     drain.started().await;
-    while accepting.join_next().await.is_some() {}
+    // Told before the listeners close: whoever finds them closed finds every answer say so too.
     core.connections.drain();
+    while accepting.join_next().await.is_some() {}
     if tokio::time::timeout(core.shared.config.timeouts.drain, core.connections.fewer_than(1)).await.is_err() {
         tracing::warn!(connections = core.connections.len(), "cut connections that did not end in time");
     }

@@ -108,7 +108,9 @@ impl World {
         let (routes, following) = watch::channel(Arc::new(view.clone()));
         let running = ingress::start(config, following, drain, &Registry::default()).unwrap();
         let (http, https) = (running.http[0], running.https[0]);
-        Self { http, https, view, routes, running, trigger, runtime }
+        let mut world = Self { http, https, view, routes, running, trigger, runtime };
+        world.wait_for(Revision(1));
+        world
     }
 
     pub fn endpoints(&mut self, service: &str, endpoints: &[SocketAddr]) {
@@ -131,6 +133,11 @@ impl World {
         change(&mut self.view, revision);
         self.view.revision = revision;
         self.routes.send_replace(Arc::new(self.view.clone()));
+        self.wait_for(revision);
+    }
+
+    /// Until requests are answered by the view of this revision.
+    fn wait_for(&mut self, revision: Revision) {
         let applied = &mut self.running.applied;
         let waited = self
             .runtime
