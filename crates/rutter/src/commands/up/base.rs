@@ -43,12 +43,11 @@ pub async fn ensure(client: &Client, dns_ip: IpAddr, server: IpAddr, node_name: 
     put(client, "/apis/networking.k8s.io/v1/ingressclasses", class).await
 }
 
+/// Mended if it is there, else made: made first, a Service of another start would be refused for the address that it has itself.
 async fn put(client: &Client, collection: &str, object: Value) -> Result<(), Error> {
-    match client.call(Method::POST, collection, Some((JSON, &object))).await {
-        Err(error) if error.is_conflict() => {
-            let path = format!("{collection}/{}", object["metadata"]["name"].as_str().unwrap_or(""));
-            client.call(Method::PATCH, &path, Some((MERGE_PATCH, &object))).await.map(drop)
-        }
+    let path = format!("{collection}/{}", object["metadata"]["name"].as_str().unwrap_or(""));
+    match client.call(Method::PATCH, &path, Some((MERGE_PATCH, &object))).await {
+        Err(error) if error.code() == Some(404) => client.call(Method::POST, collection, Some((JSON, &object))).await.map(drop),
         done => done.map(drop),
     }
 }
