@@ -108,6 +108,15 @@ impl Discovery {
         Some(answer)
     }
 
+    /// Whether the path is below a group that is served, so that what is missing is the resource and not the group.
+    pub(crate) fn serves_below(&self, path: &str) -> bool {
+        match path.trim_start_matches('/').split('/').collect::<Vec<_>>().as_slice() {
+            ["api", _, ..] => true,
+            ["apis", group, _, ..] => self.documents.contains_key(&format!("/apis/{group}")),
+            _ => false,
+        }
+    }
+
     fn aged(&self, text: &Bytes, ty: &str) -> Bytes {
         if ty == AGGREGATED {
             return text.clone();

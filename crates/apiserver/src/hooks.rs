@@ -137,7 +137,7 @@ const HOOKS: &[(&str, &str, Hooks)] = &[
     ),
     ("", "ResourceQuota", Hooks { shows_deleted: true, ..PLAIN }),
     ("", "Secret", Hooks { selectable: &[&["type"]], ..PLAIN }),
-    ("", "ServiceAccount", Hooks { shows_deleted: true, unconditional_update: false, ..PLAIN }),
+    ("", "ServiceAccount", Hooks { shows_deleted: true, ..PLAIN }),
     (
         "",
         "Service",

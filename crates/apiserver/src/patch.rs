@@ -15,6 +15,8 @@ pub use json::json;
 pub use merge::merge;
 pub use strategic::strategic;
 
+use crate::validate::Cause;
+
 /// How the API server answers a patch that cannot be applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PatchError {
@@ -31,6 +33,14 @@ pub enum PatchError {
     /// 500 without a reason, with this text.
     #[error("{0}")]
     Failed(String),
+}
+
+/// The cause of a 422 whose message starts ` "" is invalid: `, for a patch that applied but whose result cannot be decoded: `detail` says why.
+/// `strategic` is the patch itself if it was a strategic one, which is then shown; else the result is.
+pub fn undecodable(strategic: Option<&Value>, patched: &Value, detail: &str) -> Cause {
+    let shown = strategic.map_or_else(|| patched.to_string(), strategic::go_text);
+    let message = format!("Invalid value: {}: {detail}", Value::from(shown));
+    Cause { reason: "FieldValueInvalid", field: "patch".to_owned(), message }
 }
 
 /// What Go calls the type of a JSON value in its error texts.

@@ -63,6 +63,27 @@ impl Refusal {
         Refusal::new(409, "Conflict", message).details(about(kind, name))
     }
 
+    /// The same at a subresource, `pods/binding`.
+    pub fn conflict_at(kind: &Kind, subresource: &str, name: &str, text: &str) -> Refusal {
+        let mut details = about(kind, name);
+        details["kind"] = format!("{}/{subresource}", kind.resource).into();
+        let message = format!("Operation cannot be fulfilled on {}/{subresource} {name:?}: {text}", kind.resource);
+        Refusal::new(409, "Conflict", message).details(details)
+    }
+
+    /// What the deleter expected of the object does not hold. Here Kubernetes calls the resource by its kind.
+    pub fn precondition(kind: &Kind, name: &str, text: &str) -> Refusal {
+        let what = if kind.gvk.group.is_empty() { kind.gvk.kind.clone() } else { format!("{}.{}", kind.gvk.kind, kind.gvk.group) };
+        let mut details = about(kind, name);
+        details["kind"] = kind.gvk.kind.clone().into();
+        Refusal::new(409, "Conflict", format!("Operation cannot be fulfilled on {what} {name:?}: {text}")).details(details)
+    }
+
+    /// Below a group and version that are served there is nothing of that name.
+    pub fn no_resource() -> Refusal {
+        Refusal::new(404, "NotFound", "the server could not find the requested resource").details(json!({}))
+    }
+
     pub fn bad_request(message: impl Into<String>) -> Refusal {
         Refusal::new(400, "BadRequest", message)
     }
@@ -92,7 +113,10 @@ impl Refusal {
         let message = format!("{kind} {name:?} is invalid: {}", summary(causes));
         let list: Vec<Value> =
             causes.iter().map(|cause| json!({"reason": cause.reason, "message": cause.message, "field": cause.field})).collect();
-        let mut details = json!({"kind": gvk.kind, "causes": list});
+        let mut details = json!({"causes": list});
+        if !gvk.kind.is_empty() {
+            details["kind"] = gvk.kind.clone().into();
+        }
         if !name.is_empty() {
             details["name"] = name.into();
         }

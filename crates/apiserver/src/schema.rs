@@ -146,6 +146,11 @@ impl Schema {
         self.cluster_scoped.contains(gvk)
     }
 
+    /// Whether objects of this kind can be decoded.
+    pub(crate) fn knows(&self, gvk: &Gvk) -> bool {
+        self.kinds.contains_key(gvk)
+    }
+
     pub(crate) fn kind(&self, gvk: &Gvk) -> Option<&Type> {
         self.kinds.get(gvk).map(|id| self.type_of(*id))
     }

@@ -176,6 +176,9 @@ impl Server {
         if let Some(answer) = self.discovery.get(path, accept, known) {
             return Ok(answer);
         }
+        if self.discovery.serves_below(path) {
+            return Err(Refusal::no_resource());
+        }
         let issuer = self.api.tokens.issuer();
         match path {
             "/" => Ok(Answer::json(
@@ -222,7 +225,8 @@ fn public(path: &str) -> Option<Answer> {
         "/version" => Some(Answer::json(
             200,
             &json!({"major": "1", "minor": "37", "gitVersion": "v1.37.0+rutter", "gitCommit": "", "gitTreeState": "clean",
-                    "buildDate": "1970-01-01T00:00:00Z", "goVersion": "", "compiler": "rustc", "platform": "linux/amd64"}),
+                    "buildDate": "1970-01-01T00:00:00Z", "goVersion": "", "compiler": "rustc", "platform": "linux/amd64",
+                    "emulationMajor": "1", "emulationMinor": "37", "minCompatibilityMajor": "1", "minCompatibilityMinor": "36"}),
         )),
         _ => None,
     }

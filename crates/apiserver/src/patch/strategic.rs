@@ -344,7 +344,7 @@ fn bad_type(found: Option<&Value>) -> PatchError {
 }
 
 /// A value as Go's `%v` prints it: `map[a:1 b:[x y]]`.
-fn go_text(value: &Value) -> String {
+pub(super) fn go_text(value: &Value) -> String {
     match value {
         Value::Null => "<nil>".to_owned(),
         Value::String(text) => text.clone(),

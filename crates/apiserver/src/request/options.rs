@@ -47,9 +47,11 @@ impl ListOptions {
         let number = |name: &str| -> Result<Option<u64>, Refusal> {
             match query.text(name) {
                 "" => Ok(None),
-                text => {
-                    text.parse().map(Some).map_err(|_| Refusal::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax")))
-                }
+                text => match text.parse::<i64>() {
+                    // Less than nothing is no limit.
+                    Ok(number) => Ok(u64::try_from(number).ok()),
+                    Err(_) => Err(Refusal::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))),
+                },
             }
         };
         let options = ListOptions {
@@ -57,7 +59,10 @@ impl ListOptions {
             fields: Fields::parse(collection, query.text("fieldSelector")).map_err(Refusal::bad_request)?,
             limit: number("limit")?.and_then(|limit| usize::try_from(limit).ok()).unwrap_or_default(),
             continue_token: query.text("continue").to_owned(),
-            revision: revision(query.text("resourceVersion"))?,
+            revision: match revision(query.text("resourceVersion")) {
+                Err(refusal) if !watch => return Err(Refusal::bad_request(format!("invalid resource version: {}", refusal.message))),
+                revision => revision?,
+            },
             exact: query.text("resourceVersionMatch") == "Exact",
             bookmarks: query.flag("allowWatchBookmarks"),
             initial_events: query.has("sendInitialEvents").then(|| query.flag("sendInitialEvents")),
@@ -107,7 +112,7 @@ impl WriteOptions {
             "Ignore" => FieldValidation::Ignore,
             "Strict" => FieldValidation::Strict,
             other => {
-                let message = format!("Unsupported value: {other:?}: supported values: \"Ignore\", \"Strict\", \"Warn\"");
+                let message = format!("Unsupported value: {other:?}: supported values: \"\", \"Ignore\", \"Strict\", \"Warn\"");
                 return Err(invalid(kind, "FieldValueNotSupported", "fieldValidation", &message));
             }
         };
@@ -119,7 +124,7 @@ impl WriteOptions {
 pub(crate) fn check_dry_run<'a>(kind: &str, mut values: impl Iterator<Item = &'a str>) -> Result<(), Refusal> {
     match values.find(|value| *value != "All") {
         Some(value) => {
-            let message = format!("Unsupported value: {value:?}: supported values: \"All\"");
+            let message = format!("Unsupported value: [{value:?}]: supported values: \"All\"");
             Err(invalid(kind, "FieldValueNotSupported", "dryRun", &message))
         }
         None => Ok(()),

@@ -133,6 +133,11 @@ impl Txn<'_> {
         self.discard = true;
     }
 
+    /// An object in the form in which it would be stored.
+    pub(crate) fn unsaved(&self, collection: CollectionId, object: &mut Value) -> Stored {
+        self.stored(collection, object, self.working.revision)
+    }
+
     fn stored(&self, collection: CollectionId, object: &mut Value, revision: u64) -> Stored {
         let type_meta = object.as_object_mut().map(|object| (object.remove("apiVersion"), object.remove("kind")));
         let json = Bytes::from(object.to_string());

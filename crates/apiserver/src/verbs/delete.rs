@@ -140,9 +140,10 @@ pub(super) fn delete(txn: &mut Txn<'_>, api: &Api, call: &Call, stored: &Arc<Sto
     })
 }
 
-/// Whether somebody has to take a finalizer away first.
+/// Whether somebody has to take a finalizer away first. A Namespace is always told first that it goes away.
 fn waits_for(kind: &Kind, object: &Value, finalizers: &[String]) -> bool {
-    let own = kind.resource == "namespaces" && !object["spec"].items("finalizers").is_empty();
+    let is_new = !object["metadata"].has("deletionTimestamp");
+    let own = kind.resource == "namespaces" && (is_new || !object["spec"].items("finalizers").is_empty());
     own || !finalizers.is_empty()
 }
 
@@ -245,14 +246,20 @@ impl DeleteOptions {
 
     fn check_preconditions(&self, kind: &Kind, object: &Value) -> Result<(), Refusal> {
         let meta = object.at("metadata");
-        let refuse = |text: String| Err(Refusal::conflict(kind, meta.text("name"), &format!("Precondition failed: {text}")));
-        if !self.uid.is_empty() && self.uid != meta.text("uid") {
-            return refuse(format!("UID in precondition: {}, UID in object meta: {}", self.uid, meta.text("uid")));
-        }
-        if !self.revision.is_empty() && self.revision != meta.text("resourceVersion") {
-            let found = meta.text("resourceVersion");
-            return refuse(format!("ResourceVersion in precondition: {}, ResourceVersion in object meta: {found}", self.revision));
-        }
-        Ok(())
+        let (uid, revision) = (meta.text("uid"), meta.text("resourceVersion"));
+        let text = if !self.uid.is_empty() && self.uid != uid {
+            let asked = &self.uid;
+            format!(
+                "the UID in the precondition ({asked}) does not match the UID in record ({uid}). The object might have been deleted and then recreated"
+            )
+        } else if !self.revision.is_empty() && self.revision != revision {
+            let asked = &self.revision;
+            format!(
+                "the ResourceVersion in the precondition ({asked}) does not match the ResourceVersion in record ({revision}). The object might have been modified"
+            )
+        } else {
+            return Ok(());
+        };
+        Err(Refusal::precondition(kind, meta.text("name"), &text))
     }
 }

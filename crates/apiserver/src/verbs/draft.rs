@@ -13,6 +13,7 @@ use crate::kinds::Kind;
 use crate::names;
 use crate::refusal::Refusal;
 use crate::request::WriteOptions;
+use crate::schema::Gvk;
 use crate::store::{Stored, Txn, key};
 use crate::validate;
 use crate::value::Get;
@@ -100,10 +101,14 @@ impl Draft<'_> {
         let (meta, was) = (&mut new["metadata"], &old["metadata"]);
         match meta.text("resourceVersion") {
             "" | "0" if !kind.hooks.unconditional_update && self.subresource.is_empty() => {
+                let gvk = Gvk::new(&kind.gvk.group, "", &kind.resource);
                 let message = "Invalid value: 0: must be specified for an update";
-                return Err(Refusal::invalid_field(&kind.gvk, &name, "FieldValueInvalid", "metadata.resourceVersion", message));
+                return Err(Refusal::invalid_field(&gvk, &name, "FieldValueInvalid", "metadata.resourceVersion", message));
             }
             "" | "0" => {}
+            revision if revision.parse::<u64>().is_err() => {
+                return Err(Refusal::unknown(format!("strconv.ParseUint: parsing {revision:?}: invalid syntax")));
+            }
             revision if revision != was.text("resourceVersion") => return Err(modified(kind, &name)),
             _ => {}
         }
@@ -158,7 +163,17 @@ impl Draft<'_> {
         let (api, kind) = (self.api, self.kind);
         (kind.hooks.written)(&mut api.world(txn, kind, self.now), &new, old);
         let mut new = self.inward(new);
-        txn.put(api.collection(kind), &mut new)
+        let stored = txn.put(api.collection(kind), &mut new);
+        if !self.options.dry_run {
+            return stored;
+        }
+        // Nothing has happened: the object has the revision that it had, or none.
+        match (old, new["metadata"].as_object_mut()) {
+            (Some(old), Some(meta)) => drop(meta.insert("resourceVersion".to_owned(), old["metadata"]["resourceVersion"].clone())),
+            (None, Some(meta)) => drop(meta.remove("resourceVersion")),
+            (_, None) => {}
+        }
+        Arc::new(txn.unsaved(api.collection(kind), &mut new))
     }
 
     fn inward(&self, mut object: Value) -> Value {
@@ -192,9 +207,7 @@ impl Draft<'_> {
         }
         let (namespace, url) = (meta.text("namespace"), was.text("namespace"));
         if self.kind.namespaced && !namespace.is_empty() && namespace != url {
-            return Err(Refusal::bad_request(format!(
-                "the namespace of the object ({namespace}) does not match the namespace on the URL ({url})"
-            )));
+            return Err(Refusal::bad_request("the namespace of the provided object does not match the namespace sent on the request"));
         }
         Ok(())
     }

@@ -70,7 +70,7 @@ pub(super) async fn serve(api: &Arc<Api>, call: &Arc<Call>) -> Result<Answer, Re
     let container = container(&pod, call.query.text("container"))?;
     let number = |name: &str| match call.query.text(name) {
         "" => Ok(None),
-        text => text.parse().map(Some).map_err(|_| Refusal::bad_request(format!("{name}: {text:?} is no number"))),
+        text => text.parse().map(Some).map_err(|_| Refusal::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))),
     };
     let request = LogRequest {
         node: pod["spec"].text("nodeName").to_owned(),

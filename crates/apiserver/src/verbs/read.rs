@@ -130,7 +130,7 @@ pub(super) fn selected(objects: &Objects, namespace: &str, options: &ListOptions
 
 impl Continue {
     fn parse(text: &str) -> Result<Continue, Refusal> {
-        let refuse = || Refusal::bad_request("continue key is not valid: the token cannot be read");
+        let refuse = || Refusal::bad_request("invalid continue token: continue key is not valid: it cannot be read");
         let bytes = BASE64.decode(text).map_err(|_| refuse())?;
         let token: Continue = serde_json::from_slice(&bytes).map_err(|_| refuse())?;
         if token.v != "meta.k8s.io/v1" || token.start.is_empty() { Err(refuse()) } else { Ok(token) }

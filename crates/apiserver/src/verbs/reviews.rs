@@ -25,7 +25,6 @@ pub(super) async fn create(api: &Arc<Api>, call: &Arc<Call>) -> Result<Answer, R
     let options = WriteOptions::parse("CreateOptions", &call.query, &call.agent)?;
     let decoded = body::object(api, call, &kind.gvk, options.validation)?;
     let mut review = decoded.object;
-    review["metadata"]["creationTimestamp"] = Value::Null;
     let status = match kind.gvk.kind.as_str() {
         "SelfSubjectReview" => {
             review["metadata"]["creationTimestamp"] = timestamp().into();

@@ -33,7 +33,7 @@ pub(super) async fn serve(api: &Arc<Api>, method: &Method, call: &Arc<Call>) -> 
             let validation = options.validation;
             write(api, call, options, move |api, current| {
                 let patched = form.apply(&api.schema, &gvk(), current, &patch)?;
-                Ok(body::shaped(api, &gvk(), patched, Vec::new(), validation)?.object)
+                Ok(update::shape_patched(api, &gvk(), form, &patch, patched, validation)?.object)
             })
             .await
         }

@@ -83,7 +83,7 @@ pub(super) async fn bind(api: &Arc<Api>, call: &Arc<Call>, name: String) -> Resu
         call,
         201,
         "api/v1/statuses",
-        json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}),
+        json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}),
     )
 }
 
@@ -95,10 +95,9 @@ fn assign(txn: &mut Txn<'_>, api: &Api, call: &Call, options: &WriteOptions, nam
     };
     let before = answer::dressed(pods, &stored);
     if !matches!(binding["target"].text("kind"), "" | "Node") || node.is_empty() {
-        let message = "Required value";
-        return Err(Refusal::invalid_field(&Gvk::new("", "v1", "Binding"), name, "FieldValueRequired", "target.name", message));
+        return Err(Refusal::unknown("target.name: Required value"));
     }
-    let refuse = |text: String| Err(Refusal::conflict(pods, name, &text));
+    let refuse = |text: String| Err(Refusal::conflict_at(pods, "binding", name, &text));
     if before["metadata"].has("deletionTimestamp") {
         return refuse(format!("pod {name} is being deleted, cannot be assigned to a host"));
     }
@@ -144,6 +143,6 @@ async fn evict(api: &Arc<Api>, call: &Arc<Call>) -> Result<Answer, Refusal> {
         call,
         201,
         "api/v1/statuses",
-        json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}),
+        json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}),
     )
 }

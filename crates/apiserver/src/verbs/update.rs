@@ -10,7 +10,7 @@ use crate::answer::{self, Answer};
 use crate::api_state::{Api, timestamp};
 use crate::patch;
 use crate::refusal::Refusal;
-use crate::request::{Call, WriteOptions};
+use crate::request::{Call, FieldValidation, WriteOptions};
 use crate::schema::{Gvk, Schema};
 use crate::store::{Stored, Txn, key};
 use crate::validate;
@@ -37,6 +37,10 @@ pub(super) async fn update(api: &Arc<Api>, call: &Arc<Call>) -> Result<Answer, R
         }
         match find(txn, &shared, &request) {
             Some(stored) => {
+                if decoded.object["metadata"].text("name").is_empty() {
+                    let text = format!("the name of the object ({} based on URL) was undeterminable: name must be provided", target.name);
+                    return Err(Refusal::bad_request(text));
+                }
                 check_uid(&request, &decoded.object, &stored)?;
                 draft.update(txn, &stored, decoded.object)
             }
@@ -68,12 +72,28 @@ pub(super) async fn patch(api: &Arc<Api>, call: &Arc<Call>) -> Result<Answer, Re
         }
         let current = answer::dressed(kind, &stored);
         let patched = form.apply(&shared.schema, &kind.gvk, &current, &patch)?;
-        let Decoded { object, warnings } = body::shaped(&shared, &kind.gvk, patched, Vec::new(), options.validation)?;
+        let Decoded { object, warnings } = shape_patched(&shared, &kind.gvk, form, &patch, patched, options.validation)?;
         let mut written = draft.update(txn, &stored, object)?;
         written.warnings.splice(0..0, warnings);
         Ok(written)
     });
     respond(api, call, written.await?, Vec::new())
+}
+
+/// Checks that what a patch has made still has the shape of its kind.
+pub(super) fn shape_patched(
+    api: &Api,
+    gvk: &Gvk,
+    form: Form,
+    patch: &Value,
+    patched: Value,
+    validation: FieldValidation,
+) -> Result<Decoded, Refusal> {
+    body::shaped(api, gvk, patched.clone(), Vec::new(), validation).map_err(|fault| {
+        let cause = patch::undecodable(matches!(form, Form::Strategic).then_some(patch), &patched, &fault.text);
+        // The patch has neither kind nor name.
+        Refusal::invalid(&Gvk::new("", "", ""), "", &[cause])
+    })
 }
 
 /// The kinds of patch.
@@ -93,10 +113,7 @@ pub(super) fn read_patch(call: &Call) -> Result<(Form, Value), Refusal> {
         "application/apply-patch+yaml" | "application/apply-patch+cbor" => return Err(Refusal::not_yet("server-side apply")),
         _ => return Err(Refusal::unsupported_patch()),
     };
-    let parsed = validate::parse(&call.body).map_err(|text| match form {
-        Form::Json => Refusal::bad_request(format!("error decoding patch: {text}")),
-        Form::Merge | Form::Strategic => Refusal::bad_request("invalid JSON patch"),
-    });
+    let parsed = validate::parse(&call.body).map_err(|_| Refusal::bad_request("invalid JSON patch"));
     Ok((form, parsed?.0))
 }
 
@@ -124,7 +141,10 @@ fn check_uid(call: &Call, new: &Value, stored: &Stored) -> Result<(), Refusal> {
     if uid.is_empty() || uid == found {
         return Ok(());
     }
-    let text = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {found}");
+    let path = format!("/registry/{}/{}", call.target.kind.resource, key(&call.target.namespace, &call.target.name));
+    let text = format!(
+        "StorageError: invalid object, Code: 4, Key: {path}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {found}"
+    );
     Err(Refusal::conflict(&call.target.kind, &call.target.name, &text))
 }
 

@@ -34,7 +34,7 @@ async fn what_becomes_of_owned_objects_is_left_to_the_collector_by_finalizers() 
             (&format!("DELETE {MAPS}/b"), json!({"propagationPolicy": "Orphan"}), 200, r#""finalizers":["orphan"]"#),
             (&format!("DELETE {MAPS}/a"), json!({"propagationPolicy": "Background"}), 200, "Success"),
             (&format!("DELETE {MAPS}/c"), json!({"propagationPolicy": "Odd"}), 422, "Unsupported value"),
-            (&format!("DELETE {MAPS}/c"), json!({"preconditions": {"uid": "other"}}), 409, "Precondition failed"),
+            (&format!("DELETE {MAPS}/c"), json!({"preconditions": {"uid": "other"}}), 409, "does not match the UID in record"),
             (&format!("DELETE {MAPS}?labelSelector=a=b"), Value::Null, 200, r#""items":[]"#),
             (&format!("DELETE {MAPS}?fieldSelector=metadata.name=c"), Value::Null, 200, r#""name":"c""#),
             (&format!("GET {MAPS}/c"), Value::Null, 404, ""),

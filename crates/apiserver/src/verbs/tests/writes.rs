@@ -57,7 +57,7 @@ async fn a_dry_run_answers_and_leaves_nothing() {
         .check(&[
             (&format!("POST {MAPS}?dryRun=All"), named("a"), 201, r#""name":"a""#),
             (&format!("GET {MAPS}/a"), Value::Null, 404, ""),
-            (&format!("POST {MAPS}?dryRun=Some"), named("a"), 422, r#"dryRun: Unsupported value: \"Some\""#),
+            (&format!("POST {MAPS}?dryRun=Some"), named("a"), 422, r#"dryRun: Unsupported value: [\"Some\"]"#),
         ])
         .await;
     assert_eq!(server.api.store.revision(), before);
