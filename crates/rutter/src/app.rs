@@ -35,12 +35,12 @@ pub struct App {
 }
 
 impl App {
-    /// Reads the objects of `origin` and resolves them as `model` says; parts are started afterwards.
-    pub async fn new(name: &'static str, model: model::Config, origin: Origin) -> anyhow::Result<Self> {
+    /// Reads the objects of `origin` and resolves them as `config` says; parts are started afterwards.
+    pub async fn new(name: &'static str, config: source::Config, origin: Origin) -> anyhow::Result<Self> {
         let (trigger, drain) = drain::channel();
         let (readiness, registry) = (Readiness::default(), Registry::default());
         let first = readiness.register("objects");
-        let source = source::start(model, origin, first, drain.clone(), &registry).await?;
+        let source = source::start(config, origin, first, drain.clone(), &registry).await?;
         Ok(Self { name, source, applied: None, served: None, parts: Parts::default(), readiness, trigger, drain, registry })
     }
 

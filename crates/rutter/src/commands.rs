@@ -44,6 +44,9 @@ pub fn run(command: Command) -> anyhow::Result<()> {
 /// As `block_on`, for what goes on running and so has something to log.
 fn serve(main: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     runtime::log::init("info", runtime::log::Format::Text);
+    if let Err(error) = kernel::limits::raise_open_files() {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
     block_on(main)
 }
 

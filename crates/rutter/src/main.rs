@@ -9,17 +9,24 @@ mod echo;
 mod flags;
 mod trace;
 
+use std::ffi::OsStr;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Bad usage or configuration (sysexits.h EX_USAGE).
 const EXIT_USAGE: u8 = 64;
 
 fn main() -> ExitCode {
-    let command = match flags::parse(std::env::args_os()) {
-        Ok(command) => command,
-        Err(stop) => return stop,
+    let mut args = std::env::args_os();
+    let called = args.next().unwrap_or_default();
+    let ended = match Path::new(&called).file_name().and_then(OsStr::to_str) {
+        Some("kube-proxy") => commands::kube_proxy::run(args),
+        _ => match flags::parse(std::iter::once(called).chain(args)) {
+            Ok(command) => commands::run(command),
+            Err(stop) => return stop,
+        },
     };
-    match commands::run(command) {
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("rutter: {}", in_one_line(&error));

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use clap::Args;
 use model::resolve::Want;
 
-use super::dns::DnsFlags;
+use super::dns::{DnsFlags, needs_pods};
 use super::ingress::IngressFlags;
 use super::objects::ObjectsFlags;
 use super::proxy::ProxyFlags;
@@ -35,7 +35,7 @@ pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
     let origin = flags.objects.origin(config.kubeconfig.as_deref().map(Into::into))?;
     let want = Want { packets: true, names: true, routes: true };
     let model = model::Config { ingress: flags.ingress.model()?, ..flags.proxy.model(&config, want)? };
-    let mut app = App::new("agent", model, origin).await?;
+    let mut app = App::new("agent", source::Config { model, pods: needs_pods(&corefile) }, origin).await?;
     app.start_proxy(config)?;
     app.start_dns(dns::Config { corefile, listen: flags.dns_listen })?;
     app.start_ingress(flags.ingress.config()?, Some(flags.ingress_status))?;

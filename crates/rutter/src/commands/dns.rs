@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use dns::config::Corefile;
+use dns::plugins::kubernetes::Pods;
 use model::resolve::Want;
 
 use super::objects::ObjectsFlags;
@@ -36,9 +37,14 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
     let corefile = flags.dns.corefile()?;
     let origin = flags.objects.origin(corefile.kubernetes().and_then(|options| Some(options.kubeconfig.as_ref()?.path.clone())))?;
     let model = model::Config { want: Want { names: true, ..Want::default() }, ..model::Config::default() };
-    let mut app = App::new("dns", model, origin).await?;
+    let mut app = App::new("dns", source::Config { model, pods: needs_pods(&corefile) }, origin).await?;
     app.start_dns(dns::Config { corefile, listen: flags.listen })?;
     app.run().await
+}
+
+/// Whether a zone answers for Pods only if they are there: only then all of them have to be followed.
+pub fn needs_pods(corefile: &Corefile) -> bool {
+    corefile.kubernetes().is_some_and(|options| options.pods == Pods::Verified)
 }
 
 // === impl DnsFlags ===

@@ -65,7 +65,7 @@ pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
     let origin = flags.objects.origin(None)?;
     let model =
         model::Config { want: Want { routes: true, ..Want::default() }, ingress: flags.ingress.model()?, ..model::Config::default() };
-    let mut app = App::new("ingress", model, origin).await?;
+    let mut app = App::new("ingress", model.into(), origin).await?;
     app.start_ingress(flags.ingress.config()?, Some(everywhere(flags.healthz_port)))?;
     app.run().await
 }

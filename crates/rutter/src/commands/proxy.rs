@@ -58,7 +58,7 @@ pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
 pub async fn serve(config: proxy::Config, objects: ObjectsFlags, file: Option<PathBuf>) -> anyhow::Result<()> {
     let origin = objects.origin(config.kubeconfig.as_deref().map(PathBuf::from))?;
     let model = ProxyFlags::default().model(&config, Want { packets: true, ..Want::default() })?;
-    let mut app = App::new("proxy", model, origin).await?;
+    let mut app = App::new("proxy", model.into(), origin).await?;
     app.start_proxy(config)?;
     tokio::select! {
         done = app.run() => done,

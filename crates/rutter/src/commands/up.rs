@@ -100,7 +100,7 @@ pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
     readiness.wait().await;
     println!("controllers ready");
 
-    let mut app = App::new("up", flags.model(&node_name)?, Origin::Api(origin)).await?;
+    let mut app = App::new("up", flags.model(&node_name)?.into(), Origin::Api(origin)).await?;
     let proxy = flags.proxy(&node_name)?;
     app.start_proxy(proxy)?;
     let corefile = dns::config::Corefile::kubeadm(&flags.cluster_domain)
