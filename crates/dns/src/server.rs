@@ -1,11 +1,13 @@
 //! The server: which block a question belongs to, the rules that hold before any plugin, and the two paths of an answer.
 //!
-//! Owns listeners ([`udp`], [`tcp`]), the order of a block's plugins ([`chain`]) and what an answer must look like on the wire. The fast
+//! Owns listeners ([`listener`], [`udp`], [`tcp`]), how one Corefile follows another ([`live`]), the order of a block's plugins ([`chain`]) and what an answer must look like on the wire. The fast
 //! path answers in place what one look-up can answer; everything else is a task ([`slow`]). Which questions may take the fast path is
 //! decided when the Corefile is loaded. Must not know what plugins are for.
 
 pub(crate) mod build;
 pub(crate) mod chain;
+pub(crate) mod listener;
+pub(crate) mod live;
 pub(crate) mod metrics;
 pub(crate) mod slow;
 pub(crate) mod status;

@@ -151,3 +151,54 @@ async fn a_taken_port_is_named() {
     let error = dns::start(config, views, None, drain, Registry::default()).err().expect("refused");
     assert_eq!(error.to_string(), format!("cannot listen on tcp {address}: another process has it"));
 }
+
+/// Asks until the answer is `expected` or patience ends.
+async fn until(server: SocketAddr, name: &'static str, expected: &[&str]) {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    loop {
+        let reply = tokio::task::spawn_blocking(move || over_udp(server, name)).await.expect("no panic");
+        if addresses(&reply) == expected {
+            return;
+        }
+        assert!(std::time::Instant::now() < deadline, "{name}: {:?} instead of {expected:?}", addresses(&reply));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_changed_corefile_is_taken_up_and_a_broken_one_refused() {
+    let folder = std::env::temp_dir().join(format!("rutter-dns-reload-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let file = folder.join("Corefile");
+    let write = |inside: &str| {
+        // Replaced as kubelet replaces it: by a rename.
+        let next = folder.join("next");
+        std::fs::write(&next, format!("cluster.local {{\n kubernetes cluster.local\n reload 2s 1s\n}}\n. {{\n {inside}\n}}"))
+            .expect("written");
+        std::fs::rename(&next, &file).expect("renamed");
+    };
+    let hosts = |address: &str| format!("hosts /nowhere {{\n {address} www.example\n }}");
+    write(&hosts("192.0.2.1"));
+    let corefile = dns::config::Corefile::read(&file).expect("a Corefile");
+    let (_names, views) = watch::channel(view());
+    let (trigger, drain) = runtime::drain::channel();
+    let registry = Registry::default();
+    let config = dns::Config { corefile, listen: vec![([127, 0, 0, 1], 0).into()] };
+    let server = dns::start(config, views, None, drain, registry.clone()).expect("started").listening[0];
+    until(server, "www.example.", &["192.0.2.1"]).await;
+    write("hosts {\n  frobnicate\n }");
+    let refused = || registry.render().contains("coredns_reload_failed_total 1");
+    for _ in 0..500 {
+        if refused() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(refused(), "a broken Corefile is counted");
+    until(server, "www.example.", &["192.0.2.1"]).await;
+    write(&hosts("192.0.2.2"));
+    until(server, "www.example.", &["192.0.2.2"]).await;
+    until(server, "web.default.svc.cluster.local.", &["10.96.0.1"]).await;
+    tokio::time::timeout(PATIENCE, trigger.drain()).await.expect("everything ends");
+    std::fs::remove_dir_all(&folder).expect("removed");
+}

@@ -1,123 +1,28 @@
 //! `cache [TTL] [ZONE...]`: answers from upstreams are kept as long as their records allow.
 //!
-//! Owns what may be kept and how long (RFC 2308 for denials, RFC 8767 for stale answers). Holds answers as bytes, so that the UDP loops
+//! Owns what may be kept and how long (RFC 2308 for denials, RFC 8767 for stale answers), and what is asked for again in time. Holds answers as bytes, so that the UDP loops
 //! copy a hit and patch its TTLs. The cluster's own names never come here.
 
+mod options;
+mod refresh;
 mod store;
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+pub(crate) use self::options::parse;
+pub use self::options::{Kind, Options, Prefetch, Stale};
+use self::refresh::Refresher;
+pub(crate) use self::refresh::Refreshes;
 pub(crate) use self::store::Store;
-use self::store::Stored;
-use crate::config::{Directive, Mistakes};
+use self::store::{Counts, Stored};
 use crate::name::Name;
 use crate::server::chain::{Answering, Next, Plugin, Request};
-use crate::server::metrics::Metrics;
+use crate::server::metrics::{CacheMetrics, Metrics};
 use crate::wire::message::Message;
 use crate::wire::{self, Folded, HEADER, MAX_TCP, OPT, Query, RecordAt, flag, rcode, rtype};
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// Empty: all zones of the block.
-    pub zones: Vec<Name>,
-    pub success: Kind,
-    pub denial: Kind,
-    /// How long a failure of the upstream is remembered (RFC 2308 section 7 allows five minutes at the most).
-    pub servfail: Duration,
-    pub serve_stale: Option<Duration>,
-    pub keep_ttl: bool,
-}
-
-/// What holds for one kind of answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kind {
-    pub most: Duration,
-    pub least: Duration,
-    /// Zones for which it is off.
-    pub disabled: Vec<Name>,
-}
-
-pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Options> {
-    const KNOWN: &[&str] = &["success", "denial", "prefetch", "serve_stale", "servfail", "disable", "keepttl"];
-    // 3,600 s, 1,800 s and 5 s: CoreDNS's defaults.
-    let kind = |most| Kind { most: Duration::from_secs(most), least: Duration::from_secs(5), disabled: Vec::new() };
-    let mut options = Options {
-        zones: Vec::new(),
-        success: kind(3_600),
-        denial: kind(1_800),
-        servfail: Duration::from_secs(5),
-        serve_stale: None,
-        keep_ttl: false,
-    };
-    let mut zones = directive.args.as_slice();
-    if let Some((first, rest)) = zones.split_first()
-        && let Ok(secs) = first.parse()
-    {
-        let ttl = Duration::from_secs(secs);
-        (options.success.most, options.denial.most) = (ttl, ttl);
-        zones = rest;
-    }
-    options.zones = zones.iter().flat_map(|zone| crate::config::zones(directive.line, zone, mistakes)).collect();
-    for property in &directive.body {
-        match property.name.as_str() {
-            "success" => capacity(property, &mut options.success, mistakes),
-            "denial" => capacity(property, &mut options.denial, mistakes),
-            // Entries that are asked for often are never let run out anyway: the first to miss asks, the others wait with it.
-            "prefetch" => {}
-            "serve_stale" => options.serve_stale = Some(stale(property, mistakes)),
-            "servfail" => {
-                let most = Duration::from_secs(300);
-                match property.duration(mistakes) {
-                    Some(duration) if duration > most => mistakes.add(property.line, "`servfail` is 5m at the most"),
-                    Some(duration) => options.servfail = duration,
-                    None => {}
-                }
-            }
-            "keepttl" => options.keep_ttl = true,
-            "disable" => {
-                let Some((what, zones)) = property.args.split_first() else {
-                    mistakes.add(property.line, "`disable` takes `success` or `denial`, and zones");
-                    continue;
-                };
-                let mut disabled: Vec<Name> = zones.iter().flat_map(|zone| crate::config::zones(property.line, zone, mistakes)).collect();
-                if zones.is_empty() {
-                    disabled.push(Name::root());
-                }
-                match what.as_str() {
-                    "success" => options.success.disabled.extend(disabled),
-                    "denial" => options.denial.disabled.extend(disabled),
-                    _ => mistakes.add(property.line, format!("`disable {what}`: neither success nor denial")),
-                }
-            }
-            _ => mistakes.unknown(property, "cache", KNOWN),
-        }
-    }
-    Some(options)
-}
-
-/// `CAPACITY [TTL [MINTTL]]`. The capacity counts entries; ours is bounded in bytes for all zones together, so it is read and let be.
-fn capacity(property: &Directive, kind: &mut Kind, mistakes: &mut Mistakes) {
-    let numbers: Result<Vec<u64>, _> = property.args.iter().map(|arg| arg.parse()).collect();
-    match numbers.as_deref() {
-        Ok([_]) => {}
-        Ok([_, most]) => kind.most = Duration::from_secs(*most),
-        Ok([_, most, least]) => (kind.most, kind.least) = (Duration::from_secs(*most), Duration::from_secs(*least)),
-        _ => mistakes.add(property.line, format!("`{}` takes a capacity, a TTL and a least TTL, all numbers", property.name)),
-    }
-}
-
-/// `[DURATION [immediate|verify]]`: ours asks the upstream first (`verify`), whatever is written.
-fn stale(property: &Directive, mistakes: &mut Mistakes) -> Duration {
-    let hour = Duration::from_secs(3_600);
-    match property.args.first() {
-        None => hour,
-        Some(text) => crate::config::duration(text).unwrap_or_else(|| {
-            mistakes.add(property.line, format!("`serve_stale {text}`: not a duration such as 1h"));
-            hour
-        }),
-    }
-}
 
 /// The cache of one server block, in the store of all.
 pub(crate) struct Cache {
@@ -125,8 +30,10 @@ pub(crate) struct Cache {
     store: Arc<Store>,
     /// Which block: blocks may ask different upstreams about one name.
     block: u32,
-    metrics: Arc<Metrics>,
-    hits: [runtime::metrics::IntCounter; 2],
+    metrics: CacheMetrics,
+    /// Of answers and of denials.
+    counts: [Arc<Counts>; 2],
+    refresher: Refresher,
 }
 
 /// Name, type, block, DO and CD.
@@ -141,27 +48,31 @@ const STALE_TTL: u32 = 0;
 // === impl Cache ===
 
 impl Cache {
-    pub(crate) fn new(options: Options, store: Arc<Store>, block: u32, server: &str, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(options: Options, store: Arc<Store>, block: u32, server: &str, metrics: &Metrics, refresher: Refresher) -> Self {
         let zones = options.zones.first().map_or_else(|| ".".to_owned(), Name::to_string);
-        let hits = ["success", "denial"].map(|kind| metrics.cache_hits.with_label_values(&[server, kind, &zones, ""]));
-        Self { options, store, block, metrics, hits }
+        let counts = ["success", "denial"].map(|kind| Arc::new(Counts::new(metrics, server, kind, &zones)));
+        Self { options, store, block, metrics: metrics.cache(server, &zones), counts, refresher }
     }
 
-    /// Writes a fresh answer as the reply to `query`. `None`: not there, or longer than the client takes.
+    /// Writes what is kept as the reply to `query`. `None`: not there, or longer than the client takes.
     pub(crate) fn hit(&self, query: &Query<'_>, out: &mut [u8], limit: usize) -> Option<(usize, u8)> {
         let key = Key::new(&query.name, query.qtype, self.block, query.edns.is_some_and(|edns| edns.dnssec_ok), query.flags());
         let opt = if query.edns.is_some() { OPT } else { 0 };
         let now = Instant::now();
-        let (length, code, denial) = self.store.read(key.bytes(), |stored| {
+        let (length, code, denial, served) = self.store.read(key.bytes(), |stored| {
             let length = stored.wire.len();
-            if stored.until <= now || length + opt > limit.min(out.len()) {
+            let served = self.serve(stored, now)?;
+            if length + opt > limit.min(out.len()) {
                 return None;
             }
             out[..length].copy_from_slice(&stored.wire);
             self.age(stored, &mut out[..length], now);
-            Some((length, stored.code, stored.denial))
+            Some((length, stored.code, stored.denial, served))
         })??;
-        self.hits[usize::from(denial)].inc();
+        self.count(served, denial);
+        if served.refresh {
+            self.refresh(&key, Request::new(query, NOBODY, false));
+        }
         out[..2].copy_from_slice(&query.bytes[..2]);
         let flags = wire::u16_at(out, 2) & !(flag::OPCODE | flag::RD | flag::CD) | query.flags() & (flag::OPCODE | flag::RD | flag::CD);
         out[2..4].copy_from_slice(&flags.to_be_bytes());
@@ -178,15 +89,45 @@ impl Cache {
         Some((length + opt, code))
     }
 
-    /// Takes the time since an answer came off its TTLs.
+    /// Whether an entry may be served as it is, and whether that is a reason to ask for a new one.
+    fn serve(&self, stored: &Stored, now: Instant) -> Option<Served> {
+        if stored.until > now {
+            let due = self.options.prefetch.is_some_and(|prefetch| stored.asked(&prefetch, now));
+            return Some(Served { stale: false, refresh: due && !stored.refreshing.swap(true, Ordering::Relaxed) });
+        }
+        let immediate = self.options.serve_stale.is_some_and(|stale| !stale.verify);
+        // A failure is not worth more for being old.
+        if !immediate || stored.stale_until <= now || stored.code == rcode::SERVFAIL {
+            return None;
+        }
+        Some(Served { stale: true, refresh: !stored.refreshing.swap(true, Ordering::Relaxed) })
+    }
+
+    fn count(&self, served: Served, denial: bool) {
+        self.metrics.requests.inc();
+        self.counts[usize::from(denial)].hits.inc();
+        if served.stale {
+            self.metrics.served_stale.inc();
+        } else if served.refresh {
+            self.metrics.prefetch.inc();
+        }
+    }
+
+    fn refresh(&self, key: &Key, request: Request) {
+        if !self.refresher.ask(request) {
+            self.store.read(key.bytes(), |stored| stored.refreshing.store(false, Ordering::Relaxed));
+        }
+    }
+
+    /// Takes the time since an answer came off its TTLs; one that has none left says so (RFC 8767 section 4).
     fn age(&self, stored: &Stored, message: &mut [u8], now: Instant) {
-        if self.options.keep_ttl {
+        if self.options.keep_ttl && stored.until > now {
             return;
         }
         let age = now.duration_since(stored.at).as_secs() as u32;
         for at in &stored.ttls {
             let at = usize::from(*at);
-            let left = wire::u32_at(message, at).saturating_sub(age);
+            let left = if stored.until > now { wire::u32_at(message, at).saturating_sub(age) } else { STALE_TTL };
             message[at..at + 4].copy_from_slice(&left.to_be_bytes());
         }
     }
@@ -195,22 +136,26 @@ impl Cache {
         self.options.zones.is_empty() || self.options.zones.iter().any(|zone| name.is_under(zone))
     }
 
-    /// What is kept of `key`: fresh, or (`stale`) as old as the options allow.
-    fn get(&self, key: &Key, stale: bool) -> Option<Message> {
+    /// What is kept of `key` and may be served at once.
+    fn get(&self, key: &Key) -> Option<(Message, Served, bool)> {
         let now = Instant::now();
-        let mut message = self.store.read(key.bytes(), |stored| {
-            if if stale { stored.stale_until <= now } else { stored.until <= now } {
-                return None;
-            }
-            let mut wire = stored.wire.to_vec();
-            self.age(stored, &mut wire, now);
-            Message::parse(&wire)
-        })??;
-        if stale {
-            let sections = [&mut message.answers, &mut message.authorities, &mut message.additionals];
-            sections.into_iter().flatten().for_each(|record| record.ttl = STALE_TTL);
-        }
-        Some(message)
+        self.store.read(key.bytes(), |stored| {
+            let served = self.serve(stored, now)?;
+            Some((self.message(stored, now)?, served, stored.denial))
+        })?
+    }
+
+    /// What is kept of `key` and may stand in for an answer that cannot be had.
+    fn stale(&self, key: &Key) -> Option<Message> {
+        let now = Instant::now();
+        let usable = |stored: &Stored| stored.stale_until > now && stored.code != rcode::SERVFAIL;
+        self.store.read(key.bytes(), |stored| if usable(stored) { self.message(stored, now) } else { None })?
+    }
+
+    fn message(&self, stored: &Stored, now: Instant) -> Option<Message> {
+        let mut wire = stored.wire.to_vec();
+        self.age(stored, &mut wire, now);
+        Message::parse(&wire)
     }
 
     /// Keeps `answer` if it may be kept, its TTLs cut to what it is kept for.
@@ -222,18 +167,10 @@ impl Cache {
         let wire = Message { flags: answer.flags & !flag::AA, ..answer.clone() }.encode(MAX_TCP, None);
         let at = Instant::now();
         let until = at + life;
-        let stored = Stored {
-            ttls: ttls(&wire),
-            wire: wire.into(),
-            code: answer.rcode,
-            denial: kind == Answer::Denial,
-            at,
-            until,
-            stale_until: until + self.options.serve_stale.unwrap_or_default(),
-        };
-        let evicted = self.store.insert(key.bytes(), stored);
-        self.metrics.cache_evictions.inc_by(evicted as u64);
-        self.metrics.cache_entries.with_label_values(&["dns://", "all", ".", ""]).set(self.store.len() as i64);
+        let counts = &self.counts[usize::from(kind == Answer::Denial)];
+        let stale = self.options.serve_stale.map(|stale| stale.for_at_most).unwrap_or_default();
+        let ttls = ttls(&wire);
+        self.store.insert(key.bytes(), Stored::new(wire.into(), ttls, answer.rcode, counts.clone(), at, until, until + stale));
     }
 
     /// How long an answer may be kept; `None` for not at all. A TTL of 0 forbids it (RFC 1035 section 3.2.1).
@@ -271,6 +208,16 @@ enum Answer {
     Denial,
 }
 
+/// How an entry was served.
+#[derive(Clone, Copy)]
+struct Served {
+    stale: bool,
+    refresh: bool,
+}
+
+/// The client of questions that a cache asks for itself.
+const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
 impl Plugin for Cache {
     fn name(&self) -> &'static str {
         "cache"
@@ -283,16 +230,27 @@ impl Plugin for Cache {
             }
             let folded = Folded::of(&request.question.name);
             let key = Key::new(&folded, request.question.qtype, self.block, request.dnssec_ok, request.flags);
-            if let Some(fresh) = self.get(&key, false) {
-                return fresh;
+            if !request.refresh {
+                if let Some((kept, served, denial)) = self.get(&key) {
+                    self.count(served, denial);
+                    if served.refresh {
+                        self.refresh(&key, request.clone());
+                    }
+                    return kept;
+                }
+                self.metrics.requests.inc();
+                self.metrics.misses.inc();
             }
-            self.metrics.cache_misses.inc();
             let mut answer = next.run(request).await;
             if answer.rcode == rcode::SERVFAIL
-                && self.options.serve_stale.is_some()
-                && let Some(stale) = self.get(&key, true)
+                && let Some(stale) = self.stale(&key)
             {
-                self.metrics.served_stale.inc();
+                if request.refresh {
+                    // Not this time: the next who asks has it tried again.
+                    self.store.read(key.bytes(), |stored| stored.refreshing.store(false, Ordering::Relaxed));
+                } else {
+                    self.metrics.served_stale.inc();
+                }
                 return stale;
             }
             self.put(&key, &mut answer);

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
+pub(crate) use self::exchange::random_u16;
 use self::flights::Flights;
 pub(crate) use self::options::parse;
 pub use self::options::{Options, Policy, Target, Transport};

@@ -11,6 +11,12 @@ pub struct Options {
     pub jitter: Duration,
 }
 
+/// How long to wait until the next look: the jitter keeps many servers from looking all at once.
+pub(crate) fn pause(options: &Options) -> Duration {
+    let share = f64::from(crate::plugins::forward::random_u16()) / f64::from(u16::MAX);
+    options.interval + options.jitter.mul_f64(share)
+}
+
 pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Options> {
     directive.plain(mistakes);
     // 30 s and 15 s: CoreDNS's defaults; it takes no interval below 2 s and no jitter above half of it.

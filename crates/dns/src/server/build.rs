@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::chain::Plugin;
 use super::metrics::Metrics;
@@ -12,7 +12,7 @@ use crate::name::Name;
 use crate::plugins::Spec;
 use crate::plugins::acl::Acl;
 use crate::plugins::autopath::Autopath;
-use crate::plugins::cache::{Cache, Store};
+use crate::plugins::cache::{Cache, Refreshes, Store};
 use crate::plugins::forward::Forward;
 use crate::plugins::hosts::Hosts;
 use crate::plugins::k8s_external::External;
@@ -31,6 +31,11 @@ pub(crate) struct Parts {
     /// Where this server is found, loopback left out.
     pub(crate) local: Arc<[IpAddr]>,
     pub(crate) listen: Vec<SocketAddr>,
+    pub(crate) refreshes: Refreshes,
+    /// Snapshots that are kept up to date already.
+    pub(crate) known: Vec<(Options, Current)>,
+    /// The number of the first block: the cache keeps those of another Corefile apart.
+    pub(crate) first_block: u32,
     /// Plugins may have tasks of their own: not where only answers are looked at.
     pub(crate) live: bool,
 }
@@ -71,18 +76,24 @@ pub(crate) fn addresses(corefile: &Corefile, listen: &[SocketAddr]) -> BTreeMap<
 /// Makes the plugins of every block, and the snapshots that they read.
 pub(crate) fn blocks(corefile: &Corefile, parts: &Parts) -> (Vec<Arc<Block>>, Vec<Followed>) {
     let mut followed = Vec::new();
-    let blocks = corefile.blocks.iter().zip(0..).map(|(block, n)| Arc::new(build(block, n, parts, &mut followed))).collect();
+    let blocks = corefile
+        .blocks
+        .iter()
+        .zip(parts.first_block..)
+        .map(|(block, n)| Arc::new_cyclic(|own| build(block, own, n, parts, &mut followed)))
+        .collect();
     (blocks, followed)
 }
 
-fn build(block: &ServerBlock, n: u32, parts: &Parts, followed: &mut Vec<Followed>) -> Block {
+fn build(block: &ServerBlock, own: &Weak<Block>, n: u32, parts: &Parts, followed: &mut Vec<Followed>) -> Block {
     let zones: Vec<Name> = block.keys.iter().map(|key| key.zone.clone()).collect();
     let rotate = block.plugins.iter().any(|plugin| matches!(plugin, Spec::Loadbalance(_)));
     // The first zone's snapshot is made before the plugins in front of it, which read it as well.
     let kubernetes = block.plugins.iter().find_map(|plugin| match plugin {
         Spec::Kubernetes(options) => {
             let options = options.clone().or_zones_of(&zones);
-            let current = Current::new(arc_swap::ArcSwap::from_pointee(Snapshot::unsynced()));
+            let known = parts.known.iter().find(|(known, _)| *known == options).map(|(_, current)| current.clone());
+            let current = known.unwrap_or_else(|| Current::new(arc_swap::ArcSwap::from_pointee(Snapshot::unsynced())));
             followed.push(Followed { options: options.clone(), current: current.clone() });
             Some(Arc::new(Kubernetes::new(options, current, parts.local.clone(), rotate)))
         }
@@ -147,7 +158,14 @@ fn build(block: &ServerBlock, n: u32, parts: &Parts, followed: &mut Vec<Followed
                 }
             }
             Spec::Cache(options) => {
-                let made = Arc::new(Cache::new(options.clone(), parts.store.clone(), n, &server, parts.metrics.clone()));
+                let made = Arc::new(Cache::new(
+                    options.clone(),
+                    parts.store.clone(),
+                    n,
+                    &server,
+                    &parts.metrics,
+                    parts.refreshes.of(own, plugins.len()),
+                ));
                 cache_at = Some(plugins.len());
                 plugins.push(Box::new(Shared(made.clone())));
                 cache = Some(made);
@@ -212,7 +230,16 @@ pub(crate) fn routes(corefile: &Corefile, blocks: &[Arc<Block>], on: &[usize], a
 #[cfg(test)]
 pub(crate) fn test_routes(corefile: &Corefile, local: &[IpAddr]) -> (Vec<Route>, Vec<Followed>) {
     let metrics = Metrics::new(&runtime::Registry::default());
-    let parts = Parts { metrics, store: Arc::new(Store::new()), local: local.into(), listen: Vec::new(), live: false };
+    let parts = Parts {
+        metrics,
+        store: Arc::new(Store::new()),
+        local: local.into(),
+        listen: Vec::new(),
+        refreshes: Refreshes::nowhere(),
+        known: Vec::new(),
+        first_block: 0,
+        live: false,
+    };
     let (blocks, followed) = blocks(corefile, &parts);
     let on: Vec<usize> = (0..blocks.len()).collect();
     (routes(corefile, &blocks, &on, SocketAddr::from(([0, 0, 0, 0], 53)), false), followed)

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runtime::Registry;
-use runtime::metrics::{Gauge, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, exponential_buckets};
+use runtime::metrics::{Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, exponential_buckets};
 
 use super::Route;
-use crate::wire::{HEADER, rcode_name, skip_name, type_name, u16_at};
+use crate::wire::{HEADER, rcode_name, rtype, skip_name, type_name, u16_at};
 
 pub(crate) struct Metrics {
     requests: IntCounterVec,
@@ -22,10 +22,17 @@ pub(crate) struct Metrics {
     dropped: IntCounter,
     lost: IntCounter,
     pub(crate) cache_hits: IntCounterVec,
-    pub(crate) cache_misses: IntCounter,
     pub(crate) cache_entries: IntGaugeVec,
-    pub(crate) cache_evictions: IntCounter,
-    pub(crate) served_stale: IntCounter,
+    pub(crate) cache_evictions: IntCounterVec,
+    cache_requests: IntCounterVec,
+    cache_misses: IntCounterVec,
+    cache_prefetch: IntCounterVec,
+    cache_drops: IntCounterVec,
+    served_stale: IntCounterVec,
+    pub(crate) health_duration: Histogram,
+    pub(crate) health_failures: IntCounter,
+    pub(crate) reload_failed: IntCounter,
+    reload_version: IntGaugeVec,
     pub(crate) forward_rejects: IntCounter,
     pub(crate) healthcheck_failures: IntCounterVec,
     pub(crate) proxy_duration: HistogramVec,
@@ -38,10 +45,25 @@ pub(crate) struct Metrics {
     pub(crate) enabled: IntGaugeVec,
 }
 
+/// What one cache counts.
+pub(crate) struct CacheMetrics {
+    pub(crate) requests: IntCounter,
+    pub(crate) misses: IntCounter,
+    pub(crate) prefetch: IntCounter,
+    pub(crate) served_stale: IntCounter,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Transport {
     pub(crate) tcp: bool,
     pub(crate) v6: bool,
+}
+
+/// What a question asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Asked {
+    pub(crate) qtype: u16,
+    pub(crate) dnssec_ok: bool,
 }
 
 /// Counts of one batch.
@@ -58,7 +80,7 @@ pub(crate) struct Tally {
 struct Row {
     route: Option<usize>,
     transport: Transport,
-    qtype: u16,
+    asked: Asked,
     code: u8,
     by: &'static str,
 }
@@ -70,6 +92,7 @@ impl Metrics {
         let sizes = || vec![0.0, 100.0, 200.0, 300.0, 400.0, 511.0, 1023.0, 2047.0, 4095.0, 8291.0, 16e3, 32e3, 48e3, 64e3];
         // 250 us to 8 s: CoreDNS's buckets.
         let times = || exponential_buckets(0.000_25, 2.0, 16);
+        let cache_labels: &[&str] = &["server", "zones", "view"];
         let metrics = Self {
             requests: registry.counter_vec(
                 "coredns_dns_requests_total",
@@ -103,14 +126,45 @@ impl Metrics {
             dropped: registry.counter("rutter_dns_dropped_total", "Questions dropped because the slow path had no room for them."),
             lost: registry.counter("rutter_dns_unsent_total", "Replies that the kernel did not take."),
             cache_hits: registry.counter_vec("coredns_cache_hits_total", "The count of cache hits.", &["server", "type", "zones", "view"]),
-            cache_misses: registry.counter("coredns_cache_misses_total", "The count of cache misses."),
+            cache_misses: registry.counter_vec("coredns_cache_misses_total", "The count of cache misses.", cache_labels),
+            cache_requests: registry.counter_vec("coredns_cache_requests_total", "The count of cache requests.", cache_labels),
+            cache_prefetch: registry.counter_vec(
+                "coredns_cache_prefetch_total",
+                "The number of times the cache has prefetched a cached item.",
+                cache_labels,
+            ),
+            cache_drops: registry.counter_vec(
+                "coredns_cache_drops_total",
+                "The number responses that are not cached, because the reply is malformed.",
+                cache_labels,
+            ),
             cache_entries: registry.gauge_vec(
                 "coredns_cache_entries",
                 "The number of elements in the cache.",
                 &["server", "type", "zones", "view"],
             ),
-            cache_evictions: registry.counter("coredns_cache_evictions_total", "The count of cache evictions."),
-            served_stale: registry.counter("coredns_cache_served_stale_total", "The number of requests served from stale cache entries."),
+            cache_evictions: registry.counter_vec(
+                "coredns_cache_evictions_total",
+                "The count of cache evictions.",
+                &["server", "type", "zones", "view"],
+            ),
+            served_stale: registry.counter_vec(
+                "coredns_cache_served_stale_total",
+                "The number of requests served from stale cache entries.",
+                cache_labels,
+            ),
+            health_duration: registry.histogram(
+                "coredns_health_request_duration_seconds",
+                "Histogram of the time (in seconds) each request took.",
+                times(),
+            ),
+            health_failures: registry.counter("coredns_health_request_failures_total", "The number of times the health check failed."),
+            reload_failed: registry.counter("coredns_reload_failed_total", "Counter of the number of failed reload attempts."),
+            reload_version: registry.gauge_vec(
+                "coredns_reload_version_info",
+                "A metric with a constant '1' value labeled by hash, and value which type of hash generated.",
+                &["hash", "value"],
+            ),
             forward_rejects: registry.counter(
                 "coredns_forward_max_concurrent_rejects_total",
                 "Counter of the number of queries rejected because the concurrent queries were at maximum.",
@@ -153,6 +207,25 @@ impl Metrics {
         Arc::new(metrics)
     }
 
+    pub(crate) fn cache(&self, server: &str, zones: &str) -> CacheMetrics {
+        let of = |family: &IntCounterVec| family.with_label_values(&[server, zones, ""]);
+        // Its family shows, and nothing is ever counted: what is malformed is not an answer here.
+        of(&self.cache_drops);
+        CacheMetrics {
+            requests: of(&self.cache_requests),
+            misses: of(&self.cache_misses),
+            prefetch: of(&self.cache_prefetch),
+            served_stale: of(&self.served_stale),
+        }
+    }
+
+    /// A Corefile of this text is in force.
+    pub(crate) fn reloaded(&self, text: &str) {
+        let digest: String = runtime::tls::sha1(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        self.reload_version.reset();
+        self.reload_version.with_label_values(&["sha1", &digest]).set(1);
+    }
+
     pub(crate) fn autopath(&self, server: &str) -> IntCounter {
         self.autopath.with_label_values(&[server])
     }
@@ -189,12 +262,12 @@ impl Metrics {
         routes: &[Route],
         route: Option<usize>,
         transport: Transport,
-        qtype: u16,
+        kind: Asked,
         (code, by): (u8, &'static str),
         (asked, answered): (usize, usize),
         took: Duration,
     ) {
-        self.count(routes, Row { route, transport, qtype, code, by }, 1);
+        self.count(routes, Row { route, transport, asked: kind, code, by }, 1);
         let (server, zone) = labels(routes, route);
         let proto = if transport.tcp { "tcp" } else { "udp" };
         self.duration.with_label_values(&[server, zone, ""]).observe(took.as_secs_f64());
@@ -212,8 +285,11 @@ impl Metrics {
         let (server, zone) = labels(routes, row.route);
         let proto = if row.transport.tcp { "tcp" } else { "udp" };
         let family = if row.transport.v6 { "2" } else { "1" };
-        let labels = [server, zone, "", proto, family, type_name(row.qtype)];
+        let labels = [server, zone, "", proto, family, type_name(row.asked.qtype)];
         self.requests.with_label_values(&labels).inc_by(u64::from(n));
+        if row.asked.dnssec_ok {
+            self.do_requests.with_label_values(&[server, zone, ""]).inc_by(u64::from(n));
+        }
         self.responses.with_label_values(&[server, zone, "", rcode_name(row.code), row.by]).inc_by(u64::from(n));
     }
 }
@@ -225,12 +301,12 @@ impl Tally {
         &mut self,
         route: Option<usize>,
         transport: Transport,
-        qtype: u16,
+        kind: Asked,
         (code, by): (u8, &'static str),
         asked: usize,
         answered: usize,
     ) {
-        let row = Row { route, transport, qtype, code, by };
+        let row = Row { route, transport, asked: kind, code, by };
         // A batch holds few kinds of questions.
         match self.rows.iter_mut().find(|(known, _)| *known == row) {
             Some((_, n)) => *n += 1,
@@ -248,8 +324,10 @@ fn labels(routes: &[Route], route: Option<usize>) -> (&str, &str) {
     }
 }
 
-/// The type that a packet asks for; 0 where it cannot be read.
-pub(crate) fn qtype(packet: &[u8]) -> u16 {
+/// What a packet asks for; type 0 where it cannot be read. Its OPT record is looked for where all clients have it, behind the question.
+pub(crate) fn asked(packet: &[u8]) -> Asked {
     let at = if packet.len() > HEADER { skip_name(packet, HEADER) } else { None };
-    at.filter(|at| at + 2 <= packet.len()).map_or(0, |at| u16_at(packet, at))
+    let Some(at) = at.filter(|at| at + 2 <= packet.len()) else { return Asked::default() };
+    let opt = packet.get(at + 4..at + 15).filter(|opt| opt[..3] == [0, 0, rtype::OPT as u8]);
+    Asked { qtype: u16_at(packet, at), dnssec_ok: opt.is_some_and(|opt| opt[7] & 0x80 != 0) }
 }

@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tracing::debug;
 
 use super::chain::{Next, Request};
-use super::metrics::{Metrics, Transport};
+use super::metrics::{Asked, Metrics, Transport};
 use super::{Route, Routes, is_transfer, route_of};
 use crate::plugins::acl::Action;
 use crate::wire::message::{Message, Question};
@@ -77,8 +77,9 @@ pub(crate) async fn answer(routes: &[Route], query: &mut Query<'_>, client: Sock
     let limit = query.limit(tcp);
     let replies: Vec<_> = answers.into_iter().map(|answer| finish(answer, query, limit)).collect();
     let transport = Transport { tcp, v6: client.is_ipv6() };
+    let kind = Asked { qtype: query.qtype, dnssec_ok: request.dnssec_ok };
     let sizes = (query.bytes.len(), replies.iter().map(Vec::len).sum());
-    metrics.one(routes, route.map(|(at, _)| at), transport, query.qtype, (code, by), sizes, started.elapsed());
+    metrics.one(routes, route.map(|(at, _)| at), transport, kind, (code, by), sizes, started.elapsed());
     for log in block.map_or(&[][..], |block| &block.logs) {
         log.note(query, &replies[0], sizes.1, &request, started.elapsed());
     }

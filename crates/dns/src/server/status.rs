@@ -1,15 +1,19 @@
 //! The status listeners: `/health`, `/ready`, `/metrics`, on the addresses that the Corefile names. Plugins that name the same
-//! address share it.
+//! address share it. An address that a changed Corefile no longer names stays bound and has no page.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use runtime::listen::BindError;
 use runtime::status::{Page, serve};
-use runtime::{Drain, Readiness, Registry};
+use runtime::{Drain, Readiness, Registry, Trigger};
+use tokio::sync::watch;
 
+use super::metrics::Metrics;
 use crate::plugins::Spec;
+use crate::plugins::health;
 
 #[derive(Clone, Copy, Default)]
 struct Wanted {
@@ -18,36 +22,101 @@ struct Wanted {
     metrics: bool,
 }
 
-/// Serves what `plugins` ask for; gives the addresses that were bound.
-pub(crate) fn start<'a>(
-    plugins: impl Iterator<Item = &'a Spec>,
-    readiness: &Readiness,
-    registry: &Registry,
-    drain: &Drain,
-) -> Result<Vec<SocketAddr>, BindError> {
-    let mut wanted: BTreeMap<SocketAddr, Wanted> = BTreeMap::new();
-    for plugin in plugins {
-        match plugin {
-            Spec::Health(options) => wanted.entry(options.address).or_default().health = true,
-            Spec::Ready(options) => wanted.entry(options.address).or_default().ready = true,
-            Spec::Prometheus(options) => wanted.entry(options.address).or_default().metrics = true,
-            _ => {}
+pub(crate) struct Status {
+    readiness: Readiness,
+    fresh: Option<watch::Receiver<bool>>,
+    registry: Registry,
+    metrics: Arc<Metrics>,
+    drain: Drain,
+    /// The pages go on through the lame-duck time.
+    pages: (Trigger, Drain),
+    wanted: Arc<ArcSwap<BTreeMap<SocketAddr, Wanted>>>,
+    /// As asked for, and as bound.
+    bound: BTreeMap<SocketAddr, SocketAddr>,
+}
+
+impl Status {
+    pub(crate) fn new(
+        readiness: Readiness,
+        fresh: Option<watch::Receiver<bool>>,
+        registry: Registry,
+        metrics: Arc<Metrics>,
+        drain: Drain,
+    ) -> Self {
+        Self {
+            readiness,
+            fresh,
+            registry,
+            metrics,
+            drain,
+            pages: runtime::drain::channel(),
+            wanted: Arc::default(),
+            bound: BTreeMap::new(),
         }
     }
-    let mut bound = Vec::new();
-    for (address, wanted) in wanted {
-        let (readiness, registry) = (readiness.clone(), registry.clone());
-        let pages = move |ask: &runtime::status::Ask<'_>| match ask.path {
-            "/health" if wanted.health => Some(Page::text(200, "OK")),
-            "/ready" if wanted.ready => Some(match readiness.pending() {
-                pending if pending.is_empty() => Page::text(200, "OK"),
-                // CoreDNS lists the plugins that are not ready.
-                pending => Page::text(503, pending.join(",")),
-            }),
-            "/metrics" if wanted.metrics => Some(Page::metrics(&registry)),
-            _ => None,
-        };
-        bound.push(serve(address, Arc::new(pages), drain.clone())?);
+
+    pub(crate) fn bound(&self) -> Vec<SocketAddr> {
+        self.bound.values().copied().collect()
     }
-    Ok(bound)
+
+    /// Serves what `plugins` ask for, and nothing else from now on.
+    pub(crate) fn update<'a>(&mut self, plugins: impl Iterator<Item = &'a Spec>) -> Result<(), BindError> {
+        let mut wanted: BTreeMap<SocketAddr, Wanted> = BTreeMap::new();
+        for plugin in plugins {
+            match plugin {
+                Spec::Health(options) => wanted.entry(options.address).or_default().health = true,
+                Spec::Ready(options) => wanted.entry(options.address).or_default().ready = true,
+                Spec::Prometheus(options) => wanted.entry(options.address).or_default().metrics = true,
+                _ => {}
+            }
+        }
+        for (address, what) in &wanted {
+            if self.bound.contains_key(address) {
+                continue;
+            }
+            let bound = serve(*address, self.page(*address), self.pages.1.clone())?;
+            self.bound.insert(*address, bound);
+            if what.health {
+                tokio::spawn(health::probe(bound, self.metrics.clone(), self.drain.clone()));
+            }
+        }
+        self.wanted.store(Arc::new(wanted));
+        Ok(())
+    }
+
+    /// Closes the listeners.
+    pub(crate) async fn stop(self) {
+        let (trigger, drain) = self.pages;
+        drop(drain);
+        trigger.drain().await;
+    }
+
+    fn page(&self, address: SocketAddr) -> runtime::status::Pages {
+        let (readiness, fresh, registry) = (self.readiness.clone(), self.fresh.clone(), self.registry.clone());
+        let (all, drain) = (self.wanted.clone(), self.drain.clone());
+        Arc::new(move |ask| {
+            let wanted = all.load().get(&address).copied().unwrap_or_default();
+            match ask.path {
+                "/health" if wanted.health => Some(Page::text(200, "OK")),
+                // While it lets its lame-duck time pass it answers, and is to be sent nothing new.
+                "/ready" if wanted.ready && drain.has_started() => Some(Page::text(503, "shutting down")),
+                "/ready" if wanted.ready => Some(match waiting(&readiness, fresh.as_ref()).as_slice() {
+                    [] => Page::text(200, "OK"),
+                    // CoreDNS lists the plugins that are not ready.
+                    pending => Page::text(503, pending.join(",")),
+                }),
+                "/metrics" if wanted.metrics => Some(Page::metrics(&registry)),
+                _ => None,
+            }
+        })
+    }
+}
+
+/// The plugins that are not ready, or (stale names) no longer.
+fn waiting(readiness: &Readiness, fresh: Option<&watch::Receiver<bool>>) -> Vec<&'static str> {
+    let mut pending = readiness.pending();
+    if pending.is_empty() && fresh.is_some_and(|fresh| !*fresh.borrow()) {
+        pending.push("kubernetes");
+    }
+    pending
 }

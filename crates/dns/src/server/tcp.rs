@@ -81,7 +81,7 @@ async fn read(mut reader: OwnedReadHalf, client: SocketAddr, routes: &Routes, me
                 out.truncate(length);
                 let transport = Transport { tcp: true, v6: client.is_ipv6() };
                 let sizes = (packet.len(), length);
-                metrics.one(&routes, route, transport, super::metrics::qtype(&packet), (code, by), sizes, started.elapsed());
+                metrics.one(&routes, route, transport, super::metrics::asked(&packet), (code, by), sizes, started.elapsed());
                 if replies.send(out).await.is_err() {
                     return;
                 }

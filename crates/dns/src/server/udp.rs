@@ -13,7 +13,7 @@ use kernel::udp::{Inbox, Outbox};
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use super::metrics::{Metrics, Tally, Transport, qtype};
+use super::metrics::{Metrics, Tally, Transport, asked};
 use super::slow::Job;
 use super::{AtOnce, Routes, at_once};
 use crate::wire::MAX_UDP;
@@ -72,8 +72,8 @@ impl Loop {
             match outcome {
                 AtOnce::Reply { length, code, by } => {
                     let v6 = peer.address().is_some_and(|address| address.is_ipv6());
-                    let (asked, answered) = (packet.len(), length);
-                    tally.add(route, Transport { tcp: false, v6 }, qtype(packet), (code, by), asked, answered);
+                    let (n_asked, n_answered) = (packet.len(), length);
+                    tally.add(route, Transport { tcp: false, v6 }, asked(packet), (code, by), n_asked, n_answered);
                     outbox.push(length, &peer);
                 }
                 AtOnce::Later => {

@@ -4,9 +4,14 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+
+use runtime::metrics::{IntCounter, IntGauge};
+
+use super::Prefetch;
+use crate::server::metrics::Metrics;
 
 /// 16 MiB: about 40,000 answers of 200 octets.
 pub(crate) const MAX_BYTES: usize = 16 << 20;
@@ -25,6 +30,20 @@ pub(crate) struct Stored {
     pub(crate) at: Instant,
     pub(crate) until: Instant,
     pub(crate) stale_until: Instant,
+    /// Somebody asks for a new one already.
+    pub(crate) refreshing: AtomicBool,
+    /// Questions in a row without a long pause, and when the last one came (milliseconds after `at`).
+    n_asked: AtomicU32,
+    last_asked: AtomicU64,
+    counts: Arc<Counts>,
+}
+
+/// What is counted of one kind of entries of one cache.
+pub(crate) struct Counts {
+    denial: bool,
+    pub(crate) hits: IntCounter,
+    entries: IntGauge,
+    evictions: IntCounter,
 }
 
 pub(crate) struct Store {
@@ -42,6 +61,59 @@ struct Shard {
 struct Slot {
     stored: Stored,
     used: AtomicBool,
+}
+
+impl Counts {
+    pub(crate) fn new(metrics: &Metrics, server: &str, kind: &str, zones: &str) -> Self {
+        let labels = [server, kind, zones, ""];
+        Self {
+            denial: kind == "denial",
+            hits: metrics.cache_hits.with_label_values(&labels),
+            entries: metrics.cache_entries.with_label_values(&labels),
+            evictions: metrics.cache_evictions.with_label_values(&labels),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Counts {
+    pub(crate) fn entries(&self) -> i64 {
+        self.entries.get()
+    }
+}
+
+impl Stored {
+    pub(crate) fn new(
+        wire: Box<[u8]>,
+        ttls: Box<[u16]>,
+        code: u8,
+        counts: Arc<Counts>,
+        at: Instant,
+        until: Instant,
+        stale_until: Instant,
+    ) -> Self {
+        counts.entries.inc();
+        let (refreshing, n_asked, last_asked) = (AtomicBool::new(false), AtomicU32::new(0), AtomicU64::new(0));
+        Self { wire, ttls, code, denial: counts.denial, at, until, stale_until, refreshing, n_asked, last_asked, counts }
+    }
+
+    /// Counts a question; tells whether it is time to ask for the answer again.
+    pub(crate) fn asked(&self, prefetch: &Prefetch, now: Instant) -> bool {
+        let since = now.duration_since(self.at).as_millis() as u64;
+        let last = self.last_asked.swap(since, Ordering::Relaxed);
+        // Under the lock of the shard: nobody counts at the same time.
+        let n_asked =
+            if since.saturating_sub(last) > prefetch.within.as_millis() as u64 { 1 } else { self.n_asked.load(Ordering::Relaxed) + 1 };
+        self.n_asked.store(n_asked, Ordering::Relaxed);
+        let (left, all) = (self.until.duration_since(now), self.until.duration_since(self.at));
+        n_asked >= prefetch.amount && left <= all.mul_f64(f64::from(prefetch.percentage) / 100.0)
+    }
+}
+
+impl Drop for Stored {
+    fn drop(&mut self) {
+        self.counts.entries.dec();
+    }
 }
 
 impl Store {
@@ -69,6 +141,8 @@ impl Store {
         match shard.entries.get_mut(key) {
             Some(slot) => {
                 shard.bytes = shard.bytes + cost - self::cost(key, &slot.stored);
+                // A name stays much asked for when its answer is replaced.
+                stored.n_asked.store(slot.stored.n_asked.load(Ordering::Relaxed), Ordering::Relaxed);
                 slot.stored = stored;
             }
             None => {
@@ -86,6 +160,7 @@ impl Store {
                 shard.queue.push_back(oldest);
             } else {
                 shard.bytes -= self::cost(&oldest, &slot.stored);
+                slot.stored.counts.evictions.inc();
                 shard.entries.remove(&oldest);
                 gone += 1;
             }
@@ -93,6 +168,7 @@ impl Store {
         gone
     }
 
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(|shard| lock(shard).entries.len()).sum()
     }

@@ -8,7 +8,9 @@ fn name(text: &str) -> Name {
 fn cache(options: &str) -> Cache {
     let corefile = crate::config::Corefile::parse(&format!(". {{\n cache {options}\n}}")).expect("a Corefile");
     let Some(crate::plugins::Spec::Cache(options)) = corefile.blocks[0].plugins.first().cloned() else { panic!("a cache") };
-    Cache::new(options, Arc::new(Store::new()), 0, "dns://:53", Metrics::new(&runtime::Registry::default()))
+    let metrics = Metrics::new(&runtime::Registry::default());
+    let refresher = Refreshes::nowhere().of(&std::sync::Weak::new(), 0);
+    Cache::new(options, Arc::new(Store::new()), 0, "dns://:53", &metrics, refresher)
 }
 
 /// An answer to `www.example. A`: address records or a denial, with this TTL.
@@ -77,15 +79,10 @@ fn a_hit_is_the_reply_to_this_very_query() {
 #[test]
 fn bytes_are_bounded_and_what_is_used_stays() {
     let store = Store::new();
-    let stored = || Stored {
-        wire: vec![0; 1_000].into(),
-        ttls: Box::default(),
-        code: 0,
-        denial: false,
-        at: Instant::now(),
-        until: Instant::now(),
-        stale_until: Instant::now(),
-    };
+    let metrics = Metrics::new(&runtime::Registry::default());
+    let counts = Arc::new(Counts::new(&metrics, "dns://:53", "success", "."));
+    let now = Instant::now();
+    let stored = || Stored::new(vec![0; 1_000].into(), Box::default(), 0, counts.clone(), now, now, now);
     store.insert(b"used", stored());
     let mut evicted = 0;
     for n in 0..50_000u32 {
@@ -94,4 +91,71 @@ fn bytes_are_bounded_and_what_is_used_stays() {
     }
     assert_eq!(store.len() + evicted, 50_001);
     assert!(store.len() * 1_200 <= store::MAX_BYTES, "{} entries", store.len());
+}
+
+/// A cache that keeps one answer, `age` seconds old, of a TTL of 100 s.
+fn aged(options: &str, age: u64) -> (Cache, Key) {
+    let cache = cache(options);
+    let key = Key::new(&Folded::of(&name("www.example.")), rtype::A, 0, false, 0);
+    let wire = answer(rcode::NOERROR, 1, 100).encode(MAX_TCP, None);
+    let at = Instant::now().checked_sub(Duration::from_secs(age)).expect("the machine is up that long");
+    let until = at + Duration::from_secs(100);
+    let stale = cache.options.serve_stale.map_or(until, |stale| until + stale.for_at_most);
+    let stored = Stored::new(wire.clone().into(), ttls(&wire), rcode::NOERROR, cache.counts[0].clone(), at, until, stale);
+    cache.store.insert(key.bytes(), stored);
+    (cache, key)
+}
+
+#[test]
+fn what_ran_out_is_served_as_long_as_the_options_allow() {
+    for (options, age, ttl, stands_in) in [
+        ("", 40, Some(60), true),
+        ("{\n keepttl\n}", 40, Some(100), true),
+        ("", 101, None, false),
+        ("{\n serve_stale\n}", 101, Some(0), true),
+        ("{\n serve_stale 30s\n}", 131, None, false),
+        ("{\n serve_stale 1h verify\n}", 101, None, true),
+        ("{\n serve_stale\n keepttl\n}", 101, Some(0), true),
+    ] {
+        let (cache, key) = aged(options, age);
+        assert_eq!(cache.get(&key).map(|(message, ..)| message.answers[0].ttl), ttl, "{options} after {age} s");
+        assert_eq!(cache.stale(&key).is_some(), stands_in, "{options} after {age} s, when the upstream fails");
+    }
+}
+
+#[test]
+fn what_is_much_asked_for_is_asked_for_again_before_it_runs_out() {
+    let refreshes = |options: &str, age, n| {
+        let (cache, key) = aged(options, age);
+        (0..n).filter(|_| cache.get(&key).is_some_and(|(_, served, _)| served.refresh)).count()
+    };
+    assert_eq!(refreshes("{\n prefetch 3\n}", 95, 2), 0, "too few have asked");
+    assert_eq!(refreshes("{\n prefetch 3\n}", 95, 9), 1, "once is enough");
+    assert_eq!(refreshes("{\n prefetch 3\n}", 50, 9), 0, "there is time left");
+    assert_eq!(refreshes("{\n prefetch 3 2h 60%\n}", 50, 9), 1);
+    assert_eq!(refreshes("", 95, 9), 0, "not asked for");
+    assert_eq!(refreshes("{\n serve_stale\n}", 101, 9), 1, "a stale answer is one to replace");
+}
+
+#[test]
+fn entries_are_counted_by_kind() {
+    let (cache, key) = aged("", 0);
+    let entries = || [0, 1].map(|kind: usize| cache.counts[kind].entries());
+    assert_eq!(entries(), [1, 0]);
+    cache.put(&key, &mut answer(rcode::NXDOMAIN, 0, 60));
+    assert_eq!(entries(), [0, 1]);
+}
+
+#[test]
+fn mistakes_are_told() {
+    use crate::plugins::tests::mistakes;
+    for (options, told) in [
+        ("prefetch", "`prefetch `: not a number of questions"),
+        ("prefetch many", "`prefetch many`: not a number of questions"),
+        ("prefetch 3 1m 5%", "`prefetch 5%`: not a percentage from 10% to 90%"),
+        ("serve_stale soon", "`serve_stale soon`: not a duration such as 1h"),
+        ("serve_stale 1h later", "`serve_stale ... later`: neither immediate nor verify"),
+    ] {
+        assert_eq!(mistakes(&format!("cache {{\n {options}\n}}")), [told]);
+    }
 }

@@ -1,0 +1,154 @@
+//! What the directive says.
+
+use std::time::Duration;
+
+use crate::config::{Directive, Mistakes};
+use crate::name::Name;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Empty: all zones of the block.
+    pub zones: Vec<Name>,
+    pub success: Kind,
+    pub denial: Kind,
+    /// How long a failure of the upstream is remembered (RFC 2308 section 7 allows five minutes at the most).
+    pub servfail: Duration,
+    pub serve_stale: Option<Stale>,
+    pub prefetch: Option<Prefetch>,
+    pub keep_ttl: bool,
+}
+
+/// What holds for one kind of answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kind {
+    pub most: Duration,
+    pub least: Duration,
+    /// Zones for which it is off.
+    pub disabled: Vec<Name>,
+}
+
+/// `serve_stale [DURATION [immediate|verify]]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stale {
+    pub for_at_most: Duration,
+    /// The upstream is asked first; otherwise the old answer goes out at once, and the new one is for those who come after.
+    pub verify: bool,
+}
+
+/// `prefetch AMOUNT [DURATION [PERCENTAGE%]]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefetch {
+    /// So many questions, with no pause between two of them longer than `within`.
+    pub amount: u32,
+    pub within: Duration,
+    /// What is left of the time that the answer is kept.
+    pub percentage: u8,
+}
+
+pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Options> {
+    const KNOWN: &[&str] = &["success", "denial", "prefetch", "serve_stale", "servfail", "disable", "keepttl"];
+    // 3,600 s, 1,800 s and 5 s: CoreDNS's defaults.
+    let kind = |most| Kind { most: Duration::from_secs(most), least: Duration::from_secs(5), disabled: Vec::new() };
+    let mut options = Options {
+        zones: Vec::new(),
+        success: kind(3_600),
+        denial: kind(1_800),
+        servfail: Duration::from_secs(5),
+        serve_stale: None,
+        prefetch: None,
+        keep_ttl: false,
+    };
+    let mut zones = directive.args.as_slice();
+    if let Some((first, rest)) = zones.split_first()
+        && let Ok(secs) = first.parse()
+    {
+        let ttl = Duration::from_secs(secs);
+        (options.success.most, options.denial.most) = (ttl, ttl);
+        zones = rest;
+    }
+    options.zones = zones.iter().flat_map(|zone| crate::config::zones(directive.line, zone, mistakes)).collect();
+    for property in &directive.body {
+        match property.name.as_str() {
+            "success" => capacity(property, &mut options.success, mistakes),
+            "denial" => capacity(property, &mut options.denial, mistakes),
+            "prefetch" => options.prefetch = prefetch(property, mistakes),
+            "serve_stale" => options.serve_stale = stale(property, mistakes),
+            "servfail" => {
+                let most = Duration::from_secs(300);
+                match property.duration(mistakes) {
+                    Some(duration) if duration > most => mistakes.add(property.line, "`servfail` is 5m at the most"),
+                    Some(duration) => options.servfail = duration,
+                    None => {}
+                }
+            }
+            "keepttl" => options.keep_ttl = true,
+            "disable" => {
+                let Some((what, zones)) = property.args.split_first() else {
+                    mistakes.add(property.line, "`disable` takes `success` or `denial`, and zones");
+                    continue;
+                };
+                let mut disabled: Vec<Name> = zones.iter().flat_map(|zone| crate::config::zones(property.line, zone, mistakes)).collect();
+                if zones.is_empty() {
+                    disabled.push(Name::root());
+                }
+                match what.as_str() {
+                    "success" => options.success.disabled.extend(disabled),
+                    "denial" => options.denial.disabled.extend(disabled),
+                    _ => mistakes.add(property.line, format!("`disable {what}`: neither success nor denial")),
+                }
+            }
+            _ => mistakes.unknown(property, "cache", KNOWN),
+        }
+    }
+    Some(options)
+}
+
+/// `CAPACITY [TTL [MINTTL]]`. The capacity counts entries; ours is bounded in bytes for all zones together, so it is read and let be.
+fn capacity(property: &Directive, kind: &mut Kind, mistakes: &mut Mistakes) {
+    let numbers: Result<Vec<u64>, _> = property.args.iter().map(|arg| arg.parse()).collect();
+    match numbers.as_deref() {
+        Ok([_]) => {}
+        Ok([_, most]) => kind.most = Duration::from_secs(*most),
+        Ok([_, most, least]) => (kind.most, kind.least) = (Duration::from_secs(*most), Duration::from_secs(*least)),
+        _ => mistakes.add(property.line, format!("`{}` takes a capacity, a TTL and a least TTL, all numbers", property.name)),
+    }
+}
+
+fn stale(property: &Directive, mistakes: &mut Mistakes) -> Option<Stale> {
+    let mut stale = Stale { for_at_most: Duration::from_secs(3_600), verify: false };
+    if let Some(text) = property.args.first() {
+        match crate::config::duration(text) {
+            Some(time) => stale.for_at_most = time,
+            None => mistakes.add(property.line, format!("`serve_stale {text}`: not a duration such as 1h")),
+        }
+    }
+    match property.args.get(1).map(String::as_str) {
+        None | Some("immediate") => {}
+        Some("verify") => stale.verify = true,
+        Some(other) => mistakes.add(property.line, format!("`serve_stale ... {other}`: neither immediate nor verify")),
+    }
+    Some(stale)
+}
+
+fn prefetch(property: &Directive, mistakes: &mut Mistakes) -> Option<Prefetch> {
+    let mut wrong = |text: &str, wanted: &str| {
+        mistakes.add(property.line, format!("`prefetch {text}`: not {wanted}"));
+        None
+    };
+    // One minute and 10 %: CoreDNS's defaults.
+    let mut prefetch = Prefetch { amount: 0, within: Duration::from_secs(60), percentage: 10 };
+    let [amount, rest @ ..] = property.args.as_slice() else { return wrong("", "a number of questions") };
+    match amount.parse() {
+        Ok(amount) => prefetch.amount = amount,
+        Err(_) => return wrong(amount, "a number of questions"),
+    }
+    for arg in rest {
+        match (arg.strip_suffix('%').map(str::parse), crate::config::duration(arg)) {
+            (Some(Ok(percentage @ 10..=90)), _) => prefetch.percentage = percentage,
+            (Some(_), _) => return wrong(arg, "a percentage from 10% to 90%"),
+            (None, Some(within)) => prefetch.within = within,
+            (None, None) => return wrong(arg, "a duration such as 1m, or a percentage"),
+        }
+    }
+    (prefetch.amount > 0).then_some(prefetch)
+}

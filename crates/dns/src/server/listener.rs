@@ -1,0 +1,104 @@
+//! One address: its sockets for both protocols, and the threads and tasks that serve them.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use arc_swap::ArcSwap;
+use runtime::Trigger;
+use runtime::listen::{self, BindError, Share};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tracing::warn;
+
+use super::metrics::Metrics;
+use super::slow::Job;
+use super::{Routes, tcp, udp};
+
+/// UDP threads of one address at the most; more cores are others' to use.
+const MAX_THREADS: usize = 16;
+
+pub(crate) struct Listener {
+    pub(crate) address: SocketAddr,
+    /// As it was asked for, port 0 and all: the key of what it serves.
+    pub(crate) wanted: SocketAddr,
+    pub(crate) routes: Routes,
+    udp: Vec<Arc<UdpSocket>>,
+    /// Taken when it is served.
+    tcp: Option<TcpListener>,
+    serving: Option<Serving>,
+}
+
+struct Serving {
+    stopped: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+    tcp: Trigger,
+}
+
+impl Listener {
+    /// Binds both protocols; questions that come before it is served wait in the sockets.
+    pub(crate) fn bind(wanted: SocketAddr) -> Result<Self, BindError> {
+        // TCP alone tells of another server on the port: UDP is shared among our threads, and an upgrade's old and new process share both.
+        let failed = |protocol, source| BindError { protocol, address: wanted, source };
+        let tcp = listen::tcp(wanted, Share::No)?;
+        // Port 0 is one port for both protocols.
+        let address = tcp.local_addr().map_err(|error| failed("tcp", error))?;
+        let mut sockets = Vec::new();
+        for n in 0..std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS) {
+            if n == 0 {
+                // Taken alone first: a stranger's socket on this port is told of here, and not shared with.
+                drop(listen::udp(address, Share::No, 0)?);
+            }
+            let socket = listen::udp(address, Share::Yes, udp::RECEIVE_BUFFER)?;
+            kernel::udp::grow_receive_buffer(&socket, udp::RECEIVE_BUFFER);
+            socket.set_nonblocking(false).map_err(|error| failed("udp", error))?;
+            if address.ip().is_unspecified() {
+                kernel::udp::tell_local_address(&socket).map_err(|error| failed("udp", error))?;
+            }
+            sockets.push(Arc::new(socket));
+        }
+        let tcp = TcpListener::from_std(tcp).map_err(|error| failed("tcp", error))?;
+        Ok(Self { address, wanted, routes: Arc::new(ArcSwap::from_pointee(Vec::new())), udp: sockets, tcp: Some(tcp), serving: None })
+    }
+
+    /// Starts to answer; a second call changes nothing.
+    pub(crate) fn serve(&mut self, later: &mpsc::Sender<Job>, metrics: &Arc<Metrics>) {
+        let Some(tcp) = self.tcp.take() else { return };
+        let stopped = Arc::new(AtomicBool::new(false));
+        let mut threads = Vec::new();
+        for socket in &self.udp {
+            let work = udp::Loop {
+                socket: socket.clone(),
+                routes: self.routes.clone(),
+                later: later.clone(),
+                metrics: metrics.clone(),
+                stopped: stopped.clone(),
+            };
+            match std::thread::Builder::new().name("dns-udp".to_owned()).spawn(move || work.run()) {
+                Ok(thread) => threads.push(thread),
+                Err(error) => warn!(address = %self.address, %error, "could not start a thread: one core less answers"),
+            }
+        }
+        // TCP goes on accepting through the lame-duck time, so it has a drain of its own.
+        let (trigger, stopping) = runtime::drain::channel();
+        tokio::spawn(tcp::serve(tcp, self.routes.clone(), metrics.clone(), stopping));
+        self.serving = Some(Serving { stopped, threads, tcp: trigger });
+    }
+
+    /// Stops to take questions; done when those that were taken are answered or with the slow path.
+    pub(crate) async fn stop(self) {
+        let Some(Serving { stopped, threads, tcp }) = self.serving else { return };
+        stopped.store(true, Ordering::Release);
+        self.udp.iter().for_each(|socket| kernel::udp::wake(socket));
+        let joined = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join())));
+        let _ = joined.await;
+        tcp.drain().await;
+    }
+}
+
+/// A machine without IPv6 still has all of IPv4.
+pub(crate) fn is_missing_family(error: &BindError) -> bool {
+    error.source.raw_os_error() == Some(libc::EAFNOSUPPORT) || error.source.kind() == io::ErrorKind::AddrNotAvailable
+}
