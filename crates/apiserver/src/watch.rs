@@ -104,7 +104,8 @@ impl Watcher {
             tokio::select! {
                 changed = changed.changed() => if changed.is_err() { return },
                 () = sleep_until(bookmark_at), if self.options.bookmarks && bookmark_at < deadline => {
-                    if self.bookmark(false).await.is_err() {
+                    // Where nothing happens the watch comes further all the same.
+                    if self.catch_up().await.is_err() || self.bookmark(false).await.is_err() {
                         return;
                     }
                     next_bookmark = bookmark_after(Instant::now(), deadline);
