@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use crate::metrics::{Metrics, NoLocalEndpoints};
+use crate::reports::Reports;
 use crate::{Applied, ApplyError, Config, Health, Mode, StartError, leftovers, stale_flows};
 
 const FIRST_RETRY: Duration = Duration::from_millis(50);
@@ -25,6 +26,7 @@ pub(crate) fn start(
     health: Health,
     drain: Drain,
     metrics: Metrics,
+    reports: Reports,
 ) -> Result<watch::Receiver<Revision>, StartError> {
     let (applied, receiver) = watch::channel(Revision(0));
     let runtime = tokio::runtime::Handle::current();
@@ -34,6 +36,7 @@ pub(crate) fn start(
         views,
         health,
         metrics,
+        reports,
         applied,
         last: None,
         again_at: None,
@@ -51,6 +54,7 @@ struct Driver {
     views: watch::Receiver<Arc<NodeView>>,
     health: Health,
     metrics: Metrics,
+    reports: Reports,
     applied: watch::Sender<Revision>,
     /// The view that the kernel holds; `None` if that is not known.
     last: Option<Arc<NodeView>>,
@@ -76,7 +80,10 @@ impl Driver {
         loop {
             match runtime.block_on(self.wait(drain)) {
                 Wake::Stop => return,
-                Wake::Idle => self.look_after(),
+                Wake::Idle => {
+                    self.look_after();
+                    self.reports.send();
+                }
                 Wake::Changed => {
                     // Pacing holds changes only: what is due is due.
                     let rest = synced_at.and_then(|at| self.config.min_sync_period.checked_sub(at.elapsed()));
@@ -163,6 +170,13 @@ impl Driver {
             );
         }
         self.applied.send_if_modified(|now| std::mem::replace(now, view.revision) != view.revision);
+        if last.is_none() {
+            self.reports.restart();
+        }
+        for mode in &mut self.modes {
+            mode.take_issues().into_iter().for_each(|(key, issues)| self.reports.set(key, issues));
+        }
+        self.reports.send();
         self.last = Some(view);
         if !self.leftovers_removed {
             self.leftovers_removed = true;
@@ -241,7 +255,8 @@ mod tests {
                 let health = Health::new(Duration::from_secs(30));
                 let metrics = Metrics::new(&runtime::Registry::default());
                 let config = Arc::new(Config::default());
-                let mut applied = start(config, vec![Box::new(mode)], receiver, health.clone(), drain, metrics).expect("a thread");
+                let reports = Reports::new(tokio::sync::mpsc::channel(1).0);
+                let mut applied = start(config, vec![Box::new(mode)], receiver, health.clone(), drain, metrics, reports).expect("a thread");
                 for revision in revisions {
                     views.send_replace(Arc::new(NodeView { revision: Revision(*revision), ..NodeView::default() }));
                     let done = applied.wait_for(|now| now.0 == *revision);

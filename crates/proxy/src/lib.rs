@@ -12,8 +12,8 @@
 //! ```
 //! [`start`] must be called inside a tokio runtime. The `watch` may start with a default view: nothing is programmed before the
 //! first one whose revision is not 0. When the drain starts the thread ends after the sync in hand; rules stay in the kernel.
-//! [`render`] gives the rules of a view as text and touches nothing; [`cleanup`] removes what any mode of ours, or kube-proxy's
-//! nftables mode, left in the kernel.
+//! [`render`] gives the rules of a view as text and touches nothing; [`cleanup`] removes what any mode of ours, or of
+//! kube-proxy, left in the kernel.
 
 pub mod config;
 pub mod dialect;
@@ -26,6 +26,7 @@ mod localhost;
 mod metrics;
 mod mode;
 mod nftables;
+mod reports;
 mod stale_flows;
 
 use std::sync::Arc;
@@ -33,12 +34,13 @@ use std::sync::Arc;
 use model::{NodeView, Revision};
 use runtime::status::{Page, Pages};
 use runtime::{Drain, Registry};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 pub use config::{Config, ConfigErrors, ModeName};
 pub use health::Health;
 pub use knobs::prepare;
-pub use mode::{Applied, ApplyError, Mode};
+pub use mode::{Applied, ApplyError, Difference, Mode};
+pub use reports::Report;
 
 /// Why a proxy cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +61,9 @@ pub struct Running {
     /// The revision whose rules are in force; 0 before the first.
     pub applied: watch::Receiver<Revision>,
     pub health: Health,
+    /// What only this part can find wrong: addresses that two Services claim, more endpoints than fit, a way of balancing that is not
+    /// known. Level-triggered: the last report about an object replaces the ones before. Nobody need read it.
+    pub reports: mpsc::Receiver<Report>,
     mode: ModeName,
     configz: String,
 }
@@ -77,10 +82,13 @@ pub fn start(config: Config, views: watch::Receiver<Arc<NodeView>>, drain: Drain
     let config = Arc::new(config);
     let health = Health::new(config.sync_period);
     let modes: Vec<Box<dyn Mode + Send>> = vec![Box::new(nftables::Nftables::new(config.clone()))];
-    let applied = driver::start(config.clone(), modes, views.clone(), health.clone(), drain.clone(), metrics::Metrics::new(registry))?;
+    let (to, reports) = mpsc::channel(reports::QUEUE);
+    let told = reports::Reports::new(to);
+    let metrics = metrics::Metrics::new(registry);
+    let applied = driver::start(config.clone(), modes, views.clone(), health.clone(), drain.clone(), metrics, told)?;
     tokio::spawn(health_check::run(config.clone(), views.clone(), applied.clone(), health.clone(), drain.clone()));
     tokio::spawn(localhost::run(config.clone(), views, applied.clone(), drain));
-    Ok(Running { applied, health, mode: name, configz: config.to_json() })
+    Ok(Running { applied, health, reports, mode: name, configz: config.to_json() })
 }
 
 /// The rules that the mode of `config` would program for `view` on an empty node, as nft's text.
@@ -92,7 +100,16 @@ pub fn render(view: &NodeView, config: &Config) -> Result<String, StartError> {
     Ok(nftables::render(view, &Arc::new(config.clone())))
 }
 
-/// Removes what our modes and kube-proxy's nftables mode left in the kernel, both families. What is not there is no error.
+/// What the kernel holds other than the mode of `config` would program for `view`; nothing: all is as it should be. Changes nothing.
+///
+/// # Errors
+/// If the mode is not available, or the kernel cannot be asked.
+pub fn differences(view: &NodeView, config: &Config) -> Result<Vec<Difference>, StartError> {
+    config.mode.available()?;
+    Ok(nftables::differences(view, &Arc::new(config.clone()))?)
+}
+
+/// Removes what our modes and kube-proxy's left in the kernel, both families. What is not there is no error.
 pub fn cleanup() -> Result<(), ApplyError> {
     nftables::cleanup()?;
     leftovers::remove()

@@ -1,8 +1,10 @@
 //! What a mode is: rules from a view, and nothing else.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
-use model::NodeView;
+use model::node::NodeKey;
+use model::{Issue, NodeView};
 
 /// One way to make the kernel do what a view says. Used by one thread.
 ///
@@ -20,6 +22,12 @@ pub trait Mode {
         Ok(true)
     }
 
+    /// What this mode finds wrong with Services that changed since it was last asked, in one family each; an empty list says that
+    /// nothing is wrong any more. Objects that are simply bad were told by others before.
+    fn take_issues(&mut self) -> BTreeMap<NodeKey, Vec<Issue>> {
+        BTreeMap::new()
+    }
+
     /// Removes everything this mode has in the kernel.
     fn cleanup(&mut self) -> Result<(), ApplyError>;
 }
@@ -32,6 +40,23 @@ pub struct Applied {
     pub n_transactions: usize,
     /// When something is due that must not happen earlier, such as the second step of a shrink.
     pub again_at: Option<Instant>,
+}
+
+/// Something that the kernel holds other than it should.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// `ip rutter`.
+    pub table: String,
+    /// Which part of it: `map services`, `chain pick-2`.
+    pub part: String,
+    /// What is there, and what should be.
+    pub words: String,
+}
+
+impl std::fmt::Display for Difference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "table {}, {}: {}", self.table, self.part, self.words)
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

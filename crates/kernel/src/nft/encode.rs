@@ -363,9 +363,17 @@ fn load(w: &mut Writer, family: Family, what: &Load, register: u32) {
         Load::SourceType => fib_type(w, 1, register),
         Load::DestinationType => fib_type(w, 2, register),
         Load::Random { modulo } => numgen(w, 1, *modulo, 0, register),
+        Load::Next { modulo } => numgen(w, 0, *modulo, 0, register),
+        Load::SourceHash { modulo } => {
+            payload(w, NETWORK_HEADER, source, len, register);
+            jhash(w, len, *modulo, register);
+        }
         Load::Constant(n) => numgen(w, 0, 1, *n, register),
     }
 }
+
+/// The same everywhere, so that every node sends a client to the same place.
+pub(super) const SOURCE_HASH_SEED: u32 = 0x7275_7474;
 
 fn payload(w: &mut Writer, base: u32, offset: u32, len: u32, register: u32) {
     expr(w, "payload", |w| {
@@ -405,6 +413,17 @@ fn numgen(w: &mut Writer, kind: u32, modulo: u32, offset: u32, register: u32) {
         w.be32(2, modulo);
         w.be32(3, kind);
         w.be32(4, offset);
+    });
+}
+
+/// Hashes `len` bytes from `register` on into it.
+fn jhash(w: &mut Writer, len: u32, modulo: u32, register: u32) {
+    expr(w, "hash", |w| {
+        w.be32(1, register);
+        w.be32(2, register);
+        w.be32(3, len);
+        w.be32(4, modulo);
+        w.be32(5, SOURCE_HASH_SEED);
     });
 }
 

@@ -63,6 +63,14 @@ pub enum Load {
     Random {
         modulo: u32,
     },
+    /// One number after the other below `modulo`; each rule counts by itself.
+    Next {
+        modulo: u32,
+    },
+    /// A number below `modulo` that is the same for packets of one source address, on every machine.
+    SourceHash {
+        modulo: u32,
+    },
     /// A constant, said as `numgen inc mod 1 offset N`: nft 1.0.6 reads no literal inside a concatenation.
     Constant(u32),
 }

@@ -243,6 +243,8 @@ impl Display for LoadText<'_> {
             Load::SourceType => f.write_str("fib saddr type"),
             Load::DestinationType => f.write_str("fib daddr type"),
             Load::Random { modulo } => write!(f, "numgen random mod {modulo}"),
+            Load::Next { modulo } => write!(f, "numgen inc mod {modulo}"),
+            Load::SourceHash { modulo } => write!(f, "jhash {ip} saddr mod {modulo} seed {:#x}", super::encode::SOURCE_HASH_SEED),
             Load::Constant(n) => write!(f, "numgen inc mod 1 offset {n}"),
         }
     }

@@ -21,6 +21,11 @@ impl Claims {
         self.owners.get(front)
     }
 
+    /// Everyone who wants a front that several want; nobody where there is no contest.
+    pub(super) fn contestants(&self, front: &Front) -> impl Iterator<Item = &NodeKey> {
+        self.contested.get(front).into_iter().flatten()
+    }
+
     pub(super) fn claim(&mut self, front: Front, by: &NodeKey) {
         let Some(owner) = self.owners.get(&front) else {
             self.owners.insert(front, by.clone());

@@ -2,8 +2,8 @@
 //!
 //! A class travels in the packet's priority between two maps: nft 1.0.6 aborts a listing in which one map's value is another's key,
 //! `meta mark` is the operator's, and the priority of a packet that opens a connection means nothing by then (forwarding sets it
-//! anew, and the chains set it back to 0). Bits: 0-13 the number of endpoints, 14 masquerade, 15 policy Local, 16-31 the affinity's
-//! time-out. nft prints it as `TIMEOUT:COUNT` in hex: `0:3` is three endpoints, `2a30:4002` two, masqueraded and sticky for 3 hours.
+//! anew, and the chains set it back to 0). Bits: 0-13 the number of slots, 14 masquerade, 15 policy Local, 16-31 the affinity's
+//! time-out, or above all of those how to balance (f000 and up: in turn, ffff: by the client's address). nft prints it as `TIMEOUT:COUNT` in hex: `0:3` is three endpoints, `2a30:4002` two, masqueraded and sticky for 3 hours.
 
 use std::time::Duration;
 
@@ -18,6 +18,10 @@ const DROP: u32 = 0x3fff;
 const COUNT: u32 = 0x3fff;
 const MASQUERADE: u32 = 1 << 14;
 const LOCAL: u32 = 1 << 15;
+/// What lies above the affinity's longest time-out.
+const ROUND_ROBIN: u16 = 0xf000;
+const SOURCE_HASH: u16 = 0xffff;
+pub(super) const N_COUNTERS: u16 = SOURCE_HASH - ROUND_ROBIN;
 
 /// What happens to the first packet of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,6 +47,19 @@ pub(super) struct Class {
     pub(super) target: Target,
     pub(super) shape: Shape,
     pub(super) sticky: Option<Sticky>,
+    /// Random where `sticky`.
+    pub(super) balance: Balance,
+}
+
+/// How a slot is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Balance {
+    Random,
+    /// In turn. A rule counts for itself, so each Service has chains of its own, by this number below [`N_COUNTERS`]; two that share
+    /// number and count of endpoints share their turns.
+    RoundRobin(u16),
+    /// By the client's address; the slots are a Maglev table.
+    SourceHash,
 }
 
 /// An affinity time-out in 16 bits: exact up to 32,767 s (9 h 6 min), from there on even seconds only.
@@ -67,7 +84,7 @@ impl Sticky {
     }
 
     fn from_bits(bits: u16) -> Option<Self> {
-        (bits != 0).then_some(Sticky(bits))
+        (1..ROUND_ROBIN).contains(&bits).then_some(Sticky(bits))
     }
 
     pub(super) fn timeout(self) -> Duration {
@@ -95,7 +112,13 @@ impl Class {
             Shape::Masquerade => MASQUERADE,
             Shape::Local => LOCAL,
         };
-        u32::from(self.sticky.map_or(0, |s| s.0)) << 16 | shape | count
+        let how = match (self.sticky, self.balance) {
+            (Some(sticky), _) => sticky.0,
+            (None, Balance::Random) => 0,
+            (None, Balance::RoundRobin(counter)) => ROUND_ROBIN + counter % N_COUNTERS,
+            (None, Balance::SourceHash) => SOURCE_HASH,
+        };
+        u32::from(how) << 16 | shape | count
     }
 
     pub(super) fn from_code(code: u32) -> Self {
@@ -111,6 +134,11 @@ impl Class {
                 _ => Shape::Plain,
             },
             sticky: Sticky::from_bits((code >> 16) as u16),
+            balance: match (code >> 16) as u16 {
+                SOURCE_HASH => Balance::SourceHash,
+                how @ ROUND_ROBIN.. => Balance::RoundRobin(how - ROUND_ROBIN),
+                _ => Balance::Random,
+            },
         }
     }
 
@@ -131,7 +159,11 @@ impl Class {
         match (self.target, self.sticky) {
             (Target::Reject, _) => layout::REFUSE.into(),
             (Target::Drop, _) => layout::DROP.into(),
-            (Target::Slots(n), None) => format!("{}-{n}", lane.pick()).into(),
+            (Target::Slots(n), None) => match self.balance {
+                Balance::Random => format!("{}-{n}", lane.pick()).into(),
+                Balance::RoundRobin(counter) => format!("{}-{n}-round-robin-{counter}", lane.pick()).into(),
+                Balance::SourceHash => format!("{}-{n}-source-hash", lane.pick()).into(),
+            },
             (Target::Slots(n), Some(s)) => format!("{}-{n}-sticky-{}", lane.pick(), s.secs()).into(),
         }
     }
@@ -142,7 +174,12 @@ impl Class {
         let base = self.base(lane);
         match (self.target, self.sticky) {
             (Target::Slots(n), None) => {
-                let slot = Load::Random { modulo: n as u32 };
+                let modulo = n as u32;
+                let slot = match self.balance {
+                    Balance::Random => Load::Random { modulo },
+                    Balance::RoundRobin(_) => Load::Next { modulo },
+                    Balance::SourceHash => Load::SourceHash { modulo },
+                };
                 parts.chains.push((Chain::new(base.clone()), pick_rules(base.clone(), lane, slot)));
             }
             (Target::Slots(n), Some(sticky)) => sticky_parts(&mut parts, base.clone(), lane, family, n, sticky),
@@ -212,8 +249,11 @@ mod tests {
         for sticky in stickies {
             for shape in [Shape::Plain, Shape::Masquerade, Shape::Local] {
                 for target in [Target::Slots(1), Target::Slots(MAX_SLOTS), Target::Reject, Target::Drop] {
-                    let class = Class { target, shape, sticky };
-                    assert_eq!(Class::from_code(class.code()), class);
+                    let balances = [Balance::Random, Balance::RoundRobin(0), Balance::RoundRobin(N_COUNTERS - 1), Balance::SourceHash];
+                    for balance in balances.into_iter().filter(|balance| sticky.is_none() || *balance == Balance::Random) {
+                        let class = Class { target, shape, sticky, balance };
+                        assert_eq!(Class::from_code(class.code()), class);
+                    }
                 }
             }
         }

@@ -12,7 +12,8 @@ use ipnet::IpNet;
 use kernel::nft::{Element, Field};
 use model::node::NodeKey;
 
-use super::class::{Class, MAX_SLOTS, Target};
+use super::class::{Balance, Class, MAX_SLOTS, Target};
+use super::maglev;
 use super::plan::{Change, Place};
 use super::want::{Front, Want};
 
@@ -59,7 +60,10 @@ impl Held {
         let mut changes = Vec::new();
         let class = want.map(|(_, want)| want.class());
         let wanted = want.map_or(&[][..], |(_, want)| want.verdict.endpoints());
-        let slots = arrange(&self.slots, &wanted[..wanted.len().min(MAX_SLOTS)]);
+        let slots = match class {
+            Some(Class { balance: Balance::SourceHash, .. }) => maglev::table(wanted),
+            _ => arrange(&self.slots, &wanted[..wanted.len().min(MAX_SLOTS)]),
+        };
         let moved = self.moved(&slots);
         for (slot, endpoint) in slots.iter().enumerate() {
             match self.slots.get(slot) {
@@ -116,6 +120,9 @@ impl Held {
 
     /// What happened to each active slot.
     fn moved(&self, slots: &[SocketAddr]) -> Vec<Moved> {
+        if self.class.is_none_or(|class| class.sticky.is_none()) {
+            return Vec::new(); // nobody remembers any
+        }
         let active = &self.slots[..self.active().min(self.slots.len())];
         let changed = active.iter().enumerate().filter(|(slot, held)| slots.get(*slot) != Some(held));
         changed.map(|(slot, held)| Moved { slot, to: slots.iter().position(|endpoint| endpoint == held) }).collect()

@@ -33,6 +33,8 @@ pub(super) enum Sink<'a> {
     Kernel(&'a mut Nft),
     /// Nowhere: they are only shown.
     Text(&'a mut String),
+    /// Nowhere: they are looked at.
+    Collect(&'a mut Vec<Op>),
 }
 
 pub(super) struct Plan<'a> {
@@ -137,6 +139,10 @@ impl<'a> Plan<'a> {
             Sink::Kernel(nft) => Ok(nft.commit(&batch)?),
             Sink::Text(text) => {
                 text.push_str(&batch.to_string());
+                Ok(())
+            }
+            Sink::Collect(ops) => {
+                ops.append(&mut batch.ops);
                 Ok(())
             }
         }

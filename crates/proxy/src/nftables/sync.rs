@@ -2,24 +2,25 @@
 //!
 //! Both go the same way: claims decide who has a front, each front turns from held to wanted, and the plan makes transactions of it.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use kernel::nft::{Chain, Dump, Element, Field, Name, Nft, Op, Rule, Set, Table};
 use model::node::{NodeKey, NodeService};
-use model::{Changed, Family, NodeView};
+use model::{Changed, Family, Issue, NodeView, Reason};
 
 use super::claims::Claims;
 use super::class::Class;
+use super::difference;
 use super::front::{DRAIN_AFTER, Moved};
 use super::held::Held;
 use super::layout::{self, Lane};
 use super::plan::{Change, Place, Plan, Sink};
 use super::want::{self, Front, Want};
 use super::{nft_family, sticky};
-use crate::{Applied, ApplyError, Config};
+use crate::{Applied, ApplyError, Config, Difference};
 
 pub(super) struct FamilySync {
     config: Arc<Config>,
@@ -27,6 +28,8 @@ pub(super) struct FamilySync {
     table: Table,
     nft: Option<Nft>,
     state: State,
+    /// Services whose issues were looked at again, for [`FamilySync::take_issues`].
+    looked_at: BTreeMap<NodeKey, Vec<Issue>>,
 }
 
 /// What the kernel holds by our knowledge; thrown away by a full sync.
@@ -63,7 +66,7 @@ struct Later {
 
 impl FamilySync {
     pub(super) fn new(config: Arc<Config>, family: Family) -> Self {
-        Self { config, family, table: super::table(family), nft: None, state: State::default() }
+        Self { config, family, table: super::table(family), nft: None, state: State::default(), looked_at: BTreeMap::new() }
     }
 
     pub(super) fn sync(&mut self, view: &NodeView, last: Option<&NodeView>) -> Result<Applied, ApplyError> {
@@ -95,23 +98,56 @@ impl FamilySync {
             && structure.chains.iter().all(|(chain, rules)| dump.has_rules(&self.table, chain, rules.iter())))
     }
 
+    /// What is wrong with Services, of those that were looked at since it was last asked; an empty list: nothing any more.
+    pub(super) fn take_issues(&mut self) -> BTreeMap<NodeKey, Vec<Issue>> {
+        std::mem::take(&mut self.looked_at)
+    }
+
+    /// What the kernel holds other than `view` asks for. Changes nothing.
+    pub(super) fn differences(&mut self, view: &NodeView) -> Result<Vec<Difference>, ApplyError> {
+        let mut nft = Nft::open()?;
+        self.state = State::default();
+        let found = Found::look(self, &mut nft)?;
+        let Some((table, dump)) = found.ours else {
+            let words = "there is no such table, or it has the layout of another version".to_owned();
+            return Ok(vec![Difference { table: self.table.to_string(), part: "table".to_owned(), words }]);
+        };
+        self.table = table;
+        self.state.held = Held::read(&mut nft, &self.table)?;
+        self.state.structure.found = Some(dump);
+        let mut ops = Vec::new();
+        let plan = Plan::new(self.table.clone(), Sink::Collect(&mut ops));
+        self.fill(plan, view, false)?;
+        Ok(difference::describe(&self.table, ops))
+    }
+
     /// Reads the table back and applies the difference.
+    ///
+    /// A table of another layout (an older or newer version's) cannot be turned into ours: it stays in force until ours, under the
+    /// other name, is whole. While both are there the one that was first decides.
     fn full(&mut self, nft: &mut Nft, view: &NodeView) -> Result<Applied, ApplyError> {
         self.state = State::default();
-        let found = nft.dump(&self.table)?.filter(|dump| !dump.chains.is_empty());
-        let compatible = found.as_ref().is_some_and(|dump| self.is_ours(dump));
-        if compatible {
-            self.state.held = Held::read(nft, &self.table)?;
-            self.state.structure.found = found;
-        } else if nft.tables(self.table.family)?.contains(&self.table.name) {
-            // Another version's layout: it cannot be turned into ours.
-            tracing::warn!(table = %self.table, "the table has another layout and is made anew");
-            let mut plan = Plan::new(self.table.clone(), Sink::Kernel(nft));
-            plan.structure([Op::DeleteTable]);
-            plan.finish()?;
+        let Found { ours, free, others } = Found::look(self, nft)?;
+        let fresh = ours.is_none();
+        match ours {
+            Some((table, dump)) => {
+                self.table = table;
+                self.state.held = Held::read(nft, &self.table)?;
+                self.state.structure.found = Some(dump);
+            }
+            None => self.table = free,
+        }
+        for other in &others {
+            tracing::warn!(table = %other, by = %self.table, "the table has another layout and is replaced");
+        }
+        if fresh && others.contains(&self.table) {
+            delete(nft, &self.table)?; // both names are taken
         }
         let plan = Plan::new(self.table.clone(), Sink::Kernel(nft));
-        let (applied, later) = self.fill(plan, view, !compatible)?;
+        let (applied, later) = self.fill(plan, view, fresh)?;
+        for other in others.iter().filter(|other| **other != self.table) {
+            delete(nft, other)?;
+        }
         self.after(nft, applied, later)
     }
 
@@ -155,6 +191,10 @@ impl FamilySync {
                     self.turn(front, Some((key, &want)), &mut plan, &mut later)?;
                 }
             }
+            let issues = issues_of(&self.state.claims, key, service, node_ips);
+            if !issues.is_empty() {
+                self.looked_at.insert(key.clone(), issues);
+            }
         }
         let orphans: BTreeSet<Front> =
             self.state.held.fronts.keys().filter(|front| self.state.claims.owner(front).is_none()).copied().collect();
@@ -181,19 +221,23 @@ impl FamilySync {
         }
         let (mut dirty, mut wants) = (BTreeSet::new(), HashMap::new());
         let (mut endpoints, mut cluster_ips) = (HashMap::new(), HashMap::new());
-        for key in self.changed(view, last) {
+        let changed = self.changed(view, last);
+        let mut rivals: BTreeSet<NodeKey> = BTreeSet::new();
+        for key in changed.iter().cloned() {
             let (old, new) = (last.services.get(&key), view.services.get(&key));
             let of = |service: Option<&Arc<NodeService>>, view| -> HashMap<Front, Want> {
                 service.map(|s| want::fronts(s, node_ips(view)).into_iter().collect()).unwrap_or_default()
             };
             let (old_fronts, new_fronts) = (of(old, last), of(new, view));
             for front in old_fronts.keys().filter(|front| !new_fronts.contains_key(front)) {
+                rivals.extend(self.state.claims.contestants(front).cloned());
                 self.state.claims.release(*front, &key);
                 dirty.insert(*front);
             }
             for (front, want) in new_fronts {
                 if old_fronts.get(&front) != Some(&want) {
                     self.state.claims.claim(front, &key);
+                    rivals.extend(self.state.claims.contestants(&front).cloned());
                     dirty.insert(front);
                     wants.insert((front, key.clone()), want);
                 }
@@ -222,6 +266,11 @@ impl FamilySync {
             self.turn(front, want.as_ref().map(|want| (&owner, want)), &mut plan, &mut later)?;
         }
         let applied = plan.finish()?;
+        for key in changed.into_iter().chain(rivals) {
+            let service = view.services.get(&key);
+            let issues = service.map_or_else(Vec::new, |service| issues_of(&self.state.claims, &key, service, node_ips(view)));
+            self.looked_at.insert(key, issues);
+        }
         self.after(nft, applied, later)
     }
 
@@ -339,6 +388,68 @@ impl FamilySync {
         plan.finally(sets.map(|name| Op::DeleteSet(name.to_owned().into())));
         Ok(())
     }
+}
+
+// === impl Found ===
+
+/// Tables under our names.
+struct Found {
+    /// The one that can be turned into what is wanted.
+    ours: Option<(Table, Dump)>,
+    /// The name for a new one.
+    free: Table,
+    /// All others that are there.
+    others: Vec<Table>,
+}
+
+impl Found {
+    fn look(family: &FamilySync, nft: &mut Nft) -> Result<Self, ApplyError> {
+        let names = nft.tables(nft_family(family.family))?;
+        let mut tables = super::tables(family.family);
+        let mut found = Found { ours: None, free: tables.next().expect("BUG: a table has a name"), others: Vec::new() };
+        let mut taken = BTreeSet::new();
+        for table in std::iter::once(found.free.clone()).chain(tables) {
+            if !names.contains(&table.name) {
+                continue;
+            }
+            taken.insert(table.name.clone());
+            match nft.dump(&table)?.filter(|dump| !dump.chains.is_empty() && family.is_ours(dump)) {
+                Some(dump) if found.ours.is_none() => found.ours = Some((table, dump)),
+                _ => found.others.push(table),
+            }
+        }
+        if let Some(free) = super::tables(family.family).find(|table| !taken.contains(&table.name)) {
+            found.free = free;
+        }
+        Ok(found)
+    }
+}
+
+fn delete(nft: &mut Nft, table: &Table) -> Result<(), ApplyError> {
+    let mut plan = Plan::new(table.clone(), Sink::Kernel(nft));
+    plan.structure([Op::DeleteTable]);
+    plan.finish().map(|_| ())
+}
+
+/// What is wrong with a Service: what it asks for, and what another has.
+fn issues_of(claims: &Claims, key: &NodeKey, service: &NodeService, node_ips: &[IpAddr]) -> Vec<Issue> {
+    let mut issues = want::issues(service);
+    for (front, _) in want::fronts(service, node_ips) {
+        // Both lanes of an address have one owner: told once.
+        let first = matches!(front.lane, Lane::Address | Lane::NodePort);
+        if let Some(owner) = claims.owner(&front).filter(|owner| *owner != key && first) {
+            let (field, what) = match front.address {
+                None => ("spec.ports", format!("node port {}", front.port)),
+                Some(ip) => ("spec", format!("{}", std::net::SocketAddr::new(ip, front.port))),
+            };
+            issues.push(Issue::new(
+                field,
+                Reason::Conflict,
+                format!("{what} is that of Service {}, whose name comes first", owner.service),
+            ));
+        }
+    }
+    issues
 }
 
 // === impl Structure ===

@@ -4,11 +4,13 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use kernel::nft::{Element, Field};
+use model::issue::{Issue, Reason};
 use model::node::{NodeKey, NodeService, NodeServicePort, Verdict};
 use model::{Protocol, Text};
 
-use super::class::{Class, MAX_SLOTS, Shape, Sticky, Target};
+use super::class::{Balance, Class, MAX_SLOTS, N_COUNTERS, Shape, Sticky, Target};
 use super::layout::{Lane, ranges};
+use super::maglev;
 
 /// Where connections come in: a key of one lane's maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,6 +28,7 @@ pub(super) struct Want {
     pub(super) verdict: Verdict,
     pub(super) shape: Shape,
     pub(super) sticky: Option<Sticky>,
+    pub(super) balance: Balance,
     /// Who may come; `None`: everyone.
     pub(super) sources: Option<Vec<IpNet>>,
     pub(super) port_name: Text,
@@ -72,6 +75,7 @@ impl Front {
 impl Want {
     pub(super) fn class(&self) -> Class {
         let target = match &self.verdict {
+            Verdict::To(_) if self.balance == Balance::SourceHash => Target::Slots(maglev::SIZE),
             Verdict::To(endpoints) => Target::Slots(endpoints.len().min(MAX_SLOTS)),
             Verdict::Reject => Target::Reject,
             Verdict::Drop => Target::Drop,
@@ -82,6 +86,7 @@ impl Want {
             // Nobody is masqueraded on the way to nowhere.
             shape: if balanced || self.shape == Shape::Local { self.shape } else { Shape::Plain },
             sticky: self.sticky.filter(|_| balanced),
+            balance: if balanced { self.balance } else { Balance::Random },
         }
     }
 
@@ -99,7 +104,15 @@ pub(super) fn fronts(service: &NodeService, node_ips: &[IpAddr]) -> Vec<(Front, 
     let mut wanted: Vec<(Front, Want)> = Vec::new();
     let sticky = service.affinity.map(Sticky::new);
     for port in &service.ports {
-        let want = |verdict: &Verdict, shape| Want { verdict: verdict.clone(), shape, sticky, sources: None, port_name: port.name.clone() };
+        let balance = balance(service, port);
+        let want = |verdict: &Verdict, shape| Want {
+            verdict: verdict.clone(),
+            shape,
+            sticky,
+            balance,
+            sources: None,
+            port_name: port.name.clone(),
+        };
         let front = |lane, address| Front { lane, address, protocol: number(port.protocol), port: port.port };
         wanted.push((front(Lane::Address, Some(service.cluster_ip)), want(&port.internal, Shape::Plain)));
         // An address that is a load balancer's and an external one has the load balancer's ranges.
@@ -118,6 +131,55 @@ pub(super) fn fronts(service: &NodeService, node_ips: &[IpAddr]) -> Vec<(Front, 
     }
     wanted
 }
+
+/// What annotation `rutter.dev/balance` asks for. Session affinity goes first: it promises more.
+fn balance(service: &NodeService, port: &NodeServicePort) -> Balance {
+    match service.balance.as_deref() {
+        _ if service.affinity.is_some() => Balance::Random,
+        Some(ROUND_ROBIN) => {
+            let mut counter = u64::from(port.port) << 8 | u64::from(number(port.protocol));
+            match service.cluster_ip {
+                IpAddr::V4(ip) => counter ^= u64::from(u32::from(ip)) << 24,
+                IpAddr::V6(ip) => counter ^= (u128::from(ip) as u64) << 24,
+            }
+            // Fibonacci hashing: neighbours get numbers far apart.
+            let spread = counter.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+            Balance::RoundRobin((spread % u64::from(N_COUNTERS)) as u16)
+        }
+        Some(SOURCE_HASH) => Balance::SourceHash,
+        _ => Balance::Random,
+    }
+}
+
+/// What is wrong with a Service as this mode sees it.
+pub(super) fn issues(service: &NodeService) -> Vec<Issue> {
+    const FIELD: &str = "metadata.annotations[rutter.dev/balance]";
+    let mut issues = Vec::new();
+    match service.balance.as_deref() {
+        None | Some(RANDOM) => {}
+        Some(asked @ (ROUND_ROBIN | SOURCE_HASH)) if service.affinity.is_some() => {
+            issues.push(Issue::new(FIELD, Reason::Unsupported, format!("session affinity is in force in place of {asked}")));
+        }
+        Some(ROUND_ROBIN | SOURCE_HASH) => {}
+        Some(other) => {
+            let message = format!("{other:?} is not one of {RANDOM}, {ROUND_ROBIN}, {SOURCE_HASH}: endpoints are chosen at random");
+            issues.push(Issue::new(FIELD, Reason::InvalidValue, message));
+        }
+    }
+    for (index, port) in service.ports.iter().enumerate() {
+        let most = if balance(service, port) == Balance::SourceHash { maglev::SIZE } else { MAX_SLOTS };
+        let n = [&port.internal, &port.external, &port.external_from_inside].map(|verdict| verdict.endpoints().len()).into_iter().max();
+        if let Some(n) = n.filter(|n| *n > most) {
+            let message = format!("{n} endpoints are more than the {most} that are used; the rest gets no connections");
+            issues.push(Issue::new(format!("spec.ports[{index}]"), Reason::Unsupported, message));
+        }
+    }
+    issues
+}
+
+const RANDOM: &str = "random";
+const ROUND_ROBIN: &str = "round-robin";
+const SOURCE_HASH: &str = "source-hash";
 
 /// What an external address wants from outside and, where that differs, from inside.
 fn external(service: &NodeService, port: &NodeServicePort, want: &dyn Fn(&Verdict, Shape) -> Want) -> (Want, Option<Want>) {

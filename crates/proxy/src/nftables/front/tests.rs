@@ -1,7 +1,7 @@
 use model::node::Verdict;
 use model::{Family, ServiceName};
 
-use super::super::class::{Shape, Sticky};
+use super::super::class::{Balance, Shape, Sticky};
 use super::super::layout::Lane;
 use super::*;
 
@@ -13,7 +13,8 @@ fn endpoints(letters: &str) -> Vec<SocketAddr> {
 
 fn want(letters: &str) -> Want {
     let verdict = if letters.is_empty() { Verdict::Reject } else { Verdict::To(endpoints(letters).into()) };
-    Want { verdict, shape: Shape::Plain, sticky: Some(Sticky::new(Duration::from_secs(9))), sources: None, port_name: "http".into() }
+    let sticky = Some(Sticky::new(Duration::from_secs(9)));
+    Want { verdict, shape: Shape::Plain, sticky, balance: Balance::Random, sources: None, port_name: "http".into() }
 }
 
 /// Turns a front through lists of endpoints (letters), and tells slots and count after each, `_` for a drain between two.

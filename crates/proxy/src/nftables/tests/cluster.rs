@@ -39,7 +39,7 @@ impl Cluster {
 
     /// Changes Services, one in each line: `NAME IP tcp:PORT -> ENDPOINT ..|reject|drop; CLAUSE; ..`, or `NAME IP gone`.
     ///
-    /// Clauses: `lb IP`, `external IP`, `nodeport N`, `affinity SECS`, `ranges CIDR ..`, `local ENDPOINT ..|reject|drop` (policy
+    /// Clauses: `lb IP`, `external IP`, `nodeport N`, `affinity SECS`, `balance HOW`, `ranges CIDR ..`, `local ENDPOINT ..|reject|drop` (policy
     /// Local for external addresses). Everything counts as one revision.
     pub(super) fn set(&mut self, lines: &str) -> &mut Self {
         self.view.revision = Revision(self.view.revision.0 + 1);
@@ -69,6 +69,23 @@ impl Cluster {
         self.mode = Nftables::new(Arc::new(Config::parse(config).expect("a valid configuration")));
         self.last = None;
         self.sync()
+    }
+
+    /// What is told about Services since it was last asked, one in each line.
+    pub(super) fn issues(&mut self) -> String {
+        let all = self.mode.take_issues();
+        let line = |(key, issues): (NodeKey, Vec<model::Issue>)| {
+            let issues: Vec<String> = issues.iter().map(ToString::to_string).collect();
+            format!("{}: {}", key.service.name, issues.join("; "))
+        };
+        all.into_iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    /// What the kernel holds other than it should.
+    pub(super) fn differences(&self, config: &str) -> String {
+        let config = Arc::new(Config::parse(config).expect("a valid configuration"));
+        let all = super::super::differences(&self.view, &config).expect("a listing");
+        all.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
     }
 
     pub(super) fn intact(&mut self) -> bool {
@@ -125,6 +142,7 @@ fn parse(line: &str) -> (NodeKey, Option<NodeService>) {
             "external" => service.external_ips = values.iter().map(|v| v.parse().expect(line)).collect(),
             "nodeport" => port.node_port = Some(NodePort(values[0].parse().expect(line))),
             "affinity" => service.affinity = Some(Duration::from_secs(values[0].parse().expect(line))),
+            "balance" => service.balance = Some(values[0].into()),
             "ranges" => service.source_ranges = Some(values.iter().map(|v| v.parse().expect(line)).collect()),
             "local" => {
                 port.external = verdict(&values);

@@ -258,3 +258,62 @@ fn a_service_that_shrinks_and_grows_under_load_loses_no_connection() {
     let guards: Vec<&str> = listed.lines().filter(|line| line.contains("counter") && !line.contains("packets 0 ")).collect();
     assert_eq!(guards, Vec::<&str>::new(), "no packet was dropped by a guard or went past the rules");
 }
+
+#[test]
+fn round_robin_takes_turns_for_each_service_by_itself() {
+    let net = Net::new();
+    net.node.run(|| {
+        Cluster::new(CONFIG)
+            .set(
+                "a 10.96.0.10 tcp:80 -> 10.0.1.1:8080 10.0.1.2:8080; balance round-robin; nodeport 30080
+                 b 10.96.0.11 tcp:80 -> 10.0.1.3:8080 10.0.1.4:8080; balance round-robin",
+            )
+            .sync();
+    });
+    let mut said = std::collections::BTreeMap::new();
+    for _ in 0..10 {
+        for to in ["10.96.0.10:80", "10.96.0.11:80", "192.168.0.2:30080"] {
+            let answer = net.dial(&net.callers, "10.0.2.2", to);
+            *said.entry((to, answer.split(' ').next().unwrap_or_default().to_owned())).or_insert(0) += 1;
+        }
+    }
+    let counts: Vec<i32> = said.values().copied().collect();
+    assert_eq!(counts, [5; 6], "{said:?}");
+    let listed = net.node.output(&["nft", "list", "ruleset"]);
+    assert!(listed.contains("numgen inc mod 2"), "{listed}");
+}
+
+#[test]
+fn source_hash_keeps_clients_when_others_endpoints_come_and_go() {
+    let net = Net::new();
+    let clients: Vec<String> = (1..10).map(|i| format!("10.0.2.{i}")).collect();
+    let ask = || -> Vec<String> {
+        let twice = |client: &String| {
+            let said = [(); 2].map(|()| net.dial(&net.callers, client, "10.96.0.10:80"));
+            assert_eq!(said[0], said[1], "one client, one endpoint");
+            said[0].split(' ').next().unwrap_or_default().to_owned()
+        };
+        clients.iter().map(twice).collect()
+    };
+    let line = |endpoints: &[u8]| {
+        let endpoints: Vec<String> = endpoints.iter().map(|i| format!("10.0.1.{i}:8080")).collect();
+        format!("a 10.96.0.10 tcp:80 -> {}; balance source-hash", endpoints.join(" "))
+    };
+    let mut cluster = Cluster::new(CONFIG);
+    net.node.run(|| cluster.set(&line(&[1, 2, 3])).settle());
+    let before = ask();
+    assert!(before.iter().any(|endpoint| *endpoint != before[0]), "spread over several: {before:?}");
+    net.node.run(|| cluster.set(&line(&[1, 2])).settle());
+    let after = ask();
+    let moved = before.iter().zip(&after).filter(|(old, new)| *old != "10.0.1.3" && old != new).count();
+    assert!(moved <= 1, "{before:?} to {after:?}");
+    assert!(after.iter().all(|endpoint| endpoint != "10.0.1.3"), "{after:?}");
+    net.node.run(|| assert_eq!(cluster.restart(CONFIG).n_elements, 0, "a restart finds its table"));
+    let listed = net.node.output(&["nft", "list", "ruleset"]);
+    assert!(listed.contains("jhash ip saddr mod 1021 seed 0x72757474"), "{listed}");
+    // And to random: what is beyond the count is drained.
+    net.node.run(|| cluster.set("a 10.96.0.10 tcp:80 -> 10.0.1.1:8080 10.0.1.2:8080").settle());
+    assert!(net.dial(&net.callers, "10.0.2.2", "10.96.0.10:80").ends_with("sees 10.0.2.2"));
+    let listed = net.node.output(&["nft", "list", "map", "ip", "rutter", "backends"]);
+    assert_eq!(listed.matches(" : 10.0.1.").count(), 2, "{listed}");
+}

@@ -221,3 +221,83 @@ fn many_services_and_one_huge_go_in_bounded_transactions() {
         assert_eq!((one.n_elements, one.n_rules, one.n_transactions), (4, 0, 1));
     });
 }
+
+#[test]
+fn what_a_service_asks_for_in_vain_is_told_and_taken_back() {
+    let ns = Netns::new("proxy-issues");
+    ns.run(|| {
+        let mut cluster = Cluster::new(CONFIG);
+        cluster.set("b 10.96.0.2 tcp:80 -> 10.0.1.2:80; nodeport 30000").sync();
+        assert_eq!(cluster.issues(), "");
+        cluster.set("a 10.96.0.1 tcp:80 -> 10.0.1.1:80; nodeport 30000").sync();
+        expect![[r#"
+            a: 
+            b: spec.ports: node port 30000 is that of Service default/a, whose name comes first (Conflict)"#]]
+        .assert_eq(&cluster.issues());
+        cluster.set("a 10.96.0.1 gone").sync();
+        assert_eq!(cluster.issues(), "a: \nb: ");
+        cluster.set("b 10.96.0.2 tcp:80 -> 10.0.1.2:80; balance fastest\nc 10.96.0.3 tcp:80 -> 10.0.1.2:80; balance round-robin; affinity 9");
+        cluster.sync();
+        expect![[r#"
+            b: metadata.annotations[rutter.dev/balance]: "fastest" is not one of random, round-robin, source-hash: endpoints are chosen at random (InvalidValue)
+            c: metadata.annotations[rutter.dev/balance]: session affinity is in force in place of round-robin (Unsupported)"#]]
+        .assert_eq(&cluster.issues());
+    });
+}
+
+#[test]
+fn a_table_of_another_layout_stays_until_ours_is_whole() {
+    let ns = Netns::new("proxy-layout");
+    let theirs = "add table ip rutter; add map ip rutter services { type ipv4_addr : verdict; }; \
+        add chain ip rutter nat-prerouting { type nat hook prerouting priority -100; }";
+    ns.output(&["nft", theirs]);
+    let mut cluster = Cluster::new(CONFIG);
+    let listed =
+        |what: &str| ns.output(&["nft", "list", "tables"]).lines().filter(|line| line.contains(what)).collect::<Vec<_>>().join(", ");
+    ns.run(|| cluster.set(EVERY_KIND).sync());
+    assert_eq!(listed("ip "), "table ip rutter-2");
+    ns.run(|| {
+        assert!(cluster.intact());
+        assert_eq!(cluster.restart(CONFIG).n_elements, 0, "found again under its other name");
+        assert_eq!(cluster.differences(CONFIG), "");
+    });
+    ns.output(&["nft", theirs]);
+    ns.run(|| assert_eq!(cluster.restart(CONFIG).n_elements, 0));
+    assert_eq!(listed("ip "), "table ip rutter-2");
+    ns.run(|| super::super::cleanup().expect("cleanup"));
+    assert_eq!(listed("ip"), "");
+}
+
+#[test]
+fn every_difference_to_the_kernel_is_named() {
+    let ns = Netns::new("proxy-difference");
+    let mut cluster = Cluster::new(CONFIG);
+    cluster.set("web 10.96.0.10 tcp:80 -> 10.0.1.1:8080 10.0.1.2:8080");
+    ns.run(|| {
+        let before = cluster.differences(CONFIG);
+        assert!(before.starts_with("table ip rutter, table: there is no such table"), "{before}");
+        cluster.sync();
+        assert_eq!(cluster.differences(CONFIG), "");
+    });
+    for line in [
+        "add rule ip rutter services accept",
+        "add element ip rutter cluster-ips { 9.9.9.9 }",
+        "delete element ip rutter hairpin { 10.0.1.1 . 10.0.1.1 }",
+        "delete element ip rutter backends { 10.96.0.10 . tcp . 80 . 0x00000001 }",
+        "add element ip rutter backends { 10.96.0.10 . tcp . 80 . 0x00000001 : 6.6.6.6 . 80 }",
+        "add chain ip rutter theirs",
+    ] {
+        ns.output(&["nft", line]);
+    }
+    ns.run(|| {
+        expect![[r#"
+            table ip rutter, chain services: has other rules
+            table ip rutter, set hairpin: 10.0.1.1 . 10.0.1.1 is missing
+            table ip rutter, map backends: 10.96.0.10 . tcp . 80 . 0x00000001 : 6.6.6.6 . 80 should be 10.96.0.10 . tcp . 80 . 0x00000001 : 10.0.1.2 . 8080
+            table ip rutter, chain theirs: should not be there
+            table ip rutter, set cluster-ips: 9.9.9.9 should not be there"#]].assert_eq(&cluster.differences(CONFIG));
+        cluster.restart(CONFIG);
+        cluster.settle();
+        assert_eq!(cluster.differences(CONFIG), "");
+    });
+}
