@@ -11,10 +11,11 @@ use crate::route::{Upstream, UpstreamKey};
 
 /// Where requests for this Service and port go.
 ///
-/// Ready endpoints alone, wherever they are: hints and policies are for packets. They are found by the *name* of the Service's port.
-/// An ExternalName Service may list no ports; then a number is taken as it is.
+/// Ready endpoints, wherever they are: hints and policies are for packets. When none is ready, those that still serve while they
+/// terminate, as for packets: a Deployment whose Pods are all deleted at once loses no request. They are found by the *name* of the
+/// Service's port. An ExternalName Service may list no ports; then a number is taken as it is.
 ///
-/// Source: ingress-nginx's `controller.go` (`serviceEndpoints`).
+/// Source: ingress-nginx's `controller.go` (`serviceEndpoints`), which knows ready ones only; KEP-1669 for the others.
 pub(super) fn upstream(config: &Config, facts: &Facts, key: &UpstreamKey) -> Upstream {
     let Some(service) = facts.services.get(&key.service) else { return Upstream::Absent };
     if let ServiceKind::ExternalName(host) = &service.kind {
@@ -27,11 +28,15 @@ pub(super) fn upstream(config: &Config, facts: &Facts, key: &UpstreamKey) -> Ups
         };
     }
     let Some(port) = service_port(service, &key.port) else { return Upstream::Absent };
-    let endpoints = Family::BOTH.iter().flat_map(|family| {
+    let candidates = Family::BOTH.map(|family| {
         let slices = facts.slices_of(&key.service);
-        choose::ready(&choose::candidates(slices, *family, &port.name, Protocol::Tcp, Place::default()))
+        choose::candidates(slices, family, &port.name, Protocol::Tcp, Place::default())
     });
-    Upstream::Endpoints(endpoints.collect::<Vec<SocketAddr>>().into())
+    let mut endpoints: Vec<SocketAddr> = candidates.iter().flat_map(|candidates| choose::ready(candidates)).collect();
+    if endpoints.is_empty() {
+        endpoints.extend(candidates.iter().flat_map(|candidates| choose::serving(candidates)));
+    }
+    Upstream::Endpoints(endpoints.into())
 }
 
 /// What is wrong with a backend, if anything.

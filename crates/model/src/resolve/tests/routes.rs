@@ -382,6 +382,22 @@ fn upstreams_are_ready_endpoints_of_both_families_wherever_they_are() {
 }
 
 #[test]
+fn without_a_ready_endpoint_those_that_end_are_asked() {
+    check(
+        &[
+            CLASS,
+            "svc web 10.96.0.10 http:80; slice s http:80; ep 10.0.1.2 terminating; ep 10.0.1.3 unready",
+            "ingress i class=nginx a/=web:80",
+        ],
+        expect![[r#"
+            host a
+              ^ / -> default/web:80 (i spec.rules[0].http.paths[0])
+            upstream default/web:80 [10.0.1.2:80]
+        "#]],
+    );
+}
+
+#[test]
 fn external_names_take_the_number_as_it_is_and_need_their_list_for_a_name() {
     check(
         &[
