@@ -13,3 +13,4 @@ mod shim;
 mod side_by_side;
 mod stop;
 mod tidy;
+mod up;
