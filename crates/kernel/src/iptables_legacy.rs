@@ -36,6 +36,7 @@ pub fn remove_chains(v6: bool, table: &str, ours: impl Fn(&str) -> bool) -> Resu
     Ok(n)
 }
 
+#[allow(clippy::disallowed_methods)] // once at a start, before the rules that packets then go by
 fn run(program: &str, args: &[&str], input: &str) -> Result<String, LegacyError> {
     let not_here = |source| LegacyError::NotHere { program: program.to_owned(), source };
     let mut command = Command::new(program);

@@ -223,20 +223,20 @@ impl FamilySync {
         let (mut endpoints, mut cluster_ips) = (HashMap::new(), HashMap::new());
         let changed = self.changed(view, last);
         let mut rivals: BTreeSet<NodeKey> = BTreeSet::new();
-        for key in changed.iter().cloned() {
-            let (old, new) = (last.services.get(&key), view.services.get(&key));
+        for key in &changed {
+            let (old, new) = (last.services.get(key), view.services.get(key));
             let of = |service: Option<&Arc<NodeService>>, view| -> HashMap<Front, Want> {
                 service.map(|s| want::fronts(s, node_ips(view)).into_iter().collect()).unwrap_or_default()
             };
             let (old_fronts, new_fronts) = (of(old, last), of(new, view));
             for front in old_fronts.keys().filter(|front| !new_fronts.contains_key(front)) {
                 rivals.extend(self.state.claims.contestants(front).cloned());
-                self.state.claims.release(*front, &key);
+                self.state.claims.release(*front, key);
                 dirty.insert(*front);
             }
             for (front, want) in new_fronts {
                 if old_fronts.get(&front) != Some(&want) {
-                    self.state.claims.claim(front, &key);
+                    self.state.claims.claim(front, key);
                     rivals.extend(self.state.claims.contestants(&front).cloned());
                     dirty.insert(front);
                     wants.insert((front, key.clone()), want);
