@@ -259,11 +259,6 @@ impl Pod {
         pod
     }
 
-    /// Its namespace, to ask from.
-    pub fn net(&self) -> &Netns {
-        &self.net
-    }
-
     /// Starts the process and waits until it answers.
     pub fn start(&mut self) {
         let mut command = rutter();

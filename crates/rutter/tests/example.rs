@@ -5,7 +5,7 @@ use std::process::Command;
 
 use kernel::netns::Netns;
 
-use crate::cluster::{Folder, Process, project, rutter, until};
+use crate::cluster::{Folder, Process, project, rutter};
 
 /// The namespaces of `examples/up.sh`, in case it leaves any.
 struct Node(String);

@@ -12,7 +12,7 @@ fn rules_outlive_a_killed_agent_and_a_restart_rewrites_none() {
     let cluster = Cluster::new(2);
     cluster.objects("web.json", web("10.96.0.80", &[1, 2]));
     let mut agent = cluster.agent();
-    let mut load = load(&cluster);
+    let load = load(&cluster);
     let rules = cluster.rules();
     let mut random = Random::new();
     for _ in 0..times(4, 100) {
@@ -35,7 +35,7 @@ fn an_agent_killed_in_the_middle_of_a_change_is_made_good_by_the_next() {
     let cluster = Cluster::new(3);
     cluster.objects("web.json", web("10.96.0.80", &[1, 2]));
     let mut agent = cluster.agent();
-    let mut load = load(&cluster);
+    let load = load(&cluster);
     let mut random = Random::new();
     for _ in 0..times(4, 100) {
         let pods = random.some_of(&[1, 2, 3]);

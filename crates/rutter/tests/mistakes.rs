@@ -40,7 +40,7 @@ fn a_file_that_does_not_parse_is_named_and_all_others_are_served() {
 fn a_file_that_may_not_be_read_is_named_and_all_others_are_served() {
     let cluster = Healthy::new();
     let secret = cluster.objects.put("secret.yaml", "kind: List\n");
-    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0)).expect("chmod");
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o000)).expect("chmod");
     let agent = without(&cluster, "dac_override,-dac_read_search", &cluster.agent_flags());
     agent.is_ready();
     cluster.serves();
