@@ -115,6 +115,7 @@ impl Tracing<'_> {
                             .iter()
                             .map(|target| match target {
                                 Target::Address(address) => address.to_string(),
+                                Target::Tls(address, _) => format!("tls://{address}"),
                                 Target::ResolvConf(path) => format!("the servers of {}", path.display()),
                             })
                             .collect();

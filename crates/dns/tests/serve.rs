@@ -202,3 +202,98 @@ async fn a_changed_corefile_is_taken_up_and_a_broken_one_refused() {
     tokio::time::timeout(PATIENCE, trigger.drain()).await.expect("everything ends");
     std::fs::remove_dir_all(&folder).expect("removed");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upstream_that_leads_back_here_is_left_out_and_the_cluster_is_answered() {
+    // Stands between the server and itself, as a resolver on the node does whose own upstream is the cluster's DNS.
+    let relay = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+    let address = relay.local_addr().expect("bound");
+    let (_names, views) = watch::channel(view());
+    let (trigger, drain) = runtime::drain::channel();
+    let registry = Registry::default();
+    let server = dns::start(config(&format!("loop\n forward . {address}")), views, None, drain, registry).expect("started").listening[0];
+    let relay = Arc::new(relay);
+    let relaying = tokio::spawn(async move {
+        let mut buffer = [0; 4096];
+        while let Ok((length, client)) = relay.recv_from(&mut buffer).await {
+            let (relay, question) = (relay.clone(), buffer[..length].to_vec());
+            tokio::spawn(async move {
+                let onward = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+                onward.send_to(&question, server).await.expect("sent");
+                let mut reply = [0; 4096];
+                if let Ok(Ok(length)) = tokio::time::timeout(PATIENCE, onward.recv(&mut reply)).await {
+                    let _ = relay.send_to(&reply[..length], client).await;
+                }
+            });
+        }
+    });
+    let deadline = std::time::Instant::now() + PATIENCE;
+    // A loop that is not found out ends in silence, one that is in a failure at once.
+    loop {
+        let reply = tokio::task::spawn_blocking(move || {
+            let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+            socket.set_read_timeout(Some(Duration::from_millis(200))).expect("set");
+            socket.send_to(&question("www.example.", RecordType::A).to_vec().expect("encoded"), server).expect("sent");
+            let mut buffer = [0; 4096];
+            socket.recv(&mut buffer).ok().map(|length| Message::from_vec(&buffer[..length]).expect("a message").response_code())
+        });
+        if reply.await.expect("no panic") == Some(ResponseCode::ServFail) {
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "the loop was not found");
+    }
+    until(server, "web.default.svc.cluster.local.", &["10.96.0.1"]).await;
+    relaying.abort();
+    tokio::time::timeout(2 * PATIENCE, trigger.drain()).await.expect("everything ends");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn upstreams_are_asked_over_tls_and_a_connection_serves_again() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    runtime::tls::install_provider();
+    let issued = rcgen::generate_simple_self_signed(vec!["dns.example".to_owned()]).expect("a certificate");
+    let authority = std::env::temp_dir().join(format!("rutter-dns-tls-{}.pem", std::process::id()));
+    std::fs::write(&authority, issued.cert.pem()).expect("written");
+    let key = rustls::pki_types::PrivateKeyDer::try_from(issued.signing_key.serialize_der()).expect("a key");
+    let tls = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(vec![issued.cert.der().clone()], key).expect("fits");
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let upstream = listener.local_addr().expect("bound");
+    let serving = tokio::spawn(async move {
+        let mut n_connections = 0;
+        loop {
+            let (stream, _) = listener.accept().await.expect("accepted");
+            n_connections += 1;
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            while let Ok(length) = stream.read_u16().await {
+                let mut query = vec![0; usize::from(length)];
+                stream.read_exact(&mut query).await.expect("whole");
+                let mut reply = Message::from_vec(&query).expect("a query");
+                let name = reply.queries()[0].name().clone();
+                // The last octet tells how many connections there were.
+                reply.set_message_type(hickory_proto::op::MessageType::Response);
+                reply.add_answer(Record::from_rdata(name, 60, RData::A(hickory_proto::rr::rdata::A::new(192, 0, 2, n_connections))));
+                let bytes = reply.to_vec().expect("encoded");
+                stream.write_u16(bytes.len() as u16).await.expect("sent");
+                stream.write_all(&bytes).await.expect("sent");
+                stream.flush().await.expect("sent");
+            }
+        }
+    });
+    let (_names, views) = watch::channel(view());
+    let (trigger, drain) = runtime::drain::channel();
+    let forward = |name: &str| format!("forward . tls://{upstream} {{\n tls {}\n tls_servername {name}\n}}", authority.display());
+    let server =
+        dns::start(config(&forward("dns.example")), views.clone(), None, drain, Registry::default()).expect("started").listening[0];
+    until(server, "a.example.", &["192.0.2.1"]).await;
+    until(server, "b.example.", &["192.0.2.1"]).await;
+    tokio::time::timeout(PATIENCE, trigger.drain()).await.expect("everything ends");
+    // Whoever is another than the one asked for is not believed.
+    let (trigger, drain) = runtime::drain::channel();
+    let server = dns::start(config(&forward("other.example")), views, None, drain, Registry::default()).expect("started").listening[0];
+    let reply = tokio::task::spawn_blocking(move || over_udp(server, "a.example.")).await.expect("no panic");
+    assert_eq!(reply.response_code(), ResponseCode::ServFail);
+    tokio::time::timeout(PATIENCE, trigger.drain()).await.expect("everything ends");
+    serving.abort();
+    std::fs::remove_file(&authority).expect("removed");
+}

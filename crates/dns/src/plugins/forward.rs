@@ -5,7 +5,9 @@
 
 mod exchange;
 mod flights;
+mod guard;
 mod options;
+mod tls;
 mod upstream;
 
 use std::net::SocketAddr;
@@ -19,6 +21,7 @@ use tracing::{debug, warn};
 
 pub(crate) use self::exchange::random_u16;
 use self::flights::Flights;
+pub(crate) use self::guard::Guard;
 pub(crate) use self::options::parse;
 pub use self::options::{Options, Policy, Target, Transport};
 use self::upstream::Upstream;
@@ -41,6 +44,8 @@ pub(crate) struct Forward {
     free: Semaphore,
     turn: AtomicUsize,
     complaints: Complaints,
+    /// There with `loop`.
+    guard: Option<Arc<Guard>>,
     metrics: Arc<Metrics>,
 }
 
@@ -54,30 +59,46 @@ struct Complaints {
 
 impl Forward {
     /// `ours`: the addresses that this server listens on, which it must not ask.
-    pub(crate) fn new(options: Options, ours: &[SocketAddr], metrics: Arc<Metrics>) -> Self {
-        let mut addresses = Vec::new();
+    pub(crate) fn new(options: Options, ours: &[SocketAddr], guard: Option<Arc<Guard>>, metrics: Arc<Metrics>) -> Self {
+        let mut upstreams: Vec<Upstream> = Vec::new();
+        let plain = |addresses: Vec<SocketAddr>| addresses.into_iter().map(|address| Upstream::new(address, None));
         for target in &options.to {
-            match target {
-                Target::Address(address) => addresses.push(*address),
-                Target::ResolvConf(path) => addresses.extend(upstream::of_resolv_conf(path, ours)),
+            match (target, &options.tls) {
+                (Target::Address(address), _) => upstreams.push(Upstream::new(*address, None)),
+                (Target::Tls(address, name), Some(tls)) => {
+                    upstreams.push(Upstream::new(*address, Some((tls.config.clone(), tls.name_of(name.as_deref(), address.ip())))));
+                }
+                // Refused when the Corefile was read.
+                (Target::Tls(..), None) => {}
+                (Target::ResolvConf(path), _) => upstreams.extend(plain(upstream::of_resolv_conf(path, ours))),
             }
         }
-        if addresses.is_empty() {
+        if upstreams.is_empty() {
             // Where systemd-resolved rules, its own file names the servers behind its stub.
-            addresses = upstream::of_resolv_conf(Path::new("/run/systemd/resolve/resolv.conf"), ours);
+            upstreams.extend(plain(upstream::of_resolv_conf(Path::new("/run/systemd/resolve/resolv.conf"), ours)));
         }
-        if addresses.is_empty() {
+        if upstreams.is_empty() {
             warn!(to = ?options.to, "no upstream but this server itself: names outside of the cluster will fail");
         }
         let limit = if options.max_concurrent == 0 { MAX_CONCURRENT } else { options.max_concurrent };
         Self {
-            upstreams: addresses.into_iter().map(|address| Arc::new(Upstream::new(address))).collect(),
+            upstreams: upstreams.into_iter().map(Arc::new).collect(),
             flights: Flights::default(),
             free: Semaphore::new(limit.min(Semaphore::MAX_PERMITS)),
             turn: AtomicUsize::new(0),
             complaints: Complaints { started: Instant::now(), last: AtomicU64::new(u64::MAX), silent: AtomicU64::new(0) },
+            guard,
             options,
             metrics,
+        }
+    }
+
+    /// Looks for upstreams that lead back here, now and later on (`loop`).
+    pub(crate) fn watch_for_loops(&self) {
+        if let Some(guard) = &self.guard {
+            let upstreams = self.upstreams.iter().map(Arc::downgrade).collect();
+            let zone = self.options.from.first().cloned().unwrap_or_else(crate::name::Name::root);
+            tokio::spawn(guard::watch(guard.clone(), upstreams, zone, self.options.clone(), self.metrics.clone()));
         }
     }
 
@@ -103,7 +124,7 @@ impl Forward {
                 break;
             }
             let started = Instant::now();
-            let answer = exchange::ask(upstream.address, request, self.options.transport, left).await;
+            let answer = exchange::ask(upstream, request, &self.options, left, &self.metrics).await;
             match answer {
                 Ok(answer) => {
                     upstream.answered();
@@ -141,7 +162,12 @@ impl Forward {
             Policy::Random => usize::from(exchange::random_u16()),
         };
         let mut order: Vec<_> = (0..n).map(|at| &self.upstreams[(first + at) % n]).collect();
+        // One that leads back here answers nothing, however well it is.
+        order.retain(|upstream| !upstream.is_looping());
         order.sort_by_key(|upstream| !upstream.is_healthy(self.options.max_fails));
+        if order.first().is_some_and(|first| !first.is_healthy(self.options.max_fails)) {
+            self.metrics.healthcheck_broken.inc();
+        }
         order
     }
 }
@@ -165,10 +191,16 @@ impl Plugin for Forward {
 
     fn answer<'a>(&'a self, request: &'a Request, next: Next<'a>) -> Answering<'a> {
         Box::pin(async move {
+            if self.guard.as_ref().is_some_and(|guard| guard.came_back(&request.question)) {
+                return request.failed(rcode::NXDOMAIN);
+            }
             if !self.takes(request) {
                 return next.run(request).await;
             }
             let mut answer = Message::clone(&*self.flights.join(request, || self.ask(request)).await);
+            if self.options.next.contains(&answer.rcode) {
+                return next.run(request).await;
+            }
             // Another client's question differs in letter case at the most.
             answer.question = request.question.clone();
             answer

@@ -1,5 +1,5 @@
 //! `loop`: a server that forwards to itself is told apart from one that works. Taken without options; ours never exits on a loop:
-//! `forward` leaves its own addresses out of the upstreams that it reads from a resolv.conf.
+//! `forward` leaves its own addresses out of the upstreams that it reads from a resolv.conf, and upstreams that lead back here as well.
 
 use crate::config::{Directive, Mistakes};
 

@@ -13,7 +13,7 @@ use crate::plugins::Spec;
 use crate::plugins::acl::Acl;
 use crate::plugins::autopath::Autopath;
 use crate::plugins::cache::{Cache, Refreshes, Store};
-use crate::plugins::forward::Forward;
+use crate::plugins::forward::{Forward, Guard};
 use crate::plugins::hosts::Hosts;
 use crate::plugins::k8s_external::External;
 use crate::plugins::kubernetes::{Current, Kubernetes, Options, Snapshot};
@@ -32,6 +32,7 @@ pub(crate) struct Parts {
     pub(crate) local: Arc<[IpAddr]>,
     pub(crate) listen: Vec<SocketAddr>,
     pub(crate) refreshes: Refreshes,
+    pub(crate) guard: Arc<Guard>,
     /// Snapshots that are kept up to date already.
     pub(crate) known: Vec<(Options, Current)>,
     /// The number of the first block: the cache keeps those of another Corefile apart.
@@ -114,6 +115,7 @@ fn build(block: &ServerBlock, own: &Weak<Block>, n: u32, parts: &Parts, followed
         Spec::Rutter(options) => Local::new(options, &parts.local),
         _ => None,
     });
+    let guarded = block.plugins.iter().any(|plugin| matches!(plugin, Spec::Loop(_)));
     let server: Arc<str> = server_label(block.keys.first().map_or(53, |key| key.port)).into();
     for plugin in &block.plugins {
         if !matches!(plugin, Spec::Rewrite(_)) && !rules.is_empty() {
@@ -170,7 +172,14 @@ fn build(block: &ServerBlock, own: &Weak<Block>, n: u32, parts: &Parts, followed
                 plugins.push(Box::new(Shared(made.clone())));
                 cache = Some(made);
             }
-            Spec::Forward(options) => plugins.push(Box::new(Forward::new(options.clone(), &parts.listen, parts.metrics.clone()))),
+            Spec::Forward(options) => {
+                let guard = guarded.then(|| parts.guard.clone());
+                let forward = Forward::new(options.clone(), &parts.listen, guard, parts.metrics.clone());
+                if parts.live {
+                    forward.watch_for_loops();
+                }
+                plugins.push(Box::new(forward));
+            }
             // These say how the server is run; no question passes through them.
             Spec::Bind(_) | Spec::Reload(_) | Spec::Ready(_) | Spec::Health(_) | Spec::Prometheus(_) => {}
             Spec::Errors(_) | Spec::Loadbalance(_) | Spec::Loop(_) => {}
@@ -236,6 +245,7 @@ pub(crate) fn test_routes(corefile: &Corefile, local: &[IpAddr]) -> (Vec<Route>,
         local: local.into(),
         listen: Vec::new(),
         refreshes: Refreshes::nowhere(),
+        guard: Arc::default(),
         known: Vec::new(),
         first_block: 0,
         live: false,

@@ -24,6 +24,7 @@ use super::slow;
 use super::status::Status;
 use crate::config::Corefile;
 use crate::plugins::cache::{Refreshes, Store};
+use crate::plugins::forward::Guard;
 use crate::plugins::kubernetes::{Current, Follower, Options};
 use crate::plugins::{Spec, reload};
 use crate::{Config, Error, Inputs, Running};
@@ -37,6 +38,7 @@ pub(crate) struct Server {
     metrics: Arc<Metrics>,
     store: Arc<Store>,
     refreshes: Refreshes,
+    guard: Arc<Guard>,
     readiness: Readiness,
     status: Status,
     listeners: Vec<Listener>,
@@ -44,6 +46,9 @@ pub(crate) struct Server {
     /// Blocks made so far: each has a part of the cache of its own.
     n_blocks: u32,
 }
+
+/// Which blocks each address serves.
+type Wanted = BTreeMap<SocketAddr, Vec<usize>>;
 
 /// A snapshot and the task that keeps it up to date.
 struct Kept {
@@ -65,6 +70,7 @@ impl Server {
             drain,
             store: Arc::new(Store::new()),
             refreshes: Refreshes::start(),
+            guard: Arc::default(),
             metrics,
             readiness,
             status,
@@ -197,7 +203,7 @@ impl Server {
     }
 
     /// Binds the addresses that are not bound yet: all of them or, with an error, none.
-    fn bind_missing(&mut self, corefile: &Corefile) -> Result<(BTreeMap<SocketAddr, Vec<usize>>, Vec<Listener>), BindError> {
+    fn bind_missing(&mut self, corefile: &Corefile) -> Result<(Wanted, Vec<Listener>), BindError> {
         let wanted = build::addresses(corefile, &self.listen);
         let mut bound = Vec::new();
         for address in wanted.keys().filter(|address| !self.listeners.iter().any(|listener| listener.wanted == **address)) {
@@ -214,17 +220,13 @@ impl Server {
     }
 
     /// Makes what serves a Corefile: routes by listener, and snapshots, new ones of which are pending in `filled`.
-    fn build(
-        &mut self,
-        corefile: &Corefile,
-        wanted: &BTreeMap<SocketAddr, Vec<usize>>,
-        filled: &Readiness,
-    ) -> (Vec<(usize, Vec<super::Route>)>, Vec<Kept>) {
+    fn build(&mut self, corefile: &Corefile, wanted: &Wanted, filled: &Readiness) -> (Vec<(usize, Vec<super::Route>)>, Vec<Kept>) {
         self.metrics.enabled.reset();
         let parts = Parts {
             metrics: self.metrics.clone(),
             store: self.store.clone(),
             refreshes: self.refreshes.clone(),
+            guard: self.guard.clone(),
             local: build::local_addresses(self.listeners.iter().map(|listener| listener.address)),
             listen: self.listeners.iter().map(|listener| listener.address).collect(),
             known: self.followed.iter().map(|kept| (kept.options.clone(), kept.current.clone())).collect(),

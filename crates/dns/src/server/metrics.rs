@@ -35,6 +35,9 @@ pub(crate) struct Metrics {
     reload_version: IntGaugeVec,
     pub(crate) forward_rejects: IntCounter,
     pub(crate) healthcheck_failures: IntCounterVec,
+    pub(crate) healthcheck_broken: IntCounter,
+    pub(crate) conn_hits: IntCounterVec,
+    pub(crate) conn_misses: IntCounterVec,
     pub(crate) proxy_duration: HistogramVec,
     pub(crate) programming: HistogramVec,
     pub(crate) hosts_entries: IntGauge,
@@ -173,6 +176,18 @@ impl Metrics {
                 "coredns_proxy_healthcheck_failures_total",
                 "Counter of the number of failed healthchecks.",
                 &["proxy_name", "to"],
+            ),
+            healthcheck_broken: registry
+                .counter("coredns_forward_healthcheck_broken_total", "Counter of the number of complete failures of the healthchecks."),
+            conn_hits: registry.counter_vec(
+                "coredns_proxy_conn_cache_hits_total",
+                "Counter of connection cache hits per upstream and protocol.",
+                &["proxy_name", "to", "proto"],
+            ),
+            conn_misses: registry.counter_vec(
+                "coredns_proxy_conn_cache_misses_total",
+                "Counter of connection cache misses per upstream and protocol.",
+                &["proxy_name", "to", "proto"],
             ),
             proxy_duration: registry.histogram_vec(
                 "coredns_proxy_request_duration_seconds",

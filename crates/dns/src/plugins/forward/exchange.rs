@@ -11,9 +11,12 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 
-use super::Transport;
+use super::upstream::{Connection, Upstream};
+use super::{Options, Transport};
 use crate::server::chain::Request;
+use crate::server::metrics::Metrics;
 use crate::wire::message::Message;
 use crate::wire::{MAX_TCP, MAX_UDP, OPT, flag, rcode, rtype};
 
@@ -38,12 +41,19 @@ impl ExchangeError {
     }
 }
 
-pub(crate) async fn ask(upstream: SocketAddr, request: &Request, transport: Transport, limit: Duration) -> Result<Message, ExchangeError> {
-    let tcp = match transport {
-        Transport::Tcp => true,
-        Transport::Udp => false,
-        Transport::AsAsked => request.tcp,
-    };
+pub(crate) async fn ask(
+    upstream: &Upstream,
+    request: &Request,
+    options: &Options,
+    limit: Duration,
+    metrics: &Metrics,
+) -> Result<Message, ExchangeError> {
+    let stream = upstream.tls.is_some()
+        || match options.transport {
+            Transport::Tcp => true,
+            Transport::Udp => false,
+            Transport::AsAsked => request.tcp,
+        };
     let id = random_u16();
     let mut opt = vec![0; OPT];
     opt[1..3].copy_from_slice(&rtype::OPT.to_be_bytes());
@@ -55,8 +65,8 @@ pub(crate) async fn ask(upstream: SocketAddr, request: &Request, transport: Tran
         opt.extend((data.len() as u16).to_be_bytes());
         opt.extend(data);
     }
-    let options = (opt.len() - OPT) as u16;
-    opt[OPT - 2..OPT].copy_from_slice(&options.to_be_bytes());
+    let opt_length = (opt.len() - OPT) as u16;
+    opt[OPT - 2..OPT].copy_from_slice(&opt_length.to_be_bytes());
     let flags = flag::RD | request.flags & flag::CD;
     let question = Message { id, flags, ..Message::answer(request.question.clone(), rcode::NOERROR) };
     let wire = question.encode(MAX_TCP, Some(&opt));
@@ -66,19 +76,31 @@ pub(crate) async fn ask(upstream: SocketAddr, request: &Request, transport: Tran
     };
     let answer = async {
         // A client that came by UDP is told of the truncation and comes again by TCP; one that did not is spared that.
-        let answer = if tcp { over_tcp(upstream, &wire).await? } else { over_udp(upstream, &wire, &asked).await? };
+        let answer = if stream {
+            over_stream(upstream, &wire, options.expire, metrics).await?
+        } else {
+            over_udp(upstream.address, &wire, &asked).await?
+        };
         if asked(&answer) { Ok(answer) } else { Err(ExchangeError::Malformed) }
     };
     timeout(limit, answer).await.unwrap_or(Err(ExchangeError::Silent))
 }
 
-/// Whether the upstream answers at all: CoreDNS's probe, the root's name servers.
-pub(crate) async fn probe(upstream: SocketAddr, limit: Duration) -> bool {
+/// Whether the upstream answers at all: CoreDNS's probe, by default for the root's name servers.
+pub(crate) async fn probe(upstream: &Upstream, options: &Options, limit: Duration, metrics: &Metrics) -> bool {
     let id = random_u16();
-    let question = crate::wire::message::Question { name: crate::name::Name::root(), qtype: rtype::NS, qclass: crate::wire::CLASS_IN };
-    let wire = Message { id, flags: flag::RD, ..Message::answer(question, rcode::NOERROR) }.encode(MAX_TCP, None);
+    let (name, recursion) = &options.probe;
+    let question = crate::wire::message::Question { name: name.clone(), qtype: rtype::NS, qclass: crate::wire::CLASS_IN };
+    let flags = if *recursion { flag::RD } else { 0 };
+    let wire = Message { id, flags, ..Message::answer(question, rcode::NOERROR) }.encode(MAX_TCP, None);
     let asked = |answer: &Message| answer.id == id;
-    matches!(timeout(limit, over_udp(upstream, &wire, &asked)).await, Ok(Ok(_)))
+    let answer = async {
+        match upstream.tls {
+            Some(_) => over_stream(upstream, &wire, options.expire, metrics).await,
+            None => over_udp(upstream.address, &wire, &asked).await,
+        }
+    };
+    matches!(timeout(limit, answer).await, Ok(Ok(answer)) if asked(&answer))
 }
 
 async fn over_udp(upstream: SocketAddr, wire: &[u8], asked: &(dyn Fn(&Message) -> bool + Sync)) -> Result<Message, ExchangeError> {
@@ -97,12 +119,35 @@ async fn over_udp(upstream: SocketAddr, wire: &[u8], asked: &(dyn Fn(&Message) -
     }
 }
 
-async fn over_tcp(upstream: SocketAddr, wire: &[u8]) -> Result<Message, ExchangeError> {
-    let mut stream = TcpStream::connect(upstream).await?;
+/// By TCP or TLS, on a connection that was used before if there is one: the upstream may have closed it meanwhile, so a failure on one
+/// of those says nothing.
+async fn over_stream(upstream: &Upstream, wire: &[u8], expire: Duration, metrics: &Metrics) -> Result<Message, ExchangeError> {
+    let protocol = if upstream.tls.is_some() { "tcp-tls" } else { "tcp" };
+    let labels = ["forward", &upstream.label, protocol];
+    while let Some(mut connection) = upstream.idle(expire) {
+        metrics.conn_hits.with_label_values(&labels).inc();
+        if let Ok(answer) = converse(&mut connection, wire).await {
+            upstream.keep(connection);
+            return Ok(answer);
+        }
+    }
+    metrics.conn_misses.with_label_values(&labels).inc();
+    let stream = TcpStream::connect(upstream.address).await?;
     stream.set_nodelay(true)?;
-    stream.write_all(&[&(wire.len() as u16).to_be_bytes()[..], wire].concat()).await?;
-    let mut buffer = vec![0; usize::from(stream.read_u16().await?)];
-    stream.read_exact(&mut buffer).await?;
+    let mut connection: Connection = match &upstream.tls {
+        None => Box::new(stream),
+        Some((config, name)) => Box::new(TlsConnector::from(config.clone()).connect(name.clone(), stream).await?),
+    };
+    let answer = converse(&mut connection, wire).await?;
+    upstream.keep(connection);
+    Ok(answer)
+}
+
+async fn converse(connection: &mut Connection, wire: &[u8]) -> Result<Message, ExchangeError> {
+    connection.write_all(&[&(wire.len() as u16).to_be_bytes()[..], wire].concat()).await?;
+    connection.flush().await?;
+    let mut buffer = vec![0; usize::from(connection.read_u16().await?)];
+    connection.read_exact(&mut buffer).await?;
     Message::parse(&buffer).ok_or(ExchangeError::Malformed)
 }
 

@@ -2,10 +2,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::{info, warn};
 
 use super::{Options, exchange};
@@ -17,14 +20,59 @@ pub(crate) struct Upstream {
     /// Failures in a row.
     fails: AtomicU32,
     probing: AtomicBool,
+    looping: AtomicBool,
+    pub(crate) tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    /// Connections that wait for the next question, and since when.
+    idle: Mutex<Vec<(Connection, Instant)>>,
 }
+
+/// A connection of whatever transport.
+pub(crate) type Connection = Box<dyn Stream>;
+
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// Connections that are kept for later, to one upstream.
+const MAX_IDLE: usize = 32;
 
 /// A probe that takes longer has failed.
 const PROBE: Duration = Duration::from_secs(1);
 
 impl Upstream {
-    pub(crate) fn new(address: SocketAddr) -> Self {
-        Self { address, label: address.to_string(), fails: AtomicU32::new(0), probing: AtomicBool::new(false) }
+    pub(crate) fn new(address: SocketAddr, tls: Option<(Arc<ClientConfig>, ServerName<'static>)>) -> Self {
+        Self {
+            address,
+            label: address.to_string(),
+            fails: AtomicU32::new(0),
+            probing: AtomicBool::new(false),
+            looping: AtomicBool::new(false),
+            tls,
+            idle: Mutex::default(),
+        }
+    }
+
+    /// A connection that was used before, not longer than `expire` ago.
+    pub(crate) fn idle(&self, expire: Duration) -> Option<Connection> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|(_, since)| since.elapsed() < expire);
+        idle.pop().map(|(connection, _)| connection)
+    }
+
+    pub(crate) fn keep(&self, connection: Connection) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < MAX_IDLE {
+            idle.push((connection, Instant::now()));
+        }
+    }
+
+    pub(crate) fn is_looping(&self) -> bool {
+        self.looping.load(Ordering::Relaxed)
+    }
+
+    /// Gives what was known before.
+    pub(crate) fn set_looping(&self, looping: bool) -> bool {
+        self.looping.swap(looping, Ordering::Relaxed)
     }
 
     pub(crate) fn is_healthy(&self, max_fails: u32) -> bool {
@@ -45,11 +93,12 @@ pub(crate) fn failed(upstream: &Arc<Upstream>, options: &Options, metrics: &Arc<
     if upstream.probing.swap(true, Ordering::AcqRel) {
         return;
     }
-    let (weak, every, metrics, max_fails) = (Arc::downgrade(upstream), options.health_check, metrics.clone(), options.max_fails);
+    let (weak, options, metrics) = (Arc::downgrade(upstream), options.clone(), metrics.clone());
+    let (every, max_fails) = (options.health_check, options.max_fails);
     tokio::spawn(async move {
         // Ends with the configuration that names the upstream.
         while let Some(upstream) = weak.upgrade() {
-            if exchange::probe(upstream.address, PROBE).await {
+            if exchange::probe(&upstream, &options, PROBE, &metrics).await {
                 if !upstream.is_healthy(max_fails) {
                     info!(upstream = %upstream.address, "an upstream answers again");
                 }
