@@ -32,6 +32,55 @@ fn the_built_in_corefile_is_kubeadms() {
 }
 
 #[test]
+fn k3s_default_corefile_is_served_whole() {
+    // As k3s installs it (manifests/coredns.yaml), its import hooks and NodeHosts in a folder of the test's.
+    let folder = std::env::temp_dir().join(format!("rutter-dns-k3s-{}", std::process::id()));
+    std::fs::create_dir_all(folder.join("custom")).expect("a folder");
+    let text = ".:53 {
+    errors
+    health
+    ready
+    kubernetes cluster.local in-addr.arpa ip6.arpa {
+      pods insecure
+      fallthrough in-addr.arpa ip6.arpa
+    }
+    hosts /etc/coredns/NodeHosts {
+      ttl 60
+      reload 15s
+      fallthrough
+    }
+    prometheus :9153
+    cache 30
+    loop
+    reload
+    loadbalance
+    import custom/*.override
+    forward . /etc/resolv.conf
+}
+import custom/*.server
+";
+    let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).expect("written");
+    write("Corefile", text);
+    let read = || Corefile::read(&folder.join("Corefile"));
+    let shown = |read: Result<Corefile, Vec<Mistake>>| match read {
+        Ok(corefile) => corefile.blocks.iter().map(show).collect::<String>(),
+        Err(mistakes) => mistakes.iter().map(|mistake| format!("{mistake}\n")).collect(),
+    };
+    let whole = ".:53 { reload; ready; health; prometheus; errors; loadbalance; hosts; kubernetes; cache; loop; forward }\n";
+    assert_eq!(shown(read()), whole);
+    write("custom/log.override", "log");
+    write("custom/corp.server", "corp.example:53 {\n  forward . 10.0.0.53\n}\n");
+    let custom = whole.replace("errors;", "errors; log;") + "corp.example.:53 { forward }\n";
+    assert_eq!(shown(read()), custom);
+    // A mistake is told with the file that it stands in.
+    write("custom/corp.server", "corp.example:53 {\n  forward . 10.0.0.53\n  forwrad\n}\n");
+    let told = shown(read());
+    let path = folder.join("custom/corp.server").display().to_string();
+    std::fs::remove_dir_all(&folder).expect("removed");
+    assert!(told.starts_with(&format!("{path}:3: unknown directive `forwrad`; this server has: bind, ")), "{told}");
+}
+
+#[test]
 fn keys_name_zones_ports_and_networks() {
     check(
         "dns://Example.org:1053, 10.96.0.0/15 {\n errors\n}\nfd00:1::/34:54 { errors }",
