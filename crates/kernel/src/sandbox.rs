@@ -273,7 +273,7 @@ impl Step {
     /// Runs in the child of a fork: no allocation, no lock.
     fn run(&self) -> io::Result<()> {
         match self {
-            // SAFETY (this and all below): pointers lead to C strings that live in `self`, descriptors are open.
+            // SAFETY: here and in all arms below pointers lead to C strings that live in `self`, descriptors are open.
             Step::SetNs(fd, kind) => check(unsafe { libc::setns(fd.as_raw_fd(), *kind) }),
             // SAFETY: takes no pointers.
             Step::Unshare(kinds) => check(unsafe { libc::unshare(*kinds) }),

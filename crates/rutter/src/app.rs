@@ -56,10 +56,13 @@ impl App {
         Ok(())
     }
 
-    pub fn start_dns(&mut self, config: dns::Config) -> anyhow::Result<()> {
+    /// `flag` is what `config.listen` was given by.
+    pub fn start_dns(&mut self, config: dns::Config, flag: &'static str) -> anyhow::Result<()> {
         let registry = Registry::default();
         self.parts.corefile = Some(config.corefile.clone());
-        let running = dns::start(config, self.source.names.clone(), self.applied.clone(), self.drain.clone(), registry)?;
+        let flagged = !config.listen.is_empty();
+        let running = dns::start(config, self.source.names.clone(), self.applied.clone(), self.drain.clone(), registry);
+        let running = if flagged { running.context(flag)? } else { running? };
         info!(listening = ?running.listening, "dns");
         let names = self.readiness.register("names");
         tokio::spawn(async move {
@@ -69,7 +72,8 @@ impl App {
         Ok(())
     }
 
-    pub fn start_ingress(&mut self, config: ingress::Config, status: Option<SocketAddr>) -> anyhow::Result<()> {
+    /// `flag` is what `status` was given by.
+    pub fn start_ingress(&mut self, config: ingress::Config, status: SocketAddr, flag: &'static str) -> anyhow::Result<()> {
         let registry = Registry::default();
         let ingress::Running { http, https, applied, mut reports } =
             ingress::start(config, self.source.routes.clone(), self.drain.clone(), &registry)?;
@@ -89,7 +93,7 @@ impl App {
             "/metrics" => Some(Page::metrics(&registry)),
             _ => None,
         });
-        self.serve_status(status, self.with_shared_metrics(pages), "--healthz-port", true)?;
+        self.serve_status(Some(status), self.with_shared_metrics(pages), flag, true)?;
         self.wait_for("routes", applied.clone(), Option::is_some);
         self.served = Some(applied);
         Ok(())
@@ -196,7 +200,7 @@ impl App {
         let pending = self.readiness.register(name);
         tokio::spawn(async move {
             // A part that ended instead never is ready.
-            if state.wait_for(|state| holds(state)).await.is_ok() {
+            if state.wait_for(holds).await.is_ok() {
                 pending.done();
             } else {
                 std::future::pending::<()>().await;

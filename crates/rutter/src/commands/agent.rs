@@ -37,7 +37,7 @@ pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
     let model = model::Config { ingress: flags.ingress.model()?, ..flags.proxy.model(&config, want)? };
     let mut app = App::new("agent", source::Config { model, pods: needs_pods(&corefile) }, origin).await?;
     app.start_proxy(config)?;
-    app.start_dns(dns::Config { corefile, listen: flags.dns_listen })?;
-    app.start_ingress(flags.ingress.config()?, Some(flags.ingress_status))?;
+    app.start_dns(dns::Config { corefile, listen: flags.dns_listen }, "--dns-listen")?;
+    app.start_ingress(flags.ingress.config()?, flags.ingress_status, "--ingress-status")?;
     app.run().await
 }

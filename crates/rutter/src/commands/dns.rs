@@ -38,7 +38,7 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
     let origin = flags.objects.origin(corefile.kubernetes().and_then(|options| Some(options.kubeconfig.as_ref()?.path.clone())))?;
     let model = model::Config { want: Want { names: true, ..Want::default() }, ..model::Config::default() };
     let mut app = App::new("dns", source::Config { model, pods: needs_pods(&corefile) }, origin).await?;
-    app.start_dns(dns::Config { corefile, listen: flags.listen })?;
+    app.start_dns(dns::Config { corefile, listen: flags.listen }, "--listen")?;
     app.run().await
 }
 

@@ -66,7 +66,7 @@ pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
     let model =
         model::Config { want: Want { routes: true, ..Want::default() }, ingress: flags.ingress.model()?, ..model::Config::default() };
     let mut app = App::new("ingress", model.into(), origin).await?;
-    app.start_ingress(flags.ingress.config()?, Some(everywhere(flags.healthz_port)))?;
+    app.start_ingress(flags.ingress.config()?, everywhere(flags.healthz_port), "--healthz-port")?;
     app.run().await
 }
 

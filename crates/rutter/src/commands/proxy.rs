@@ -49,6 +49,8 @@ pub struct ProxyFlags {
 
 pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
     let config = flags.proxy.config()?;
+    // What would be refused must not have turned any knob of the machine before.
+    flags.objects.origin(config.kubeconfig.as_deref().map(PathBuf::from))?;
     proxy::prepare(&config);
     serve(config, flags.objects, flags.proxy.config).await
 }

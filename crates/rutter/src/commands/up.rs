@@ -105,14 +105,14 @@ pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
     app.start_proxy(proxy)?;
     let corefile = dns::config::Corefile::kubeadm(&flags.cluster_domain)
         .map_err(|mistakes| Usage(format!("--cluster-domain {}: {}", flags.cluster_domain, mistakes[0])))?;
-    app.start_dns(dns::Config { corefile, listen: vec![SocketAddr::new(gateway, 53)] }).context("--cluster-cidr")?;
+    app.start_dns(dns::Config { corefile, listen: vec![SocketAddr::new(gateway, 53)] }, "--cluster-cidr")?;
     let config = ingress::Config {
         http: vec![flags.ingress_http],
         https: vec![flags.ingress_https],
         access_log: ingress::AccessLog::Stdout,
         ..ingress::Config::default()
     };
-    app.start_ingress(config, Some(SocketAddr::from(([0, 0, 0, 0], 10254))))?;
+    app.start_ingress(config, SocketAddr::from(([0, 0, 0, 0], 10254)), "the status pages of the ingress")?;
 
     let addresses = node_addresses(&flags.cluster_cidr);
     let config = node::Config {
