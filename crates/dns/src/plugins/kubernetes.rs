@@ -10,6 +10,7 @@ mod lookup;
 mod options;
 mod selector;
 mod shards;
+mod short;
 mod snapshot;
 
 use std::net::IpAddr;

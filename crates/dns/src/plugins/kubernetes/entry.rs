@@ -11,6 +11,7 @@ use model::Protocol;
 use model::name::{NamedEndpoint, NamedImport, NamedKind, NamedService};
 
 use super::Options;
+use super::short::Short;
 use crate::name::{Name, label};
 
 /// The names of one Service, without their namespace and zone.
@@ -36,7 +37,7 @@ pub(crate) enum Kind {
 
 #[derive(Debug)]
 pub(crate) struct Below {
-    pub(crate) labels: Box<[u8]>,
+    pub(crate) labels: Short,
     pub(crate) sets: Sets,
 }
 
@@ -45,7 +46,7 @@ pub(crate) struct Below {
 pub(crate) struct Sets {
     n_v4: u32,
     n_v6: u32,
-    packed: Box<[u8]>,
+    packed: Short,
 }
 
 /// One SRV record but for its target's name.
@@ -272,7 +273,7 @@ impl Sets {
             packed.extend(srv.port.to_ne_bytes());
             packed.extend(srv.weight.to_ne_bytes());
         }
-        Self { n_v4, n_v6, packed: packed.into() }
+        Self { n_v4, n_v6, packed: packed.as_slice().into() }
     }
 
     pub(crate) fn v4(&self) -> impl ExactSizeIterator<Item = Ipv4Addr> + Clone {

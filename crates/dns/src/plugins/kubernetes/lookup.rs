@@ -326,7 +326,7 @@ impl Asking<'_, '_> {
         let (zones, snapshot) = (self.zones, self.snapshot);
         let exposed = |key: &[u8]| exposed(zones, snapshot, key);
         let primary = zones.primary.wire();
-        if let Some((key, _)) = snapshot.with_virtual_ip(ip).find(|(key, _)| exposed(key)) {
+        if let Some(key) = snapshot.with_virtual_ip(ip).find(|key| exposed(key)) {
             return self.answer(rtype::PTR, ttl, &[key, b"\x03svc", primary]);
         }
         for (key, entry) in snapshot.with_endpoint(ip).filter(|(key, _)| exposed(key)) {
@@ -386,7 +386,7 @@ fn exposed(zones: &Zones, snapshot: &Snapshot, key: &[u8]) -> bool {
 }
 
 fn has_pointer(zones: &Zones, snapshot: &Snapshot, ip: IpAddr) -> bool {
-    snapshot.with_virtual_ip(ip).any(|(key, _)| exposed(zones, snapshot, key))
+    snapshot.with_virtual_ip(ip).any(|key| exposed(zones, snapshot, key))
         || !zones.options.no_endpoints && snapshot.with_endpoint(ip).any(|(key, _)| exposed(zones, snapshot, key))
 }
 

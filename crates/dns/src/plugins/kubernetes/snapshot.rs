@@ -220,8 +220,9 @@ impl Snapshot {
         }
     }
 
-    pub(crate) fn with_virtual_ip(&self, ip: IpAddr) -> impl Iterator<Item = (&Key, &Arc<Entry>)> {
-        self.owners(&self.by_virtual_ip, ip)
+    /// The Services whose own address this is: their names, which is all that a PTR record wants.
+    pub(crate) fn with_virtual_ip(&self, ip: IpAddr) -> impl Iterator<Item = &Key> {
+        self.by_virtual_ip.get(&ip).into_iter().flat_map(Owners::iter)
     }
 
     pub(crate) fn with_endpoint(&self, ip: IpAddr) -> impl Iterator<Item = (&Key, &Arc<Entry>)> {
