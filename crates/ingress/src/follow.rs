@@ -8,8 +8,8 @@ use std::io;
 use std::sync::Arc;
 
 use model::facts::Secret;
-use model::route::{Host, HostKey, HostPattern, Listener, UpstreamKey};
-use model::{Changed, Issue, Reason, Revision, RouteView, SecretName, Text, View, route};
+use model::route::{Host, HostKey, HostPattern, Listener, Origin, UpstreamKey};
+use model::{Changed, Issue, ObjectRef, Reason, Revision, RouteView, SecretName, Text, View, route};
 use runtime::Drain;
 use rustls::sign::CertifiedKey;
 use tokio::sync::{mpsc, watch};
@@ -36,8 +36,10 @@ struct Follower {
     /// What is wrong with each Secret by itself, and as the certificate of a host.
     unreadable: HashMap<SecretName, Issue>,
     uncovered: HashMap<HostPattern, (SecretName, Issue)>,
+    /// Routes of each host that could not be compiled.
+    broken: HashMap<HostPattern, Vec<(ObjectRef, Issue)>>,
     /// Reports that found no room yet.
-    unsent: BTreeMap<SecretName, Vec<Issue>>,
+    unsent: BTreeMap<ObjectRef, Vec<Issue>>,
 }
 
 pub(crate) fn spawn(
@@ -100,6 +102,7 @@ impl Follower {
             other_names: HashMap::new(),
             unreadable: HashMap::new(),
             uncovered: HashMap::new(),
+            broken: HashMap::new(),
             unsent: BTreeMap::new(),
         }
     }
@@ -207,6 +210,7 @@ impl Follower {
         if let Some((secret, _)) = self.uncovered.get(pattern).cloned() {
             self.tell(&secret);
         }
+        self.tell_broken(pattern, compiled.as_deref());
         self.forget_series(pattern, compiled.as_deref());
         self.table.put(pattern, compiled);
     }
@@ -248,16 +252,34 @@ impl Follower {
     fn tell(&mut self, secret: &SecretName) {
         let as_certificate = self.uncovered.values().filter(|(of, _)| of == secret).map(|(_, issue)| issue.clone());
         let issues = self.unreadable.get(secret).cloned().into_iter().chain(as_certificate).collect();
-        self.unsent.insert(secret.clone(), issues);
+        self.unsent.insert(secret.object(), issues);
+    }
+
+    /// Notes which routes of a host had to be left out, for the objects they come from.
+    fn tell_broken(&mut self, pattern: &HostPattern, now: Option<&VirtualHost>) {
+        let issue = |(origin, error): &(Origin, String)| {
+            // The engine's words come over several lines, with a picture of where it stopped; the last says why.
+            let why = error.lines().last().unwrap_or("").trim().trim_start_matches("error: ");
+            let message = format!("cannot be compiled ({why}): the route is left out");
+            (origin.object.clone(), Issue::new(origin.field.clone(), Reason::InvalidValue, message))
+        };
+        let broken: Vec<_> = now.iter().flat_map(|host| host.broken.iter().map(issue)).collect();
+        let before = if broken.is_empty() { self.broken.remove(pattern) } else { self.broken.insert(pattern.clone(), broken.clone()) };
+        let objects: HashSet<ObjectRef> = before.into_iter().flatten().chain(broken).map(|(object, _)| object).collect();
+        for object in objects {
+            let of_object = self.broken.values().flatten().filter(|(of, _)| *of == object);
+            let issues = of_object.map(|(_, issue)| issue.clone()).collect();
+            self.unsent.insert(object, issues);
+        }
     }
 
     /// Sends what is to be told, one report at a time as there is room.
     async fn report(&mut self, reports: &mpsc::Sender<Report>) {
-        while let Some((secret, _)) = self.unsent.first_key_value() {
+        while let Some((object, _)) = self.unsent.first_key_value() {
             let Ok(room) = reports.reserve().await else { return };
-            let secret = secret.clone();
-            if let Some(issues) = self.unsent.remove(&secret) {
-                room.send(Report { object: secret.object(), issues });
+            let object = object.clone();
+            if let Some(issues) = self.unsent.remove(&object) {
+                room.send(Report { object, issues });
             }
         }
     }

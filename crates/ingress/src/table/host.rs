@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hyper::http::HeaderMap;
 use model::Text;
-use model::route::{Host, HostPattern, PathMatch, UpstreamKey};
+use model::route::{Host, HostPattern, Origin, PathMatch, UpstreamKey};
 use regex::bytes::Regex;
 
 use super::route::{Origins, Route, path_regex};
@@ -30,6 +30,8 @@ pub(crate) struct VirtualHost {
     pub certificates: Vec<Certificate>,
     /// A `tls` section names this host: HTTPS answers carry HSTS.
     pub tls: bool,
+    /// Routes that are left out, and why: their objects have to hear of it.
+    pub broken: Vec<(Origin, String)>,
     /// Where `/` is redirected to, whichever route it would take (`app-root` belongs to the host in ingress-nginx).
     pub app_root: Option<Text>,
 }
@@ -48,7 +50,7 @@ struct Index {
 // === impl VirtualHost ===
 
 impl VirtualHost {
-    /// A route that cannot be compiled is left out (its object was told so when it was lowered).
+    /// A route that cannot be compiled is left out and stands in `broken`.
     pub(crate) fn compile(
         pattern: &HostPattern,
         host: &Host,
@@ -62,6 +64,7 @@ impl VirtualHost {
         };
         let mut routes = Vec::new();
         let mut index = Index::default();
+        let mut broken = Vec::new();
         for route in &host.routes {
             let compiled = Route::compile(route, &name, host.tls, upstream);
             let added = compiled.and_then(|compiled| {
@@ -70,14 +73,14 @@ impl VirtualHost {
                 Ok(())
             });
             if let Err(error) = added {
-                tracing::warn!(host = name, object = %route.origin.object, field = %route.origin.field, %error, "left a route out");
+                broken.push((route.origin.clone(), error.to_string()));
             }
         }
         index.prefix_lengths.sort_unstable_by(|a, b| b.cmp(a));
         index.prefix_lengths.dedup();
         let default = host.default_backend.as_ref().and_then(|route| Route::compile(route, &name, host.tls, upstream).ok()).map(Arc::new);
         let app_root = host.routes.iter().find_map(|route| route.options.app_root.clone());
-        Self { routes, index, default, certificates, tls: host.tls, app_root }
+        Self { routes, index, default, certificates, tls: host.tls, broken, app_root }
     }
 
     /// What its routes are counted under.
