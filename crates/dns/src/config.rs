@@ -23,6 +23,8 @@ pub struct Corefile {
     pub path: Option<PathBuf>,
     /// All text that it consists of, imports included: what a change is told by.
     pub text: String,
+    /// Of the keys that name none (CoreDNS's `-dns.port`).
+    pub port: u16,
 }
 
 /// `zone:port zone:port { plugins }`.
@@ -90,16 +92,21 @@ impl Corefile {
     /// Reads a Corefile's text; `import` of files is refused, of snippets not.
     pub fn parse(text: &str) -> Result<Self, Vec<Mistake>> {
         let refuse = |pattern: &str| Err(io::Error::other(format!("no snippet `{pattern}`, and files are not read here")));
-        parse(String::new(), text.to_owned(), &refuse).1
+        parse(String::new(), text.to_owned(), DNS_PORT, &refuse).1
     }
 
     /// Reads the file at `path`; what it imports is looked for beside it.
     pub fn read(path: &Path) -> Result<Self, Vec<Mistake>> {
-        Self::load(path).1
+        Self::read_on(path, DNS_PORT)
+    }
+
+    /// As `read`, where keys that name no port stand for `port`.
+    pub fn read_on(path: &Path, port: u16) -> Result<Self, Vec<Mistake>> {
+        Self::load(path, port).1
     }
 
     /// As `read`, and with it all text that was read, so that a change can be told from a second look at the same mistakes.
-    pub(crate) fn load(path: &Path) -> (String, Result<Self, Vec<Mistake>>) {
+    pub(crate) fn load(path: &Path, port: u16) -> (String, Result<Self, Vec<Mistake>>) {
         let shown = path.display().to_string();
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
@@ -109,7 +116,7 @@ impl Corefile {
             }
         };
         let folder = path.parent().unwrap_or(Path::new(""));
-        let (text, read) = parse(shown, text, &|pattern| files(&folder.join(pattern)));
+        let (text, read) = parse(shown, text, port, &|pattern| files(&folder.join(pattern)));
         (text, read.map(|corefile| Self { path: Some(path.to_owned()), ..corefile }))
     }
 
@@ -158,11 +165,11 @@ pub fn kubeadm_text(cluster_domain: &str) -> String {
 }
 
 /// Gives all text that was read, imports included, with what it says.
-fn parse(path: String, text: String, import: Import<'_>) -> (String, Result<Corefile, Vec<Mistake>>) {
+fn parse(path: String, text: String, port: u16, import: Import<'_>) -> (String, Result<Corefile, Vec<Mistake>>) {
     let mut mistakes = Mistakes::default();
     let words = mistakes.words(path, text);
     let mut snippets = HashMap::new();
-    let mut corefile = Corefile::default();
+    let mut corefile = Corefile { port, ..Corefile::default() };
     top(words, import, &mut snippets, 0, &mut corefile, &mut mistakes);
     check_keys(&corefile, &mut mistakes);
     if corefile.blocks.is_empty() && mistakes.found.is_empty() {
@@ -222,7 +229,7 @@ fn top(
             .iter()
             .flat_map(|word| word.text.split(',').map(|key| (word.line, key)))
             .filter(|(_, key)| !key.is_empty())
-            .flat_map(|(line, key)| parse_key(line, key, mistakes))
+            .flat_map(|(line, key)| parse_key(line, key, out.port, mistakes))
             .collect();
         let directives = directives(body, import, snippets, depth, mistakes);
         let plugins = plugins::parse(&directives, mistakes);
@@ -331,7 +338,7 @@ fn matches(pattern: &[u8], text: &[u8]) -> bool {
     }
 }
 
-fn parse_key(line: Line, text: &str, mistakes: &mut Mistakes) -> Vec<Key> {
+fn parse_key(line: Line, text: &str, default_port: u16, mistakes: &mut Mistakes) -> Vec<Key> {
     let text = match text.split_once("://") {
         None => text,
         Some(("dns", rest)) => rest,
@@ -348,7 +355,7 @@ fn parse_key(line: Line, text: &str, mistakes: &mut Mistakes) -> Vec<Key> {
                 return Vec::new();
             }
         },
-        _ => (text, DNS_PORT),
+        _ => (text, default_port),
     };
     let zone = if zone.is_empty() { "." } else { zone };
     zones(line, zone, mistakes).into_iter().map(|zone| Key { zone, port }).collect()

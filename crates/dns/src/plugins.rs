@@ -87,6 +87,11 @@ const ROOMS: &[Room] = &[
     Room { name: "forward", parse: |d, m| forward::parse(d, m).map(Spec::Forward), repeats: true },
 ];
 
+/// The names of all directives, in the order in which a query meets them (CoreDNS's `-plugins`).
+pub fn names() -> impl Iterator<Item = &'static str> {
+    ROOMS.iter().map(|room| room.name)
+}
+
 impl Spec {
     /// The directive's name.
     pub(crate) fn name(&self) -> &'static str {
@@ -122,7 +127,7 @@ pub(crate) fn parse(directives: &[Directive], mistakes: &mut Mistakes) -> Vec<Sp
     let mut seen = std::collections::HashMap::new();
     for directive in directives {
         let Some(at) = ROOMS.iter().position(|room| room.name == directive.name) else {
-            let known: Vec<_> = ROOMS.iter().map(|room| room.name).collect();
+            let known: Vec<_> = names().collect();
             mistakes.add(directive.line, format!("unknown directive `{}`; this server has: {}", directive.name, known.join(", ")));
             continue;
         };

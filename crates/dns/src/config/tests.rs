@@ -72,6 +72,8 @@ import custom/*.server
     write("custom/corp.server", "corp.example:53 {\n  forward . 10.0.0.53\n}\n");
     let custom = whole.replace("errors;", "errors; log;") + "corp.example.:53 { forward }\n";
     assert_eq!(shown(read()), custom);
+    let other = Corefile::read_on(&folder.join("Corefile"), 1053).map(|corefile| corefile.blocks.iter().map(show).collect::<String>());
+    assert_eq!(other.as_deref(), Ok(custom.as_str()), "these keys name their port");
     // A mistake is told with the file that it stands in.
     write("custom/corp.server", "corp.example:53 {\n  forward . 10.0.0.53\n  forwrad\n}\n");
     let told = shown(read());
@@ -89,6 +91,13 @@ fn keys_name_zones_ports_and_networks() {
             0.1.0.0.0.0.0.d.f.ip6.arpa.:54 1.1.0.0.0.0.0.d.f.ip6.arpa.:54 2.1.0.0.0.0.0.d.f.ip6.arpa.:54 3.1.0.0.0.0.0.d.f.ip6.arpa.:54 { errors }
         "#]],
     );
+}
+
+#[test]
+fn keys_without_a_port_take_the_one_they_are_given() {
+    let refuse = |_: &str| Err(io::Error::other("none"));
+    let (_, read) = parse(String::new(), "a.test b.test:54 {\n errors\n}".to_owned(), 1053, &refuse);
+    assert_eq!(read.expect("valid").blocks.iter().map(show).collect::<String>(), "a.test.:1053 b.test.:54 { errors }\n");
 }
 
 #[test]

@@ -148,9 +148,9 @@ impl Server {
 
     /// Takes up the file's text if it is another than the one `seen`.
     async fn reload(&mut self, path: &Path, seen: &mut String, later: &mpsc::Sender<slow::Job>) {
-        let file: PathBuf = path.to_owned();
+        let (file, port): (PathBuf, u16) = (path.to_owned(), self.corefile.port);
         // A disk may take its time.
-        let Ok((text, read)) = tokio::task::spawn_blocking(move || Corefile::load(&file)).await else { return };
+        let Ok((text, read)) = tokio::task::spawn_blocking(move || Corefile::load(&file, port)).await else { return };
         if text == *seen {
             return;
         }
