@@ -18,6 +18,7 @@ const RTM_NEWROUTE: u16 = 24;
 const NLM_F_EXCL: u16 = 0x200;
 const NLM_F_REPLACE: u16 = 0x100;
 
+const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MASTER: u16 = 10;
 const IFLA_PROTINFO: u16 = 12;
@@ -55,12 +56,18 @@ impl Links {
         Ok(Self { socket: Socket::open(libc::NETLINK_ROUTE)? })
     }
 
-    /// Makes a bridge.
-    pub fn add_bridge(&mut self, name: &str) -> Result<(), Errno> {
+    /// Makes a bridge with a hardware address of its own. Without one the kernel gives it the lowest of its ports', which changes as
+    /// pods come and go, and whoever knows the old one sends into the void until it asks again.
+    pub fn add_bridge(&mut self, name: &str, hardware: [u8; 6]) -> Result<(), Errno> {
         self.create(RTM_NEWLINK, NLM_F_EXCL, |w| {
             w.raw(&link_header(libc::AF_UNSPEC as u8, NEW, 0));
             w.str(IFLA_IFNAME, name);
             w.nest(IFLA_LINKINFO, |w| w.str(IFLA_INFO_KIND, "bridge"));
+        })?;
+        let index = index(name)?;
+        self.request(RTM_SETLINK, 0, |w| {
+            w.raw(&link_header(libc::AF_UNSPEC as u8, index, 0));
+            w.bytes(IFLA_ADDRESS, &hardware);
         })
     }
 
@@ -217,7 +224,7 @@ mod tests {
             let file = File::open(&pod).expect("open");
             let mut links = Links::open().expect("a socket");
             for _twice in 0..2 {
-                links.add_bridge("br0").expect("a bridge");
+                links.add_bridge("br0", [0x0a, 0x58, 10, 244, 0, 1]).expect("a bridge");
                 links.add_address("br0", [10, 244, 0, 1].into(), 24).expect("an address");
                 links.set_up("br0").expect("up");
             }

@@ -70,7 +70,7 @@ impl Network {
         std::fs::create_dir_all(folder).map_err(|error| failed("make the folder of the pods' namespaces", error.into()))?;
         let network = Self { cidrs, cluster, folder: folder.to_path_buf(), taken: Mutex::default() };
         let mut links = Links::open().map_err(|errno| failed("open rtnetlink", errno))?;
-        links.add_bridge(BRIDGE).map_err(|errno| failed("make the bridge rutter0", errno))?;
+        links.add_bridge(BRIDGE, hardware_address(&network.gateways())).map_err(|errno| failed("make the bridge rutter0", errno))?;
         for cidr in &network.cidrs {
             let what = format!("give the bridge {}", gateway(cidr));
             links.add_address(BRIDGE, gateway(cidr), cidr.prefix_len()).map_err(|errno| failed(what, errno))?;
@@ -259,6 +259,20 @@ fn masquerade(cidr: &IpNet, cluster: &[IpNet]) -> Batch {
     statements.push(Statement::Masquerade);
     batch.push(Op::AddRule(Rule::new("postrouting", statements).comment("pods to outside the cluster")));
     batch
+}
+
+/// What CNI's bridge plugin gives: locally administered, made of the first address, so that every start gives the same.
+fn hardware_address(gateways: &[IpAddr]) -> [u8; 6] {
+    let tail = match gateways.first() {
+        Some(IpAddr::V4(ip)) => ip.octets(),
+        Some(IpAddr::V6(ip)) => {
+            let [.., a, b, c, d] = ip.octets();
+            [a, b, c, d]
+        }
+        None => [0; 4],
+    };
+    let [a, b, c, d] = tail;
+    [0x0a, 0x58, a, b, c, d]
 }
 
 /// The first address of a network: the bridge has it.

@@ -2,6 +2,7 @@
 //!
 //! Source: kubelet's `prober/worker.go`: thresholds count answers in a row; a readiness probe starts false, a liveness probe true.
 
+pub(crate) mod listening;
 mod tls;
 
 use std::net::{IpAddr, SocketAddr};

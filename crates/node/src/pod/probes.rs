@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use super::{Actor, Message, container_at, stop};
 use crate::events::Events;
-use crate::probe::{self, Answer, Probed, Tally};
+use crate::probe::{self, Answer, Probed, Tally, listening};
 use crate::spec::{Pod, Probe};
 
 /// What a probe decides.
@@ -54,8 +54,23 @@ impl Actor {
         }
         match readiness {
             Some(probe) => self.start_probe(at, n, Kind::Readiness, probe),
-            None => self.slots[at].state.ready = true,
+            None => self.start_waiting_for_ports(at, n),
         }
+    }
+
+    /// Without a readiness probe: ready once it listens where it says it does.
+    fn start_waiting_for_ports(&mut self, at: usize, n: u32) {
+        if container_at(&self.pod, at).ports.is_empty() {
+            self.slots[at].state.ready = true;
+            return;
+        }
+        let (probed, to_self) = (self.place_of(at, n), self.to_self.clone());
+        let task = tokio::spawn(async move {
+            listening::wait(&probed.shim, &probed.ports).await;
+            // A pod that has ended hears nothing more.
+            let _ = to_self.send(Message::Probed { at, n, kind: Kind::Readiness, holds: true }).await;
+        });
+        self.slots[at].keep(task.abort_handle());
     }
 
     fn start_probe(&mut self, at: usize, n: u32, kind: Kind, probe: Probe) {
