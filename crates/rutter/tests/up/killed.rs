@@ -116,7 +116,9 @@ async fn watch(client: Client, stop: &AtomicBool, told: &Mutex<Told>) {
         (map.metadata.name.to_string(), number, map.metadata.resource_version.parse::<u64>().unwrap_or(0))
     };
     let scope = Scope { namespace: Some("default".to_string()), ..Scope::default() };
-    tokio::spawn(client::follow(client, scope, Pace::default(), Freshness::default(), lower, events));
+    // Impatient: each life of the server is short here.
+    let pace = Pace { retry: runtime::Backoff::new(Duration::from_millis(5), Duration::from_millis(50)), ..Pace::default() };
+    tokio::spawn(client::follow(client, scope, pace, Freshness::default(), lower, events));
     let mut quiet_since_stop = 0;
     while quiet_since_stop < 20 {
         let event = tokio::time::timeout(Duration::from_millis(100), heard.recv()).await;

@@ -86,6 +86,7 @@ fn command(program: &Path) -> Command {
 impl Api<'_> {
     /// What controllers are for: a Deployment rolls, slices fill, what has no owner any more goes, a namespace goes.
     fn lives(&self) {
+        self.call(Method::POST, "/api/v1/nodes", Some(&json!({"metadata": {"name": "node1"}})));
         self.call(Method::POST, "/api/v1/namespaces", Some(&json!({"metadata": {"name": "shop"}})));
         until("the namespace has its account", || self.try_call(Method::GET, "/api/v1/namespaces/shop/serviceaccounts/default", None).ok());
         let deployments = "/apis/apps/v1/namespaces/shop/deployments";
@@ -124,12 +125,15 @@ impl Api<'_> {
         })
     }
 
-    /// Makes every new Pod run and lets go of every deleted one.
+    /// Plays scheduler and kubelet: makes every new Pod run and lets go of every deleted one.
     fn run_pods(&self, seed: &str) {
         for pod in self.pods() {
             let path = format!("/api/v1/namespaces/shop/pods/{}", pod["metadata"]["name"].as_str().expect("a name"));
             if !pod["metadata"]["deletionTimestamp"].is_null() {
                 let _ = self.try_call(Method::DELETE, &path, Some(("application/json", &json!({"gracePeriodSeconds": 0}))));
+            } else if pod["spec"]["nodeName"].is_null() {
+                let to = json!({"metadata": {"name": pod["metadata"]["name"]}, "target": {"kind": "Node", "name": "node1"}});
+                let _ = self.try_call(Method::POST, &format!("{path}/binding"), Some(("application/json", &to)));
             } else if pod["status"]["phase"] != "Running" {
                 // An address of its own, from its UID.
                 let uid = pod["metadata"]["uid"].as_str().unwrap_or(seed);
