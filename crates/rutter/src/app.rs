@@ -5,6 +5,7 @@ pub mod admin;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use model::facts::{IngressName, LoadBalancerName};
@@ -17,6 +18,13 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::trace::Parts;
+
+/// Names that may be older than this are told as not ready: longer than a watch takes to be opened anew, far shorter than a pod that
+/// moved should be missed.
+const STALE: Duration = Duration::from_secs(30);
+
+/// Time passes without telling anybody.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A process of one or more parts on one source of objects.
 pub struct App {
@@ -61,7 +69,8 @@ impl App {
         let registry = Registry::default();
         self.parts.corefile = Some(config.corefile.clone());
         let flagged = !config.listen.is_empty();
-        let running = dns::start(config, self.source.names.clone(), self.applied.clone(), self.drain.clone(), registry);
+        let inputs = dns::Inputs { names: self.source.names.clone(), applied: self.applied.clone(), fresh: Some(self.freshness()) };
+        let running = dns::start_with(config, inputs, self.drain.clone(), registry);
         let running = if flagged { running.context(flag)? } else { running? };
         info!(listening = ?running.listening, "dns");
         let names = self.readiness.register("names");
@@ -169,6 +178,23 @@ impl App {
                 }
             }
         });
+    }
+
+    /// Whether the views are up to date: false while the API has been silent for [`STALE`].
+    fn freshness(&self) -> watch::Receiver<bool> {
+        let (fresh, is_fresh) = watch::channel(true);
+        let (staleness, drain) = (self.source.staleness.clone(), self.drain.clone());
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep(LOOK_EVERY) => {}
+                    () = drain.started() => return,
+                }
+                let now = staleness.worst().is_some_and(|worst| worst < STALE);
+                fresh.send_if_modified(|fresh| std::mem::replace(fresh, now) != now);
+            }
+        });
+        is_fresh
     }
 
     fn serve_status(&self, address: Option<SocketAddr>, pages: Pages, field: &str, must: bool) -> anyhow::Result<()> {

@@ -4,6 +4,7 @@ pub mod agent;
 pub mod apiserver;
 pub mod cleanup;
 pub mod controllers;
+pub mod coredns;
 pub mod dns;
 pub mod ingress;
 #[allow(dead_code)] // until main looks at the name that it is called by

@@ -21,6 +21,7 @@ fn main() -> ExitCode {
     let called = args.next().unwrap_or_default();
     let ended = match Path::new(&called).file_name().and_then(OsStr::to_str) {
         Some("kube-proxy") => commands::kube_proxy::run(args),
+        Some("coredns") => commands::coredns::run(args),
         _ => match flags::parse(std::iter::once(called).chain(args)) {
             Ok(command) => commands::run(command),
             Err(stop) => return stop,

@@ -34,12 +34,22 @@ pub struct DnsFlags {
 }
 
 pub async fn run(flags: Flags) -> anyhow::Result<()> {
-    let corefile = flags.dns.corefile()?;
-    let origin = flags.objects.origin(corefile.kubernetes().and_then(|options| Some(options.kubeconfig.as_ref()?.path.clone())))?;
+    serve(flags.dns.corefile()?, &flags.objects, flags.listen).await
+}
+
+/// Runs the server until it is told to stop.
+pub async fn serve(corefile: Corefile, objects: &ObjectsFlags, listen: Vec<SocketAddr>) -> anyhow::Result<()> {
+    let origin = objects.origin(corefile.kubernetes().and_then(|options| Some(options.kubeconfig.as_ref()?.path.clone())))?;
     let model = model::Config { want: Want { names: true, ..Want::default() }, ..model::Config::default() };
     let mut app = App::new("dns", source::Config { model, pods: needs_pods(&corefile) }, origin).await?;
-    app.start_dns(dns::Config { corefile, listen: flags.listen }, "--listen")?;
+    app.start_dns(dns::Config { corefile, listen }, "--listen")?;
     app.run().await
+}
+
+/// All mistakes of a Corefile, each on a line.
+pub fn usage(mistakes: Vec<dns::config::Mistake>) -> Usage {
+    let lines: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
+    Usage(lines.join("\n"))
 }
 
 /// Whether a zone answers for Pods only if they are there: only then all of them have to be followed.
@@ -56,9 +66,6 @@ impl DnsFlags {
             Some(path) => Corefile::read(path),
             None => Corefile::kubeadm(&self.cluster_domain),
         };
-        Ok(read.map_err(|mistakes| {
-            let lines: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
-            Usage(lines.join("\n"))
-        })?)
+        Ok(read.map_err(usage)?)
     }
 }

@@ -1,0 +1,90 @@
+//! Called as `coredns`: its flags, and then `rutter dns`.
+//!
+//! Go's flag package takes one dash or two, and a value behind `=` or a blank.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use dns::config::Corefile;
+
+use super::objects::ObjectsFlags;
+use crate::flags::Usage;
+
+/// CoreDNS's own default.
+const DNS_PORT: u16 = 53;
+
+#[derive(Default)]
+struct Told {
+    conf: Option<PathBuf>,
+    port: Option<u16>,
+    quiet: bool,
+    version: bool,
+    plugins: bool,
+}
+
+/// Runs what `args`, the words behind the program's name, ask for. Mistakes are a [`Usage`].
+pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
+    let told = Told::parse(args.into_iter().map(|arg| arg.to_string_lossy().into_owned()))?;
+    if told.version {
+        println!("rutter {}", env!("CARGO_PKG_VERSION"));
+        return Ok(());
+    }
+    if told.plugins {
+        dns::plugins::names().for_each(|name| println!("{name}"));
+        return Ok(());
+    }
+    runtime::log::init(if told.quiet { "warn" } else { "info" }, runtime::log::Format::Text);
+    // CoreDNS reads ./Corefile if nobody says otherwise.
+    let path = told.conf.unwrap_or_else(|| PathBuf::from("Corefile"));
+    let corefile = Corefile::read_on(&path, told.port.unwrap_or(DNS_PORT)).map_err(super::dns::usage)?;
+    super::block_on(super::dns::serve(corefile, &ObjectsFlags::default(), Vec::new()))
+}
+
+// === impl Told ===
+
+impl Told {
+    fn parse(args: impl Iterator<Item = String>) -> Result<Self, Usage> {
+        let mut told = Self::default();
+        let mut args = args.peekable();
+        while let Some(arg) = args.next() {
+            let Some(flag) = arg.strip_prefix("--").or_else(|| arg.strip_prefix('-')) else {
+                return Err(Usage(format!("{arg}: coredns takes flags only")));
+            };
+            let (name, value) = flag.split_once('=').map_or((flag, None), |(name, value)| (name, Some(value.to_string())));
+            let mut value = || value.clone().or_else(|| args.next()).ok_or_else(|| Usage(format!("-{name}: a value is missing")));
+            match name {
+                "conf" => told.conf = Some(value()?.into()),
+                "dns.port" | "p" => {
+                    let text = value()?;
+                    told.port = Some(text.parse().map_err(|_| Usage(format!("-{name} {text}: no port from 0 to 65535")))?);
+                }
+                "quiet" => told.quiet = true,
+                "version" => told.version = true,
+                "plugins" => told.plugins = true,
+                _ => return Err(Usage(format!("unknown flag: -{name}; known: -conf, -dns.port, -p, -plugins, -quiet, -version"))),
+            }
+        }
+        Ok(told)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(args: &[&str]) -> String {
+        match Told::parse(args.iter().map(ToString::to_string)) {
+            Ok(told) => format!("{:?} {:?} quiet={}", told.conf, told.port, told.quiet),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn flags_are_taken_as_go_takes_them() {
+        assert_eq!(check(&["-conf", "/etc/coredns/Corefile"]), "Some(\"/etc/coredns/Corefile\") None quiet=false");
+        assert_eq!(check(&["--conf=C", "-dns.port=1053", "-quiet"]), "Some(\"C\") Some(1053) quiet=true");
+        assert_eq!(check(&["-dns.port", "many"]), "-dns.port many: no port from 0 to 65535");
+        assert_eq!(check(&["-conf"]), "-conf: a value is missing");
+        assert_eq!(check(&["-pidfile", "x"]), "unknown flag: -pidfile; known: -conf, -dns.port, -p, -plugins, -quiet, -version");
+    }
+}
