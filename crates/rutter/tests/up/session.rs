@@ -125,6 +125,7 @@ fn every_line_of_the_manifests_readme_holds() {
     assert_eq!(machine.outside.run(|| ask::get(&url, host, "/other")).expect("an answer").status, 404);
     let server = routed.echo("pod");
     kubectl.shows(&format!("logs {server}"), &["\"GET / HTTP/1.1\" 200", &format!("\"{OUTSIDE_IP}\"")]);
+    #[allow(clippy::disallowed_methods, reason = "the harness of tests: no packet waits for it")]
     let mut follow = std::process::Command::new(&kubectl.program);
     follow.arg("--kubeconfig").arg(machine.kubeconfig()).args(["logs", "-f", "--tail=0", &server]);
     let follow = machine.process(follow, "logs");
