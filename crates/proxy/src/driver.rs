@@ -22,7 +22,7 @@ const LAST_RETRY: Duration = Duration::from_secs(10);
 pub(crate) fn start(
     config: Arc<Config>,
     modes: Vec<Box<dyn Mode + Send>>,
-    views: watch::Receiver<Arc<NodeView>>,
+    mut views: watch::Receiver<Arc<NodeView>>,
     health: Health,
     drain: Drain,
     metrics: Metrics,
@@ -30,6 +30,7 @@ pub(crate) fn start(
 ) -> Result<watch::Receiver<Revision>, StartError> {
     let (applied, receiver) = watch::channel(Revision(0));
     let runtime = tokio::runtime::Handle::current();
+    views.mark_changed(); // one that is there already is news to us
     let mut driver = Driver {
         config,
         modes,
