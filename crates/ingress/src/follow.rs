@@ -297,13 +297,8 @@ fn other_names(pattern: &HostPattern, host: &Host) -> Vec<(Text, OtherName)> {
 
 /// The keys to look at again: those that changed since, or all of both if nobody remembers.
 fn changed<K: Eq + std::hash::Hash + Clone, V>(now: &View<K, V>, before: Option<&View<K, V>>, since: Option<Revision>) -> Vec<K> {
-    match since.map(|since| now.since(since)) {
-        Some(Changed::Keys(keys)) => keys,
-        Some(Changed::All) | None => {
-            let gone = before.into_iter().flat_map(View::iter).map(|(key, _)| key).filter(|key| now.get(key).is_none());
-            now.iter().map(|(key, _)| key).chain(gone).cloned().collect()
-        }
-    }
+    let changed = since.map_or(Changed::All, |since| now.since(since));
+    changed.or_all(now, before.into_iter().flat_map(View::iter).map(|(key, _)| key))
 }
 
 fn describe(pattern: &HostPattern) -> String {

@@ -37,6 +37,24 @@ struct History<K> {
     changes: ListSync<(Revision, K)>,
 }
 
+// === impl Changed ===
+
+impl<K: Eq + Hash + Clone> Changed<K> {
+    /// The keys to look at again: these, or if nobody remembers, all that `view` has and those of `held` that it has no longer.
+    pub fn or_all<'a, V>(self, view: &'a View<K, V>, held: impl IntoIterator<Item = &'a K>) -> Vec<K>
+    where
+        K: 'a,
+    {
+        match self {
+            Changed::Keys(keys) => keys,
+            Changed::All => {
+                let gone = held.into_iter().filter(|key| view.get(key).is_none());
+                view.iter().map(|(key, _)| key).chain(gone).cloned().collect()
+            }
+        }
+    }
+}
+
 // === impl View ===
 
 impl<K: Eq + Hash + Clone, V> View<K, V> {
@@ -155,6 +173,15 @@ mod tests {
         assert_eq!(view.since(Revision(4)), Changed::Keys(vec![1]));
         assert_eq!(view.since(Revision(5)), Changed::Keys(vec![]));
         assert_eq!(view.revision(), Revision(5), "removing what is absent is no change");
+    }
+
+    #[test]
+    fn who_looks_at_everything_also_looks_at_what_is_gone_and_each_once() {
+        let view = view(1..=2);
+        let mut keys = Changed::All.or_all(&view, &[2, 7]);
+        keys.sort_unstable();
+        assert_eq!(keys, [1, 2, 7]);
+        assert_eq!(Changed::Keys(vec![9]).or_all(&view, &[2, 7]), [9]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use model::node::{HealthCheck, NodeKey};
-use model::{Changed, Family, NodeView, Revision, ServiceName};
+use model::{Family, NodeView, Revision, ServiceName};
 use runtime::Drain;
 use runtime::drain::{self, Trigger};
 use runtime::status::{self, Page};
@@ -33,14 +33,7 @@ pub(crate) async fn run(
         }
         // The answer may be a view ahead of the rules for a moment: a load balancer asks every few seconds.
         let view = views.borrow().clone();
-        let keys = match view.since(last) {
-            Changed::Keys(keys) => keys,
-            Changed::All => {
-                let gone = servers.running.keys().filter(|key| view.services.get(key).is_none()).cloned();
-                view.services.iter().map(|(key, _)| key.clone()).chain(gone.collect::<Vec<_>>()).collect()
-            }
-        };
-        for key in keys {
+        for key in view.since(last).or_all(&view.services, servers.running.keys()) {
             let wanted = view.services.get(&key).and_then(|service| service.health_check);
             servers.update(key, wanted, &view);
         }

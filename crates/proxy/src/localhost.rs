@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::node::NodeKey;
-use model::{Changed, Family, NodeView, Protocol, Revision};
+use model::{Family, NodeView, Protocol, Revision};
 use runtime::Drain;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -45,14 +45,7 @@ pub(crate) async fn run(config: Arc<Config>, views: watch::Receiver<Arc<NodeView
             changed = applied.changed() => if changed.is_err() { return },
         }
         let view = views.borrow().clone();
-        let keys = match view.since(last) {
-            Changed::Keys(keys) => keys,
-            Changed::All => {
-                let gone = listeners.running.keys().filter(|(key, _)| view.services.get(key).is_none()).map(|(key, _)| key.clone());
-                view.services.iter().map(|(key, _)| key.clone()).chain(gone.collect::<Vec<_>>()).collect()
-            }
-        };
-        for key in keys {
+        for key in view.since(last).or_all(&view.services, listeners.running.keys().map(|(key, _)| key)) {
             listeners.update(&key, wanted(&view, &key));
         }
         last = view.revision;

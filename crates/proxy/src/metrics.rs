@@ -5,8 +5,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use model::NodeView;
 use model::node::{NodeService, Verdict};
-use model::{Changed, NodeView};
 use runtime::Registry;
 use runtime::metrics::{GaugeVec, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, exponential_buckets};
 
@@ -160,14 +160,8 @@ impl Metrics {
             *totals = Default::default();
             &empty
         });
-        let keys = match view.since(last.revision) {
-            Changed::Keys(keys) => keys,
-            Changed::All => {
-                let gone = last.services.iter().filter(|(key, _)| view.services.get(key).is_none());
-                view.services.iter().chain(gone).map(|(key, _)| key.clone()).collect()
-            }
-        };
-        for key in keys {
+        let held = last.services.iter().map(|(key, _)| key);
+        for key in view.since(last.revision).or_all(&view.services, held) {
             let (old, new) = (last.services.get(&key), view.services.get(&key));
             if old == new {
                 continue;

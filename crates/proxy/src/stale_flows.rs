@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use kernel::Errno;
 use kernel::conntrack::{Conntrack, Flow};
-use model::node::{NodeKey, NodeService};
+use model::node::NodeService;
 use model::{Changed, Family, NodeView, Protocol};
 
 const UDP: u8 = 17;
@@ -29,13 +29,8 @@ pub(crate) struct Changes {
 impl Changes {
     /// The UDP fronts whose endpoints differ between two views; of all Services if there is no last one.
     pub(crate) fn between(view: &NodeView, last: Option<&NodeView>) -> Self {
-        let keys: Vec<NodeKey> = match last.map(|last| view.since(last.revision)) {
-            Some(Changed::Keys(keys)) => keys,
-            Some(Changed::All) | None => {
-                let gone = last.into_iter().flat_map(|last| last.services.iter());
-                view.services.iter().chain(gone).map(|(key, _)| key.clone()).collect()
-            }
-        };
+        let changed = last.map_or(Changed::All, |last| view.since(last.revision));
+        let keys = changed.or_all(&view.services, last.into_iter().flat_map(|last| last.services.iter()).map(|(key, _)| key));
         let mut changes = Changes::default();
         for key in keys {
             let new = view.services.get(&key);
@@ -111,7 +106,7 @@ impl Changes {
 
 #[cfg(test)]
 mod tests {
-    use model::node::{NodeServicePort, Verdict};
+    use model::node::{NodeKey, NodeServicePort, Verdict};
     use model::{Revision, ServiceName};
 
     use super::*;

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use kernel::nft::{Chain, Dump, Element, Field, Name, Nft, Op, Rule, Set, Table};
 use model::node::{NodeKey, NodeService};
-use model::{Changed, Family, Issue, NodeView, Reason};
+use model::{Family, Issue, NodeView, Reason};
 
 use super::claims::Claims;
 use super::class::Class;
@@ -275,13 +275,8 @@ impl FamilySync {
     }
 
     fn changed(&self, view: &NodeView, last: &NodeView) -> Vec<NodeKey> {
-        let mut keys: Vec<NodeKey> = match view.since(last.revision) {
-            Changed::Keys(keys) => keys,
-            Changed::All => {
-                let gone = last.services.iter().filter(|(key, _)| view.services.get(key).is_none());
-                view.services.iter().chain(gone).map(|(key, _)| key.clone()).collect()
-            }
-        };
+        let held = last.services.iter().map(|(key, _)| key);
+        let mut keys = view.since(last.revision).or_all(&view.services, held);
         keys.retain(|key| key.family == self.family);
         keys.sort_unstable();
         keys
