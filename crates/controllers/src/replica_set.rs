@@ -4,6 +4,7 @@
 //! how many are missing, and which go first. Source: kubernetes `pkg/controller/replicaset` and `controller_utils.go`.
 
 use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -92,7 +93,11 @@ fn scale(set: &Arc<Value>, active: &[Arc<Value>], cache: &Cache, plan: &mut Plan
         }
     } else if active.len() > wanted {
         let mut candidates = active.to_vec();
-        candidates.sort_by_cached_key(|pod| (deletion_rank(pod, set, cache), json::name(pod).to_string()));
+        let mut on_node: HashMap<&str, usize> = HashMap::new();
+        for pod in cache.controlled_by(&kinds::POD, set).filter(|pod| pods::is_active(pod)) {
+            *on_node.entry(json::text(&pod["spec"]["nodeName"])).or_default() += 1;
+        }
+        candidates.sort_by_cached_key(|pod| (deletion_rank(pod, &on_node), json::name(pod).to_string()));
         for pod in candidates.iter().take((active.len() - wanted).min(BURST)) {
             plan.write(Write::delete(&kinds::POD, pod, Propagation::Background));
             plan.event(set, "SuccessfulDelete", format!("Deleted pod: {}", json::name(pod)));
@@ -116,8 +121,8 @@ fn pod_of(set: &Value) -> Value {
 }
 
 /// Who goes first: the smaller, the sooner. Unassigned before assigned, pending before running, not ready before ready, lower
-/// deletion cost, nodes that hold more of the set's Pods, ready for a shorter time, younger.
-fn deletion_rank(pod: &Value, set: &Value, cache: &Cache) -> impl Ord + use<> {
+/// deletion cost, nodes that hold more of the set's Pods (`on_node` counts them), ready for a shorter time, younger.
+fn deletion_rank(pod: &Value, on_node: &HashMap<&str, usize>) -> impl Ord + use<> {
     let phase = match json::text(&pod["status"]["phase"]) {
         "Running" => 2,
         "Pending" | "" => 0,
@@ -125,8 +130,7 @@ fn deletion_rank(pod: &Value, set: &Value, cache: &Cache) -> impl Ord + use<> {
     };
     let cost: i64 = json::annotation(pod, "controller.kubernetes.io/pod-deletion-cost").and_then(|cost| cost.parse().ok()).unwrap_or(0);
     let node = &pod["spec"]["nodeName"];
-    let neighbours =
-        cache.controlled_by(&kinds::POD, set).filter(|other| other["spec"]["nodeName"] == *node && pods::is_active(other)).count();
+    let neighbours = on_node.get(json::text(node)).copied().unwrap_or(0);
     let age = |time: Option<SystemTime>| Reverse(time.unwrap_or(SystemTime::UNIX_EPOCH));
     (
         node.is_string(),
