@@ -163,9 +163,11 @@ impl App {
         let (mut routes, reports) = (self.source.routes.clone(), self.source.reports.clone());
         let addresses: Vec<_> = addresses.into_iter().map(LoadBalancerName::Ip).collect();
         tokio::spawn(async move {
-            let mut told = BTreeSet::new();
-            loop {
-                let served = served_ingresses(&routes.borrow_and_update());
+            let (mut told, mut looked_at) = (BTreeSet::new(), None);
+            // Endpoints come and go far more often than hosts.
+            while let Ok(view) = routes.wait_for(|view| looked_at != Some(view.hosts.revision())).await.map(|view| view.clone()) {
+                looked_at = Some(view.hosts.revision());
+                let served = served_ingresses(&view);
                 for ingress in served.difference(&told).cloned() {
                     let report = source::Report::IngressStatus { ingress, addresses: addresses.clone() };
                     if reports.send(report).await.is_err() {
@@ -173,9 +175,6 @@ impl App {
                     }
                 }
                 told = served;
-                if routes.changed().await.is_err() {
-                    return;
-                }
             }
         });
     }

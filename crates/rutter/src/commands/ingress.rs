@@ -77,16 +77,6 @@ fn everywhere(port: u16) -> SocketAddr {
 // === impl IngressFlags ===
 
 impl IngressFlags {
-    /// What holds where nobody gave a flag.
-    pub fn defaults() -> Self {
-        #[derive(clap::Parser)]
-        struct Bare {
-            #[command(flatten)]
-            flags: IngressFlags,
-        }
-        <Bare as clap::Parser>::parse_from(["ingress"]).flags
-    }
-
     /// Which objects are served.
     pub fn model(&self) -> anyhow::Result<IngressConfig> {
         let backend = self.default_backend_service.as_deref().map(|name| namespaced("--default-backend-service", name)).transpose()?;

@@ -23,7 +23,6 @@ use node::network::{BRIDGE, Network};
 use runtime::{Readiness, Registry, drain};
 use source::Origin;
 
-use super::ingress::IngressFlags;
 use crate::app::{self, App};
 use crate::flags::Usage;
 
@@ -100,7 +99,7 @@ pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
     readiness.wait().await;
     println!("controllers ready");
 
-    let mut app = App::new("up", flags.model(&node_name)?.into(), Origin::Api(origin)).await?;
+    let mut app = App::new("up", Flags::model(&node_name).into(), Origin::Api(origin)).await?;
     let proxy = flags.proxy(&node_name)?;
     app.start_proxy(proxy)?;
     let corefile = dns::config::Corefile::kubeadm(&flags.cluster_domain)
@@ -224,13 +223,9 @@ impl Flags {
         }
     }
 
-    fn model(&self, node_name: &str) -> anyhow::Result<model::Config> {
-        Ok(model::Config {
-            node_name: node_name.into(),
-            want: Want { packets: true, names: true, routes: true },
-            ingress: IngressFlags::defaults().model()?,
-            ..model::Config::default()
-        })
+    fn model(node_name: &str) -> model::Config {
+        let want = Want { packets: true, names: true, routes: true };
+        model::Config { node_name: node_name.into(), want, ..model::Config::default() }
     }
 
     fn proxy(&self, node_name: &str) -> anyhow::Result<proxy::Config> {
