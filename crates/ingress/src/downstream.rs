@@ -8,9 +8,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use self::slow::Slow;
+use crate::core::{Core, Membership};
 use crate::filter::forwarded::Peer;
 use crate::listen::Scheme;
-use crate::worker::{Core, Membership};
 
 mod http1;
 mod slow;

@@ -15,11 +15,11 @@ use rustls::sign::CertifiedKey;
 use tokio::sync::{mpsc, watch};
 
 use crate::Report;
+use crate::core::Shared;
 use crate::table::route::Origins;
 use crate::table::{OtherName, Table, VirtualHost};
 use crate::tls::certificate::Certificate;
 use crate::upstream::Upstream;
-use crate::worker::Shared;
 
 /// The compiled state and what it was compiled from.
 struct Follower {

@@ -14,6 +14,7 @@
 mod access_log;
 mod body;
 mod config;
+mod core;
 mod downstream;
 mod filter;
 mod follow;
@@ -87,7 +88,7 @@ pub fn start(config: Config, routes: watch::Receiver<Arc<RouteView>>, drain: Dra
     let (applied, applied_out) = watch::channel(None);
     let own_certificate = tls::certificate::make_own().map_err(Error::OwnCertificate)?;
     let (http, https) = (bound.http.clone(), bound.https.clone());
-    let shared = Arc::new(worker::Shared::new(config, own_certificate, registry, drain.clone()).map_err(Error::Thread)?);
+    let shared = Arc::new(core::Shared::new(config, own_certificate, registry, drain.clone()).map_err(Error::Thread)?);
     follow::spawn(shared.clone(), routes, applied, reports, drain.clone()).map_err(Error::Thread)?;
     for (core, listeners) in bound.per_core.into_iter().enumerate() {
         worker::spawn(core, listeners, shared.clone(), applied_out.clone(), drain.clone()).map_err(Error::Thread)?;

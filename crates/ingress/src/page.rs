@@ -28,12 +28,12 @@ pub(crate) fn refusal(status: StatusCode) -> Response<ResponseBody> {
     response
 }
 
-/// `None` if the place cannot stand in a header.
-pub(crate) fn redirect(status: StatusCode, to: &str) -> Option<Response<ResponseBody>> {
-    let location = HeaderValue::from_str(to).ok()?;
+/// A redirect; a place that can stand in no header (a client's bytes may be part of it) is a bad request.
+pub(crate) fn redirect(status: StatusCode, to: &str) -> Response<ResponseBody> {
+    let Ok(location) = HeaderValue::from_str(to) else { return error(StatusCode::BAD_REQUEST) };
     let mut response = error(status);
     response.headers_mut().insert(LOCATION, location);
-    Some(response)
+    response
 }
 
 fn page(status: StatusCode, content_type: &'static str, body: String) -> Response<ResponseBody> {

@@ -8,26 +8,28 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hyper::body::Incoming;
-use hyper::http::header::{HeaderName, HeaderValue, SERVER, SET_COOKIE};
-use hyper::http::{Method, Request, Response, StatusCode};
+use hyper::http::header::{HeaderName, HeaderValue, SET_COOKIE};
+use hyper::http::{Request, Response, StatusCode};
 
 use self::guard::Passed;
+use self::question::Question;
 use self::record::Record;
 use self::target::Target;
-use crate::body::{RequestBody, ResponseBody};
+use crate::body::ResponseBody;
+use crate::core::Core;
 use crate::filter::cors::{Allowed, Cors};
 use crate::filter::forwarded::{Client, Peer};
-use crate::filter::variables::{self, Values};
-use crate::filter::{hop, redirect, sources};
+use crate::filter::variables;
+use crate::filter::{redirect, sources};
 use crate::listen::Scheme;
 use crate::page;
 use crate::table::route::Act;
 use crate::table::{Asked, Route, VirtualHost};
-use crate::worker::Core;
 
 mod affinity;
 mod forward;
 mod guard;
+mod question;
 mod record;
 mod target;
 mod tunnel;
@@ -35,14 +37,6 @@ mod tunnel;
 /// ingress-nginx 1.15's default for hosts with a certificate.
 static HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000; includeSubDomains");
 static STRICT_TRANSPORT_SECURITY: HeaderName = HeaderName::from_static("strict-transport-security");
-
-/// A request's head as its client meant it, for filters.
-#[derive(Clone, Copy)]
-struct Question<'a> {
-    target: &'a Target,
-    client: &'a Client,
-    request: &'a Request<Incoming>,
-}
 
 /// What the request's host makes of it.
 struct Matched {
@@ -67,7 +61,7 @@ pub(crate) async fn answer(core: Rc<Core>, peer: Rc<Peer>, request: Request<Inco
     let Matched { found, hsts } = find(&core, &peer, Question { target: &target, client: &client, request: &request });
     let mut response = match found {
         Found::Nothing => record.page(page::default_backend()),
-        Found::Elsewhere(status, to) => record.page(redirect_to(status, &to)),
+        Found::Elsewhere(status, to) => record.page(page::redirect(status, &to)),
         Found::Route(route) => by_route(record, &peer, client, &route, target, request).await,
     };
     if hsts {
@@ -162,11 +156,11 @@ fn answer_by_self(
         let status = StatusCode::from_u16(to.code).unwrap_or(StatusCode::FOUND);
         let place = variables::fill(&to.to, &question.values());
         let place = if options.relative_redirects { place } else { redirect::absolute(place, client.proto, target.http_host()) };
-        return Some(redirect_to(status, &place));
+        return Some(page::redirect(status, &place));
     }
     if policy.ssl_redirect && client.proto == "http" && !redirect::is_exempt(&target.path) {
         let to = redirect::to_https(&target.name, target.path_and_query(request), options.preserve_trailing_slash);
-        return Some(redirect_to(StatusCode::PERMANENT_REDIRECT, &to));
+        return Some(page::redirect(StatusCode::PERMANENT_REDIRECT, &to));
     }
     if let Some(limits) = &policy.limits {
         match limits.admit(client.address, Instant::now()) {
@@ -181,54 +175,10 @@ fn answer_by_self(
         return Some(page::error(StatusCode::FORBIDDEN));
     }
     if let Some(rewrite) = policy.rewrite.as_ref().filter(|rewrite| rewrite.redirects) {
-        return Some(redirect_to(StatusCode::FOUND, &rewrite.apply(&target.path, request.uri().query())?));
+        return Some(page::redirect(StatusCode::FOUND, &rewrite.apply(&target.path, request.uri().query())?));
     }
     match route.action {
         Act::NotFound => Some(page::default_backend()),
         Act::Forward(_) => None,
-    }
-}
-
-/// A redirect; a place that can stand in no header (a client's bytes may be part of it) is a bad request.
-fn redirect_to(status: StatusCode, to: &str) -> Response<ResponseBody> {
-    page::redirect(status, to).unwrap_or_else(|| page::error(StatusCode::BAD_REQUEST))
-}
-
-/// The answer's head as the client gets it. nginx hides the same fields.
-fn clean(response: &mut Response<Incoming>) {
-    let headers = response.headers_mut();
-    hop::strip(headers);
-    headers.remove(SERVER);
-}
-
-/// Whether sending a request twice does no more than sending it once (RFC 9110 9.2.2; nginx leaves out what WebDAV adds as well).
-fn is_idempotent(method: &Method) -> bool {
-    [Method::GET, Method::HEAD, Method::PUT, Method::DELETE, Method::OPTIONS].contains(method)
-}
-
-/// A copy of a request without a body, to be sent again.
-fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
-    let mut again = Request::new(RequestBody::Empty);
-    *again.method_mut() = request.method().clone();
-    *again.uri_mut() = request.uri().clone();
-    *again.headers_mut() = request.headers().clone();
-    again
-}
-
-// === impl Question ===
-
-impl Question<'_> {
-    fn values(&self) -> Values<'_> {
-        Values {
-            host: &self.target.name,
-            http_host: self.target.http_host(),
-            path: &self.target.path,
-            uri: self.request.uri(),
-            method: self.request.method().as_str(),
-            scheme: self.client.proto,
-            client: self.client.address,
-            id: "",
-            headers: self.request.headers(),
-        }
     }
 }

@@ -16,10 +16,11 @@ use crate::tls::certificate::Certificate;
 pub(crate) mod canary;
 pub(crate) mod host;
 pub(crate) mod path;
+pub(crate) mod pattern;
 pub(crate) mod route;
 
-pub(crate) use host::{Asked, VirtualHost};
-pub(crate) use route::Route;
+pub(crate) use host::VirtualHost;
+pub(crate) use route::{Asked, Route};
 
 #[derive(Clone)]
 pub(crate) struct Table {

@@ -9,9 +9,8 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use tokio_rustls::TlsConnector;
 
-use crate::worker::Shared;
+use crate::core::Shared;
 
 pub(crate) mod certificate;
 
@@ -23,11 +22,6 @@ pub(crate) fn server_config(shared: Arc<Shared>) -> Arc<ServerConfig> {
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Arc::new(config)
-}
-
-/// TLS towards upstreams: encrypted, but nobody's certificate is checked, as in nginx (`proxy_ssl_verify off`).
-pub(crate) fn upstream_connector() -> TlsConnector {
-    TlsConnector::from(Arc::new(runtime::tls::trusting_everybody()))
 }
 
 struct BySni {

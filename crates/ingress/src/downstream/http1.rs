@@ -16,9 +16,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::core::{Core, Membership};
 use crate::filter::forwarded::Peer;
 use crate::proxy;
-use crate::worker::{Core, Membership};
 
 /// While draining: how long a connection that has not asked yet may take to. Its first request is on the way, mostly.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);

@@ -104,7 +104,7 @@ mod tests {
 
     fn check(rule: &str, target: &str, request: &str, expected: &str) {
         let (path, query) = request.split_once('?').map_or((request, None), |(path, query)| (path, Some(query)));
-        let regex = crate::table::route::path_regex(rule).expect("a regular expression");
+        let regex = crate::table::pattern::path_regex(rule).expect("a regular expression");
         let rewritten = Rewrite::new(regex, target).apply(path.as_bytes(), query);
         assert_eq!(rewritten.as_deref(), Some(expected), "{rule} -> {target}: {request}");
     }
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_target_with_a_scheme_redirects() {
-        let regex = crate::table::route::path_regex("/foo").expect("a regular expression");
+        let regex = crate::table::pattern::path_regex("/foo").expect("a regular expression");
         assert!(Rewrite::new(regex, "https://elsewhere.example/").redirects);
         check("/foo/(.*)", "https://elsewhere.example/$1", "/foo/x", "https://elsewhere.example/x");
     }

@@ -6,16 +6,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use hyper::body::{Body as _, Incoming};
-use hyper::http::header::{CONNECTION, HOST, HeaderName, HeaderValue, SET_COOKIE, UPGRADE};
+use hyper::http::header::{CONNECTION, HOST, HeaderName, HeaderValue, SERVER, SET_COOKIE, UPGRADE};
 use hyper::http::uri::PathAndQuery;
-use hyper::http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
+use hyper::http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::upgrade::OnUpgrade;
 use model::options::{SessionCookie, UpstreamProtocol};
 
 use super::guard::Passed;
+use super::question::Question;
 use super::record::{Lease, Record};
 use super::target::{Target, origin_form};
-use super::{Question, affinity, clean, copy, is_idempotent, tunnel};
+use super::{affinity, tunnel};
 use crate::body::{Progress, RequestBody, ResponseBody, State};
 use crate::filter::forwarded::{Client, Peer};
 use crate::filter::{hop, variables};
@@ -306,4 +307,25 @@ fn fault_of_client(state: State) -> Option<StatusCode> {
 fn new_id(high: u64, low: u64) -> HeaderValue {
     let id = bytes::Bytes::from(format!("{high:016x}{low:016x}"));
     HeaderValue::from_maybe_shared(id).unwrap_or_else(|_| HeaderValue::from_static("0"))
+}
+
+/// The answer's head as the client gets it. nginx hides the same fields.
+fn clean(response: &mut Response<Incoming>) {
+    let headers = response.headers_mut();
+    hop::strip(headers);
+    headers.remove(SERVER);
+}
+
+/// Whether sending a request twice does no more than sending it once (RFC 9110 9.2.2; nginx leaves out what WebDAV adds as well).
+fn is_idempotent(method: &Method) -> bool {
+    [Method::GET, Method::HEAD, Method::PUT, Method::DELETE, Method::OPTIONS].contains(method)
+}
+
+/// A copy of a request without a body, to be sent again.
+fn copy(request: &Request<RequestBody>) -> Request<RequestBody> {
+    let mut again = Request::new(RequestBody::Empty);
+    *again.method_mut() = request.method().clone();
+    *again.uri_mut() = request.uri().clone();
+    *again.headers_mut() = request.headers().clone();
+    again
 }

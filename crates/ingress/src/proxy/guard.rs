@@ -15,13 +15,13 @@ use hyper::http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use model::Text;
 use model::options::{ExternalAuth, UpstreamProtocol};
 
-use super::{Question, redirect_to};
+use super::question::Question;
 use crate::body::{RequestBody, ResponseBody};
+use crate::core::Core;
 use crate::filter::{hop, variables};
 use crate::page;
 use crate::upstream::connection::{Connection, Peer};
 use crate::upstream::{By, Upstream};
-use crate::worker::Core;
 
 static X_ORIGINAL_URL: HeaderName = HeaderName::from_static("x-original-url");
 static X_ORIGINAL_METHOD: HeaderName = HeaderName::from_static("x-original-method");
@@ -74,7 +74,10 @@ pub(super) async fn ask(core: &Rc<Core>, auth: &ExternalAuth, question: Question
 /// The answer to a client without credentials: on to where it gets some, else 401 with what the server asks for.
 fn refused(auth: &ExternalAuth, question: Question<'_>, answer: &Response<()>) -> Response<ResponseBody> {
     if let Some(signin) = &auth.signin {
-        return redirect_to(StatusCode::FOUND, &signin_url(&variables::fill(signin, &question.values()), &auth.redirect_param, question));
+        return page::redirect(
+            StatusCode::FOUND,
+            &signin_url(&variables::fill(signin, &question.values()), &auth.redirect_param, question),
+        );
     }
     let mut response = page::error(StatusCode::UNAUTHORIZED);
     for name in [WWW_AUTHENTICATE, SET_COOKIE] {

@@ -11,10 +11,10 @@ use hyper::http::{HeaderMap, Method, Request, Response, Uri, Version};
 
 use crate::access_log::{Entry, Try};
 use crate::body::{Done, Progress, ResponseBody, State};
+use crate::core::Core;
 use crate::filter::limit::InFlight;
 use crate::table::route::Labels;
 use crate::upstream::connection::{Connection, Peer};
-use crate::worker::Core;
 
 /// Counted and logged when it is dropped: after the answer's last byte, or when somebody gave up.
 pub(super) struct Record {

@@ -8,7 +8,7 @@ use model::Text;
 use model::options::{self, CanaryHeader, CanaryValue};
 use regex::bytes::Regex;
 
-use super::route::bounded;
+use super::pattern::bounded;
 use crate::filter::variables::cookie;
 use crate::upstream::Upstream;
 

@@ -3,23 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use hyper::http::HeaderMap;
 use model::Text;
 use model::route::{Host, HostPattern, Origin, PathMatch, UpstreamKey};
 use regex::bytes::Regex;
 
-use super::route::{Origins, Route, path_regex};
+use super::pattern::path_regex;
+use super::route::{Asked, Origins, Route};
 use crate::tls::certificate::Certificate;
 use crate::upstream::Upstream;
-
-/// What a request asks for, as rules see it.
-pub(crate) struct Asked<'a> {
-    /// [Normalised](super::path::normalise).
-    pub path: &'a [u8],
-    pub method: &'a str,
-    pub headers: &'a HeaderMap,
-    pub query: &'a str,
-}
 
 pub(crate) struct VirtualHost {
     /// In the order in which the view wants them tried.

@@ -7,15 +7,23 @@ use hyper::http::HeaderMap;
 use hyper::http::header::{HeaderName, HeaderValue};
 use model::Text;
 use model::facts::BackendPort;
-use model::route::{self, Action, PathMatch, RouteOptions, UpstreamKey, ValueMatch, ValuePattern};
-use regex::bytes::{Regex, RegexBuilder};
+use model::route::{self, Action, PathMatch, RouteOptions, UpstreamKey, ValueMatch};
 
 use super::canary::Canary;
-use super::host::Asked;
+use super::pattern::{Pattern, header_fits, path_regex, query_fits};
 use crate::filter::cors::Cors;
 use crate::filter::limit::Limits;
 use crate::filter::rewrite::Rewrite;
 use crate::upstream::Upstream;
+
+/// What a request asks for, as rules see it.
+pub(crate) struct Asked<'a> {
+    /// [Normalised](super::path::normalise).
+    pub path: &'a [u8],
+    pub method: &'a str,
+    pub headers: &'a HeaderMap,
+    pub query: &'a str,
+}
 
 pub(crate) struct Route {
     method: Option<Text>,
@@ -66,14 +74,6 @@ pub(crate) struct Origins {
     /// The rule's host; `_` for every host.
     pub host: Text,
 }
-
-pub(super) enum Pattern {
-    Exact(Text),
-    Regex(Regex),
-}
-
-/// Regular expressions that grow beyond this are refused: a rule of a tenant is compiled in the memory of all.
-const REGEX_BYTES: usize = 1 << 20;
 
 // === impl Route ===
 
@@ -166,51 +166,11 @@ impl Labels {
             },
         }
     }
-}
 
-impl Labels {
     /// Whether `route` is what these labels were made of.
     pub(crate) fn is_of(&self, route: &route::Route) -> bool {
         let (PathMatch::Exact(path) | PathMatch::Prefix(path) | PathMatch::Regex(path)) = &route.path;
         let object = &route.origin.object;
         *path == self.of.path && object.namespace == self.of.namespace && object.name == self.of.ingress
     }
-}
-
-// === impl Pattern ===
-
-impl Pattern {
-    fn compile(pattern: &ValuePattern) -> Result<Self, regex::Error> {
-        match pattern {
-            ValuePattern::Exact(text) => Ok(Pattern::Exact(text.clone())),
-            // The whole value, as the Gateway API leaves it open and everyone does.
-            ValuePattern::Regex(text) => Ok(Pattern::Regex(bounded(&format!("^(?:{text})$"), false)?)),
-        }
-    }
-
-    fn fits(&self, value: &[u8]) -> bool {
-        match self {
-            Pattern::Exact(text) => text.as_bytes() == value,
-            Pattern::Regex(regex) => regex.is_match(value),
-        }
-    }
-}
-
-/// A path of a host whose paths are regular expressions: from the start, without regard to case, open at the end (ingress-nginx).
-pub(crate) fn path_regex(path: &str) -> Result<Regex, regex::Error> {
-    bounded(&format!("^{path}"), true)
-}
-
-pub(super) fn bounded(pattern: &str, ignore_case: bool) -> Result<Regex, regex::Error> {
-    RegexBuilder::new(pattern).case_insensitive(ignore_case).unicode(false).size_limit(REGEX_BYTES).dfa_size_limit(REGEX_BYTES).build()
-}
-
-fn header_fits(headers: &HeaderMap, name: &HeaderName, pattern: &Pattern) -> bool {
-    headers.get_all(name).iter().any(|value| pattern.fits(value.as_bytes()))
-}
-
-/// The first parameter of that name decides (Gateway API, HTTPQueryParamMatch).
-fn query_fits(query: &str, name: &str, pattern: &Pattern) -> bool {
-    let mut parameters = query.split('&').map(|parameter| parameter.split_once('=').unwrap_or((parameter, "")));
-    parameters.find(|(found, _)| *found == name).is_some_and(|(_, value)| pattern.fits(value.as_bytes()))
 }

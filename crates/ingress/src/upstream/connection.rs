@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -53,6 +54,11 @@ pub(crate) struct SendError {
 
 /// As nginx: a pooled connection is given up after 10,000 requests (`upstream-keepalive-requests`).
 const MAX_REQUESTS: u32 = 10_000;
+
+/// TLS towards upstreams: encrypted, but nobody's certificate is checked, as in nginx (`proxy_ssl_verify off`).
+pub(crate) fn tls_connector() -> TlsConnector {
+    TlsConnector::from(Arc::new(runtime::tls::trusting_everybody()))
+}
 
 // === impl Connection ===
 
