@@ -6,12 +6,12 @@ use std::time::SystemTime;
 use runtime::Drain;
 use runtime::time::Rfc3339;
 
-use crate::auth::Tokens;
+use crate::auth::{self, Tokens, User};
 use crate::hooks::{Cluster, World};
 use crate::kinds::{Kind, Kinds};
+use crate::kubelet::Kubelet;
 use crate::schema::Schema;
 use crate::store::{CollectionId, Store, Txn};
-use crate::verbs::Kubelet;
 
 pub(crate) struct Api {
     pub(crate) schema: Schema,
@@ -28,6 +28,11 @@ impl Api {
     /// Where objects of a kind are kept. Only called for kinds that are.
     pub(crate) fn collection(&self, kind: &Kind) -> CollectionId {
         kind.stored.expect("BUG: a kind that is not stored was looked up")
+    }
+
+    /// Whose token this is.
+    pub(crate) fn user_of_token(&self, token: &str) -> Option<User> {
+        auth::user_of_token(&self.tokens, &self.kinds, &self.store, token)
     }
 
     pub(crate) fn world<'a, 'b>(&'a self, txn: &'a mut Txn<'b>, kind: &'a Kind, now: &'a str) -> World<'a, 'b> {

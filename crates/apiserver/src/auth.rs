@@ -10,8 +10,8 @@ mod tokens;
 
 use std::collections::BTreeMap;
 
-use crate::api_state::Api;
-use crate::store::key;
+use crate::kinds::{Kind, Kinds};
+use crate::store::{Store, key};
 use crate::value::Get;
 
 pub use certificates::PkiError;
@@ -32,19 +32,20 @@ pub(crate) struct User {
 const AUTHENTICATED: &str = "system:authenticated";
 
 /// Whose token this is: signed by us, not over, meant for us, and of an account that still exists.
-pub(crate) fn authenticate_token(api: &Api, token: &str) -> Option<User> {
-    let claims = api.tokens.verify(token)?;
-    let account = api.kinds.core("serviceaccounts");
-    let found = api.store.get(api.collection(account), &key(&claims.namespace, &claims.account))?.parse();
-    if found["metadata"].text("uid") != claims.account_uid {
+pub(crate) fn user_of_token(tokens: &Tokens, kinds: &Kinds, store: &Store, token: &str) -> Option<User> {
+    let uid_of = |kind: &Kind, namespace: &str, name: &str| {
+        let found = store.get(kind.stored?, &key(namespace, name))?.parse();
+        Some(found["metadata"].text("uid").to_owned())
+    };
+    let claims = tokens.verify(token)?;
+    if uid_of(kinds.core("serviceaccounts"), &claims.namespace, &claims.account)? != claims.account_uid {
         return None;
     }
     let mut extra = BTreeMap::new();
     if let Some(bound) = &claims.bound {
-        let kind = api.kinds.core(&format!("{}s", bound.kind));
+        let kind = kinds.core(&format!("{}s", bound.kind));
         let namespace = if kind.namespaced { claims.namespace.as_str() } else { "" };
-        let object = api.store.get(api.collection(kind), &key(namespace, &bound.name))?.parse();
-        if object["metadata"].text("uid") != bound.uid {
+        if uid_of(kind, namespace, &bound.name)? != bound.uid {
             return None;
         }
         extra.insert(format!("authentication.kubernetes.io/{}-name", bound.kind), bound.name.clone());

@@ -17,6 +17,7 @@ mod discovery;
 mod fields;
 mod hooks;
 mod kinds;
+mod kubelet;
 mod media;
 mod names;
 mod openapi;
@@ -56,9 +57,9 @@ use server::Server;
 use store::Store;
 
 pub use auth::PkiError;
+pub use kubelet::{Kubelet, LogError, LogRequest, NoKubelet};
 pub use refusal::Refusal;
 pub use store::StoreError;
-pub use verbs::{Kubelet, LogError, LogRequest, NoKubelet};
 
 /// How the server is to run.
 pub struct Config {

@@ -149,7 +149,7 @@ impl Server {
             return Ok(answer);
         }
         let user = match (bearer(&request), user) {
-            (Some(token), _) => auth::authenticate_token(&self.api, token),
+            (Some(token), _) => self.api.user_of_token(token),
             (None, user) => user,
         };
         let user = user.ok_or_else(Refusal::unauthorized)?;

@@ -29,7 +29,6 @@ use crate::request::Call;
 use crate::validate;
 
 pub(crate) use draft::Draft;
-pub use logs::{Kubelet, LogError, LogRequest, NoKubelet};
 
 /// Carries out a call for a resource.
 pub(crate) async fn serve(api: &Arc<Api>, method: &Method, call: Call) -> Result<Answer, Refusal> {

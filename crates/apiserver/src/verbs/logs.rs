@@ -1,69 +1,17 @@
-//! pods/log, and what the server asks of a node.
+//! pods/log: what a container wrote, asked of the node that runs it.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::Value;
-use tokio::sync::mpsc;
 
 use super::read;
 use crate::answer::Answer;
 use crate::api_state::Api;
+use crate::kubelet::{LogError, LogRequest};
 use crate::refusal::Refusal;
 use crate::request::Call;
 use crate::value::Get;
-
-/// What of a container's log is wanted.
-#[derive(Debug, Clone, Default)]
-pub struct LogRequest {
-    /// The node that the Pod is on.
-    pub node: String,
-    pub namespace: String,
-    pub pod: String,
-    pub uid: String,
-    pub container: String,
-    /// Go on as more is written.
-    pub follow: bool,
-    /// Of the container's last run but one.
-    pub previous: bool,
-    pub timestamps: bool,
-    pub since_seconds: Option<u64>,
-    /// RFC 3339.
-    pub since_time: Option<String>,
-    pub tail_lines: Option<u64>,
-    pub limit_bytes: Option<u64>,
-}
-
-/// Why a node does not give a log.
-#[derive(Debug, thiserror::Error)]
-pub enum LogError {
-    /// There is none (yet); answered as 400 BadRequest.
-    #[error("{0}")]
-    NotThere(String),
-    /// The node cannot be asked; answered as 500.
-    #[error("{0}")]
-    Unreachable(String),
-}
-
-/// What is asked of the nodes that run Pods.
-pub trait Kubelet: Send + Sync + 'static {
-    /// Gives the pieces of a log as they come; the end of the channel is the end of the log.
-    fn logs(&self, request: LogRequest) -> Pin<Box<dyn Future<Output = Result<mpsc::Receiver<Bytes>, LogError>> + Send + '_>>;
-}
-
-/// A cluster without any node that could be asked.
-pub struct NoKubelet;
-
-impl Kubelet for NoKubelet {
-    fn logs(&self, request: LogRequest) -> Pin<Box<dyn Future<Output = Result<mpsc::Receiver<Bytes>, LogError>> + Send + '_>> {
-        let LogRequest { node, namespace, pod, container, .. } = request;
-        let url = format!("https://{node}:10250/containerLogs/{namespace}/{pod}/{container}");
-        let error = LogError::Unreachable(format!("Get {url:?}: dial tcp: lookup {node}: no such host"));
-        Box::pin(std::future::ready(Err(error)))
-    }
-}
 
 pub(super) async fn serve(api: &Arc<Api>, call: &Arc<Call>) -> Result<Answer, Refusal> {
     let pod = read::find(api, call)?.parse();

@@ -43,7 +43,7 @@ impl Server {
             kinds,
             cluster: Ranges { service_cidrs: vec!["10.96.0.0/24".parse().expect("a range")] },
             tokens: Tokens::open(folder.path(), "https://issuer".to_owned()).expect("a key"),
-            kubelet: Arc::new(NoKubelet),
+            kubelet: Arc::new(crate::kubelet::NoKubelet),
             drain,
         });
         let shared = api.clone();

@@ -90,8 +90,8 @@ async fn a_pod_needs_its_account_and_carries_its_token() {
         ])
         .await;
     let token = server.ask("POST /api/v1/namespaces/default/serviceaccounts/default/token", json!({"spec": {}})).await.1;
-    let user = crate::auth::authenticate_token(&server.api, token["status"].text("token")).expect("our own token");
+    let user = server.api.user_of_token(token["status"].text("token")).expect("our own token");
     assert_eq!(user.name, "system:serviceaccount:default:default");
     server.ask("DELETE /api/v1/namespaces/default/serviceaccounts/default", Value::Null).await;
-    assert!(crate::auth::authenticate_token(&server.api, token["status"].text("token")).is_none(), "it ends with its account");
+    assert!(server.api.user_of_token(token["status"].text("token")).is_none(), "it ends with its account");
 }
