@@ -26,7 +26,7 @@ pub mod rutter;
 pub mod template;
 pub mod transfer;
 
-use crate::config::{Directive, Mistakes};
+use crate::config::directive::{Directive, Mistakes};
 
 /// What one directive of a server block asks for.
 #[derive(Clone, Debug)]

@@ -1,6 +1,6 @@
 //! Words of a Corefile: white space apart, double quotes, `#` comments, `{$ENV}` and `{%ENV%}`.
 
-use super::Line;
+use super::directive::Line;
 
 /// One word and the line that it stands on.
 #[derive(Clone, Debug, PartialEq, Eq)]

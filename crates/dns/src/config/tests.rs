@@ -207,6 +207,6 @@ fn durations_are_gos() {
         ("", None),
         ("-1s", None),
     ] {
-        assert_eq!(duration(text).map(|duration| duration.as_millis()), millis, "{text}");
+        assert_eq!(directive::duration(text).map(|duration| duration.as_millis()), millis, "{text}");
     }
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::config::{Directive, Mistakes};
+use crate::config::directive::{Directive, Mistakes};
 use crate::name::Name;
 use crate::server::chain::Request;
 use crate::wire::{rtype, type_named};

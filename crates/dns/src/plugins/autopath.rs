@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use runtime::metrics::IntCounter;
 
-use crate::config::{Directive, Mistakes};
+use crate::config::directive::{Directive, Mistakes};
 use crate::name::Name;
 use crate::plugins::kubernetes::Kubernetes;
 use crate::server::chain::{Answering, Next, Plugin, Request};
@@ -35,7 +35,7 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
         mistakes.add(directive.line, "`autopath` needs `@kubernetes` or a resolv.conf");
         return None;
     };
-    let zones = zones.iter().flat_map(|zone| crate::config::zones(directive.line, zone, mistakes)).collect();
+    let zones = zones.iter().flat_map(|zone| crate::config::directive::zones(directive.line, zone, mistakes)).collect();
     let search = match search.strip_prefix('@') {
         None => Search::File(PathBuf::from(search)),
         Some("kubernetes") => Search::Kubernetes,

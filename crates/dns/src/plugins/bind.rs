@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::config::{Directive, Mistakes};
+use crate::config::directive::{Directive, Mistakes};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {

@@ -1,6 +1,6 @@
 //! `bufsize [SIZE]`: clients get no larger replies by UDP than this, so that none is cut into fragments on its way.
 
-use crate::config::{Directive, Mistakes};
+use crate::config::directive::{Directive, Mistakes};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {

@@ -1,7 +1,7 @@
 //! `errors`: failed queries are logged. They always are, once, where they fail; the directive and its options are taken so that
 //! Corefiles work unchanged.
 
-use crate::config::{Directive, Mistakes};
+use crate::config::directive::{Directive, Mistakes};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options;

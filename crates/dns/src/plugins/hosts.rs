@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 
-use crate::config::{Directive, Mistakes, duration};
+use crate::config::directive::{Directive, Mistakes, duration};
 use crate::name::Name;
 use crate::plugins::kubernetes::{Fallthrough, reversed, reversed_wire};
 use crate::server::chain::{Answering, Next, Plugin, Request};
@@ -39,7 +39,7 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
     };
     let mut options = Options {
         file: PathBuf::from(file),
-        zones: zones.iter().flat_map(|zone| crate::config::zones(directive.line, zone, mistakes)).collect(),
+        zones: zones.iter().flat_map(|zone| crate::config::directive::zones(directive.line, zone, mistakes)).collect(),
         inline: Vec::new(),
         // 3,600 s and 5 s: CoreDNS's defaults.
         ttl_secs: 3_600,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use model::facts::LoadBalancerName;
 use model::name::{NamedKind, NamedService};
 
-use crate::config::{Directive, Mistakes};
+use crate::config::directive::{Directive, Mistakes};
 use crate::name::{Name, labels};
 use crate::plugins::kubernetes::{Fallthrough, Kubernetes, Snapshot, endpoint_labels, reversed};
 use crate::server::chain::{Answering, Next, Plugin, Request};

@@ -1,6 +1,6 @@
 //! `loadbalance [round_robin]`: the address records of an answer start at another one each time.
 
-use crate::config::{Directive, Mistakes};
+use crate::config::directive::{Directive, Mistakes};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options;

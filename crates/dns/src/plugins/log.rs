@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use runtime::metrics::IntCounter;
 
-use crate::config::{Directive, Mistakes};
+use crate::config::directive::{Directive, Mistakes};
 use crate::name::Name;
 use crate::server::chain::Request;
 use crate::wire::{self, Query, flag, rcode, rcode_name, type_name};
@@ -88,7 +88,7 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
         zones = rest;
     }
     let mut options = Options {
-        zones: zones.iter().flat_map(|zone| crate::config::zones(directive.line, zone, mistakes)).collect(),
+        zones: zones.iter().flat_map(|zone| crate::config::directive::zones(directive.line, zone, mistakes)).collect(),
         format: pieces(&format).unwrap_or_else(|field| {
             let known: Vec<_> = FIELDS.iter().map(|(name, _)| format!("{{{name}}}")).collect();
             mistakes.add(directive.line, format!("`log` knows no `{{{field}}}`; it knows: {}", known.join(", ")));

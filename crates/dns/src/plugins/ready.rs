@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::config::{Directive, Mistakes};
+use crate::config::directive::{Directive, Mistakes};
 use crate::plugins::health::listen_address;
 
 #[derive(Clone, Debug, PartialEq, Eq)]

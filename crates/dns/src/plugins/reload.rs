@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::config::{self, Directive, Mistakes};
+use crate::config::directive::{Directive, Mistakes, duration};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -22,7 +22,7 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
     // 30 s and 15 s: CoreDNS's defaults; it takes no interval below 2 s and no jitter above half of it.
     let mut options = Options { interval: Duration::from_secs(30), jitter: Duration::from_secs(15) };
     let mut read = |text: &String, least: Duration| {
-        let parsed = config::duration(text).filter(|duration| *duration >= least);
+        let parsed = duration(text).filter(|found| *found >= least);
         if parsed.is_none() {
             mistakes.add(directive.line, format!("`reload {text}`: not a duration of at least {least:?}"));
         }

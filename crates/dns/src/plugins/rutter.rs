@@ -6,7 +6,7 @@
 pub(crate) mod local;
 pub(crate) mod search;
 
-use crate::config::{Directive, Mistakes};
+use crate::config::directive::{Directive, Mistakes};
 use crate::name::Name;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -7,7 +7,7 @@ mod text;
 use regex::bytes::{Captures, Regex};
 
 use self::text::Text;
-use crate::config::{Directive, Mistakes};
+use crate::config::directive::{Directive, Mistakes};
 use crate::name::Name;
 use crate::plugins::kubernetes::Fallthrough;
 use crate::server::chain::{Answering, Next, Plugin, Request};
@@ -54,7 +54,7 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
                 None
             }
         },
-        zones: zones.iter().flat_map(|zone| crate::config::zones(directive.line, zone, mistakes)).collect(),
+        zones: zones.iter().flat_map(|zone| crate::config::directive::zones(directive.line, zone, mistakes)).collect(),
         patterns: Vec::new(),
         answers: Vec::new(),
         authorities: Vec::new(),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use model::name::{NamedKind, NamedService};
 
-use crate::config::{Directive, Mistakes};
+use crate::config::directive::{Directive, Mistakes};
 use crate::name::{Name, label};
 use crate::plugins::kubernetes::{Key, Kubernetes, Snapshot, endpoint_labels, name_servers};
 use crate::server::chain::Request;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::{Directive, Mistakes};
+use crate::config::directive::{Directive, Mistakes};
 use crate::name::Name;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
         (options.success.most, options.denial.most) = (ttl, ttl);
         zones = rest;
     }
-    options.zones = zones.iter().flat_map(|zone| crate::config::zones(directive.line, zone, mistakes)).collect();
+    options.zones = zones.iter().flat_map(|zone| crate::config::directive::zones(directive.line, zone, mistakes)).collect();
     for property in &directive.body {
         match property.name.as_str() {
             "success" => capacity(property, &mut options.success, mistakes),
@@ -87,7 +87,8 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
                     mistakes.add(property.line, "`disable` takes `success` or `denial`, and zones");
                     continue;
                 };
-                let mut disabled: Vec<Name> = zones.iter().flat_map(|zone| crate::config::zones(property.line, zone, mistakes)).collect();
+                let mut disabled: Vec<Name> =
+                    zones.iter().flat_map(|zone| crate::config::directive::zones(property.line, zone, mistakes)).collect();
                 if zones.is_empty() {
                     disabled.push(Name::root());
                 }
@@ -117,7 +118,7 @@ fn capacity(property: &Directive, kind: &mut Kind, mistakes: &mut Mistakes) {
 fn stale(property: &Directive, mistakes: &mut Mistakes) -> Option<Stale> {
     let mut stale = Stale { for_at_most: Duration::from_secs(3_600), verify: false };
     if let Some(text) = property.args.first() {
-        match crate::config::duration(text) {
+        match crate::config::directive::duration(text) {
             Some(time) => stale.for_at_most = time,
             None => mistakes.add(property.line, format!("`serve_stale {text}`: not a duration such as 1h")),
         }
@@ -143,7 +144,7 @@ fn prefetch(property: &Directive, mistakes: &mut Mistakes) -> Option<Prefetch> {
         Err(_) => return wrong(amount, "a number of questions"),
     }
     for arg in rest {
-        match (arg.strip_suffix('%').map(str::parse), crate::config::duration(arg)) {
+        match (arg.strip_suffix('%').map(str::parse), crate::config::directive::duration(arg)) {
             (Some(Ok(percentage @ 10..=90)), _) => prefetch.percentage = percentage,
             (Some(_), _) => return wrong(arg, "a percentage from 10% to 90%"),
             (None, Some(within)) => prefetch.within = within,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::tls::{self, Tls};
-use crate::config::{Directive, Line, Mistakes, zones};
+use crate::config::directive::{Directive, Line, Mistakes, zones};
 use crate::name::Name;
 
 #[derive(Clone, Debug)]
@@ -145,7 +145,7 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
 
 /// `DURATION [no_rec] [domain NAME]`.
 fn health_check(property: &Directive, options: &mut Options, mistakes: &mut Mistakes) {
-    match property.args.first().and_then(|text| crate::config::duration(text)) {
+    match property.args.first().and_then(|text| crate::config::directive::duration(text)) {
         Some(interval) if !interval.is_zero() => options.health_check = interval,
         _ => mistakes.add(property.line, "`health_check` takes a duration such as 0.5s"),
     }

@@ -2,7 +2,7 @@
 
 use super::matcher::KINDS;
 use super::{Edns, Matcher};
-use crate::config::{Directive, Line, Mistakes};
+use crate::config::directive::{Directive, Line, Mistakes};
 use crate::wire::{rcode_named, type_named};
 
 /// One rule.
