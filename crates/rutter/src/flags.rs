@@ -7,12 +7,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::{commands, echo};
-
-/// A mistake in flags or configuration: exit code 64.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Usage(pub String);
+use crate::{commands, echo, usage};
 
 #[derive(Parser)]
 #[command(name = "rutter", about = "Kubernetes service networking in one binary", disable_help_subcommand = true)]
@@ -59,6 +54,6 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, ExitCo
     parsed.map(|cli| cli.command).map_err(|error| {
         // To standard output for help, to standard error for mistakes; if nobody reads it, nobody misses it.
         let _ = error.print();
-        if error.use_stderr() { ExitCode::from(crate::EXIT_USAGE) } else { ExitCode::SUCCESS }
+        if error.use_stderr() { ExitCode::from(usage::EXIT_CODE) } else { ExitCode::SUCCESS }
     })
 }

@@ -8,13 +8,11 @@ mod commands;
 mod echo;
 mod flags;
 mod trace;
+mod usage;
 
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::ExitCode;
-
-/// Bad usage or configuration (sysexits.h EX_USAGE).
-const EXIT_USAGE: u8 = 64;
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os();
@@ -31,7 +29,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("rutter: {}", in_one_line(&error));
-            if error.is::<flags::Usage>() { ExitCode::from(EXIT_USAGE) } else { ExitCode::FAILURE }
+            if error.is::<usage::Usage>() { ExitCode::from(usage::EXIT_CODE) } else { ExitCode::FAILURE }
         }
     }
 }

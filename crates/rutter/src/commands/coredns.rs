@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use dns::config::Corefile;
 
 use super::objects::ObjectsFlags;
-use crate::flags::Usage;
+use crate::usage::Usage;
 
 /// CoreDNS's own default.
 const DNS_PORT: u16 = 53;

@@ -10,7 +10,7 @@ use model::resolve::Want;
 
 use super::objects::ObjectsFlags;
 use crate::app::App;
-use crate::flags::Usage;
+use crate::usage::Usage;
 
 #[derive(Args, Debug)]
 pub struct Flags {

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use anyhow::Context as _;
 use proxy::dialect;
 
-use crate::flags::Usage;
+use crate::usage::Usage;
 
 /// Runs what `args`, the words behind the program's name, ask for. Mistakes are a [`Usage`].
 pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {

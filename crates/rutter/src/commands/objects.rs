@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use source::Origin;
 
-use crate::flags::Usage;
+use crate::usage::Usage;
 
 #[derive(Args, Clone, Debug, Default)]
 pub struct ObjectsFlags {

@@ -11,7 +11,7 @@ use model::resolve::Want;
 
 use super::objects::ObjectsFlags;
 use crate::app::{self, App};
-use crate::flags::Usage;
+use crate::usage::Usage;
 
 #[derive(Args, Debug)]
 pub struct Flags {

@@ -11,8 +11,8 @@ use super::ingress::IngressFlags;
 use super::objects::ObjectsFlags;
 use super::proxy::ProxyFlags;
 use crate::app::{self, admin};
-use crate::flags::Usage;
 use crate::trace::{self, Parts, Question, Target, Trace};
+use crate::usage::Usage;
 
 #[derive(Args, Debug)]
 pub struct Flags {

@@ -24,7 +24,7 @@ use runtime::{Readiness, Registry, drain};
 use source::Origin;
 
 use crate::app::{self, App};
-use crate::flags::Usage;
+use crate::usage::Usage;
 
 /// The Kubernetes version that the embedded API speaks.
 const VERSION: &str = "v1.37.0";
