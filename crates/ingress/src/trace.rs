@@ -7,7 +7,8 @@ use std::sync::Arc;
 use hyper::http::HeaderMap;
 use model::RouteView;
 use model::facts::BackendPort;
-use model::route::{self, Action, Host, HostKey, HostPattern, Listener, Origin, PathMatch, UpstreamKey};
+use model::facts::PathMatch;
+use model::route::{self, Action, Host, HostKey, HostPattern, Listener, Origin, UpstreamKey};
 
 use crate::table::{Asked, VirtualHost, path};
 use crate::upstream::Upstream;

@@ -9,12 +9,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use model::facts::PathMatch;
 use model::facts::{
     BackendPort, Change, Endpoint, Ingress, IngressBackend, IngressClass, IngressName, IngressPath, IngressRule, Labels, Node, Service,
     ServiceKind, ServicePort, Slice, SlicePort, TargetPort, TrafficPolicy,
 };
+use model::options::RouteOptions;
 use model::resolve::Want;
-use model::route::{PathMatch, RouteOptions};
 use model::{Changed, Config, Family, Model, Protocol, ServiceName, SliceName, Text, View, Views};
 
 const N_SERVICES: usize = 50_000;

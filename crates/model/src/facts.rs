@@ -12,7 +12,7 @@ use ipnet::IpNet;
 
 use crate::issue::Issue;
 use crate::names::{Family, NodePort, ObjectRef, Protocol, SecretName, ServiceName, SliceName, Text};
-use crate::route::{PathMatch, RouteOptions};
+use crate::options::RouteOptions;
 
 pub type Labels = BTreeMap<Text, Text>;
 
@@ -232,6 +232,16 @@ pub struct IngressRule {
 pub struct IngressPath {
     pub path: PathMatch,
     pub backend: IngressBackend,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum PathMatch {
+    /// Byte for byte.
+    Exact(Text),
+    /// Element by element; a trailing slash of the rule means nothing.
+    Prefix(Text),
+    /// From the start of the path, without regard to case, as ingress-nginx does.
+    Regex(Text),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

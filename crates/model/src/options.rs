@@ -9,6 +9,52 @@ use ipnet::IpNet;
 
 use crate::names::Text;
 
+/// What annotations (or filters) ask for on one route. The default asks for nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RouteOptions {
+    /// `rewrite-target`: put in place of what the path matched; `$1` to `$9` are groups of a regular expression.
+    pub rewrite_target: Option<Text>,
+    /// `use-regex`: every path of the host becomes a regular expression (ingress-nginx).
+    pub use_regex: bool,
+    /// `ssl-redirect`; unset means yes where the host has a certificate.
+    pub ssl_redirect: Option<bool>,
+    /// `force-ssl-redirect`: also where it has none.
+    pub force_ssl_redirect: bool,
+    /// What guards the route cannot be done as it was asked for: it answers 503 rather than stand open. Says why.
+    pub denied: Option<Text>,
+    /// `preserve-trailing-slash`: keep it when redirecting to HTTPS.
+    pub preserve_trailing_slash: bool,
+    /// `app-root`: where `/` of the host is redirected to.
+    pub app_root: Option<Text>,
+    pub redirect: Option<Redirect>,
+    /// `relative-redirects`: a redirect to a path stays one, and is not completed with scheme and host.
+    pub relative_redirects: bool,
+    pub sources: SourceRanges,
+    pub cors: Option<Cors>,
+    pub auth: Option<ExternalAuth>,
+    /// `proxy-body-size`; 0: no limit. Unset: as configured for all.
+    pub body_bytes: Option<u64>,
+    /// `proxy-connect-timeout`, `proxy-read-timeout`; unset: as configured for all.
+    pub connect_timeout: Option<Duration>,
+    pub read_timeout: Option<Duration>,
+    pub protocol: UpstreamProtocol,
+    /// `upstream-vhost`: the Host that the upstream sees.
+    pub upstream_host: Option<Template>,
+    /// `x-forwarded-prefix`; only where the path is rewritten.
+    pub forwarded_prefix: Option<Text>,
+    /// `connection-proxy-header`: the upstream's Connection field.
+    pub connection: Option<Text>,
+    pub affinity: Option<SessionCookie>,
+    pub hash_by: Option<HashBy>,
+    pub limits: RateLimits,
+    /// The Ingress is a canary: it has no routes of its own.
+    pub canary: Option<Canary>,
+    /// `server-alias`, lower case. For the whole host, as is the next.
+    pub aliases: Vec<Text>,
+    /// `from-to-www-redirect`.
+    pub from_to_www: bool,
+}
+
 /// A text of the user with nginx's variables taken apart: `https://new.example$request_uri`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Template {

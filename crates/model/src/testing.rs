@@ -26,12 +26,14 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::facts::PathMatch;
 use crate::facts::*;
 use crate::names::*;
 use crate::node::Verdict;
 use crate::options::Canary;
+use crate::options::RouteOptions;
 use crate::resolve::{Config, Model, Want};
-use crate::route::{Action, Host, HostPattern, PathMatch, Route, RouteOptions, Upstream, UpstreamKey};
+use crate::route::{Action, Host, HostPattern, Route, Upstream, UpstreamKey};
 use crate::{Issues, NameView, NodeView, RouteView};
 
 /// A model on node `a` that wants every view.

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use model::Text;
-use model::route::{Host, HostPattern, Origin, PathMatch, UpstreamKey};
+use model::facts::PathMatch;
+use model::route::{Host, HostPattern, Origin, UpstreamKey};
 use regex::bytes::Regex;
 
 use super::pattern::path_regex;

@@ -7,7 +7,9 @@ use hyper::http::HeaderMap;
 use hyper::http::header::{HeaderName, HeaderValue};
 use model::Text;
 use model::facts::BackendPort;
-use model::route::{self, Action, PathMatch, RouteOptions, UpstreamKey, ValueMatch};
+use model::facts::PathMatch;
+use model::options::RouteOptions;
+use model::route::{self, Action, UpstreamKey, ValueMatch};
 
 use super::canary::Canary;
 use super::pattern::{Pattern, header_fits, path_regex, query_fits};

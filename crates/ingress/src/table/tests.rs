@@ -2,9 +2,9 @@ use std::sync::Arc;
 
 use hyper::http::{HeaderMap, HeaderName, HeaderValue};
 use model::facts::BackendPort;
-use model::route::{
-    Action, Host, HostPattern, Origin, PathMatch, Route, RouteOptions, UpstreamKey, ValueMatch, ValuePattern, WeightedBackend,
-};
+use model::facts::PathMatch;
+use model::options::RouteOptions;
+use model::route::{Action, Host, HostPattern, Origin, Route, UpstreamKey, ValueMatch, ValuePattern, WeightedBackend};
 use model::{ObjectKind, ObjectRef, ServiceName, Text};
 
 use super::{Asked, Table, VirtualHost, path};

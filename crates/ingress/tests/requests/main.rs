@@ -3,7 +3,7 @@
 mod options;
 mod world;
 
-use model::route::RouteOptions;
+use model::options::RouteOptions;
 use world::{Backend, Rule, World, dead_endpoint, get, status};
 
 #[test]

@@ -1,10 +1,10 @@
 //! What the options of a route do to its requests.
 
+use model::options::RouteOptions;
 use model::options::{
     Canary, CanaryHeader, CanaryValue, Cors, CorsOrigins, ExternalAuth, HashBy, RateLimits, Redirect, SessionCookie, SourceRanges,
     Template, UpstreamProtocol,
 };
-use model::route::RouteOptions;
 
 use crate::world::{Backend, Rule, World, dead_endpoint, get, status};
 

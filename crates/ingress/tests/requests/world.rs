@@ -7,12 +7,11 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use model::facts::PathMatch;
 use model::facts::{BackendPort, Secret};
 use model::options::Canary;
-use model::route::{
-    Action, CanaryBackend, Host, HostKey, HostPattern, Listener, Origin, PathMatch, Route, RouteOptions, Upstream, UpstreamKey,
-    WeightedBackend,
-};
+use model::options::RouteOptions;
+use model::route::{Action, CanaryBackend, Host, HostKey, HostPattern, Listener, Origin, Route, Upstream, UpstreamKey, WeightedBackend};
 use model::{ObjectKind, ObjectRef, Revision, RouteView, SecretName, ServiceName};
 use runtime::{Registry, drain};
 use rustls::pki_types::pem::PemObject as _;

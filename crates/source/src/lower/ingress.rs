@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use api::networking;
 use model::Text;
+use model::facts::PathMatch;
 use model::facts::{BackendPort, Ingress, IngressBackend, IngressPath, IngressRule, IngressTls};
-use model::route::PathMatch;
 
 use super::Fields;
 

@@ -3,8 +3,8 @@ use std::net::IpAddr;
 
 use api::Content;
 use expect_test::{Expect, expect};
+use model::facts::PathMatch;
 use model::facts::{BackendPort, Endpoint, IngressBackend, LoadBalancerName, Service, ServiceKind, Slice, TargetPort};
-use model::route::PathMatch;
 
 use super::*;
 

@@ -5,11 +5,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::super::ledger::Told;
+use crate::facts::PathMatch;
 use crate::facts::{Ingress, IngressBackend, IngressName};
 use crate::issue::{Issue, Reason};
 use crate::names::{ObjectKind, ObjectRef, SecretName, ServiceName, Text};
 use crate::options::Canary;
-use crate::route::{Action, CanaryBackend, Host, HostPattern, Origin, PathMatch, Route, RouteOptions, UpstreamKey, WeightedBackend};
+use crate::options::RouteOptions;
+use crate::route::{Action, CanaryBackend, Host, HostPattern, Origin, Route, UpstreamKey, WeightedBackend};
 
 /// The host that a rule is for.
 pub(super) fn pattern(host: Option<&Text>) -> HostPattern {

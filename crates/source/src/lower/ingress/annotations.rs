@@ -6,8 +6,8 @@
 mod draft;
 mod values;
 
+use model::options::RouteOptions;
 use model::options::{CanaryValue, UpstreamProtocol};
-use model::route::RouteOptions;
 
 use self::draft::Draft;
 use self::values::{Guard as _, Number as _, Value as _, boolean, header_name, list, origins, ranges, seconds, template};

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use model::Text;
+use model::options::RouteOptions;
 use model::options::{Canary, CanaryHeader, CanaryValue, Cors, CorsOrigins, ExternalAuth, HashBy, Redirect, SessionCookie, Template};
-use model::route::RouteOptions;
 
 pub(super) struct Draft {
     pub options: RouteOptions,
