@@ -1,6 +1,6 @@
-//! kill -9: what was acknowledged is there, in the order in which it was told, and pods live on.
+//! kill -9: what was acknowledged is there, a watch tells of it once and in order, and pods live on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -26,6 +26,10 @@ struct Told {
     /// The newest revision.
     revision: u64,
     n: u64,
+    /// Revisions told one by one.
+    revisions: BTreeSet<u64>,
+    /// Revisions told by a list: all up to the second, from behind the first.
+    listed: Vec<(u64, u64)>,
     /// What must not have been told.
     wrong: Vec<String>,
 }
@@ -75,6 +79,10 @@ fn every_acknowledged_write_outlives_a_killed_api() {
     let (written, watched) = (lock(&written), lock(&watched));
     eprintln!("{} writes acknowledged, {} changes watched", written.n, watched.n);
     assert_eq!((&written.wrong, &watched.wrong), (&Vec::new(), &Vec::new()));
+    let missed: Vec<&u64> = written.revisions.iter().filter(|revision| !watched.has_told(**revision)).collect();
+    assert_eq!(missed, Vec::<&u64>::new(), "acknowledged, and passed over by the watch; lists: {:?}", watched.listed);
+    let in_a_row = written.revisions.intersection(&watched.revisions).count();
+    assert!(in_a_row * 2 > written.revisions.len(), "the watch, not lists, tells of most: {in_a_row} of {}", written.revisions.len());
 }
 
 /// Writes ever higher numbers into a few objects of its own, each until it is acknowledged.
@@ -103,12 +111,19 @@ async fn write(client: Client, writer: usize, stop: &AtomicBool, told: &Mutex<To
         }
         last = revision;
         told.revision = told.revision.max(revision);
+        told.revisions.insert(revision);
         told.numbers.insert(name, n);
         told.n += 1;
     }
 }
 
-/// Follows all of them until `stop` and some more: the last writes are still on their way then.
+impl Told {
+    fn has_told(&self, revision: u64) -> bool {
+        self.revisions.contains(&revision) || self.listed.iter().any(|(after, last)| (*after < revision) && (revision <= *last))
+    }
+}
+
+/// Follows all of them, each time from the last revision that it was told, until `stop` and some more: the last writes are still on their way then.
 async fn watch(client: Client, stop: &AtomicBool, told: &Mutex<Told>) {
     let (events, mut heard) = tokio::sync::mpsc::channel(64);
     let lower = |map: api::ConfigMap| {
@@ -129,7 +144,19 @@ async fn watch(client: Client, stop: &AtomicBool, told: &Mutex<Told>) {
             _ => continue,
         };
         let mut told = lock(told);
+        if !in_order {
+            // The server forgets what happened before its start: who missed something is sent to list (410), and is told all at once.
+            let newest = objects.iter().map(|(_, _, revision)| *revision).max().unwrap_or_default();
+            let last = told.revision;
+            told.listed.push((last, newest));
+            if newest < last {
+                told.wrong.push(format!("a list ends at revision {newest}, after revision {last}"));
+            }
+        }
         for (name, number, revision) in objects {
+            if in_order && !told.revisions.insert(revision) {
+                told.wrong.push(format!("{name} of revision {revision} was told twice"));
+            }
             if in_order && revision <= told.revision {
                 let last = told.revision;
                 told.wrong.push(format!("{name} of revision {revision} was told after revision {last}"));
