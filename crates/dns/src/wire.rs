@@ -146,7 +146,8 @@ impl<'a> Query<'a> {
             at = record.end;
             if record.rtype == rtype::OPT {
                 let misplaced = n < answers + authorities || bytes[record.start] != 0;
-                if misplaced || edns.replace(Edns::of(record.class, record.ttl)).is_some() {
+                if misplaced || !are_options(&bytes[record.data..record.end]) || edns.replace(Edns::of(record.class, record.ttl)).is_some()
+                {
                     return Err(formerr);
                 }
             }
@@ -321,6 +322,16 @@ pub(crate) fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
             _ => return None,
         }
     }
+}
+
+/// Whether the data of an OPT record is whole options and nothing else (RFC 6891 section 6.1.2).
+fn are_options(mut data: &[u8]) -> bool {
+    while !data.is_empty() {
+        let Some(length) = u16_of(data, 2) else { return false };
+        let Some(behind) = data.get(4 + usize::from(length)..) else { return false };
+        data = behind;
+    }
+    true
 }
 
 /// A reply of a header alone, for what could not be read further.
