@@ -4,6 +4,7 @@
 //! answers one question from a snapshot, and the plugin here does what needs more than one: an alias is followed to its end. Must not
 //! know where views come from, nor sockets.
 
+mod book;
 mod entry;
 mod follow;
 mod lookup;
@@ -25,7 +26,7 @@ pub(crate) use lookup::{Outcome, name_servers, reversed, reversed_wire};
 pub use options::{Fallthrough, Kubeconfig, Options, Pods};
 pub(crate) use options::{parse, ttl};
 pub use selector::Selector;
-pub(crate) use snapshot::{Key, Snapshot};
+pub(crate) use snapshot::Snapshot;
 
 use crate::name::Name;
 use crate::server::chain::{Answering, Next, Plugin, Request};

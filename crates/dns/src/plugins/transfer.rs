@@ -10,7 +10,7 @@ use model::name::{NamedKind, NamedService};
 
 use crate::config::directive::{Directive, Mistakes};
 use crate::name::{Name, label};
-use crate::plugins::kubernetes::{Key, Kubernetes, Snapshot, endpoint_labels, name_servers};
+use crate::plugins::kubernetes::{Kubernetes, Snapshot, endpoint_labels, name_servers};
 use crate::server::chain::Request;
 use crate::wire::message::{Message, Record};
 use crate::wire::{flag, rcode, rtype};
@@ -98,11 +98,11 @@ impl Transfer {
         let mut services: Vec<_> = snapshot
             .services
             .iter()
-            .filter(|(key, _)| snapshot.has_namespace(&key[1 + usize::from(key[0])..], &zones.options))
-            .filter_map(|(key, entry)| Some((key, entry.service.as_ref()?)))
+            .filter(|entry| snapshot.has_namespace(&entry.key[1 + usize::from(entry.key[0])..], &zones.options))
+            .filter_map(|entry| Some((&*entry.key, entry.service.as_ref()?)))
             .collect();
         // In a fixed order, and an alias before what it leads to.
-        services.sort_by_key(|(key, service)| (!matches!(service.kind, NamedKind::ExternalName(_)), (*key).clone()));
+        services.sort_by_key(|(key, service)| (!matches!(service.kind, NamedKind::ExternalName(_)), *key));
         for (key, service) in services {
             self.service(&request.question.name, key, service, &mut records);
         }
@@ -133,7 +133,7 @@ impl Transfer {
         }
     }
 
-    fn service(&self, zone: &Name, key: &Key, service: &NamedService, out: &mut Vec<Record>) {
+    fn service(&self, zone: &Name, key: &[u8], service: &NamedService, out: &mut Vec<Record>) {
         let options = &self.kubernetes.zones.options;
         let ttl = options.ttl_secs;
         let Some(name) = zone.prefixed(&[key, &b"\x03svc"[..]].concat()) else { return };

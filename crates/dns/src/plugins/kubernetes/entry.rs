@@ -17,6 +17,8 @@ use crate::name::{Name, label};
 /// The names of one Service, without their namespace and zone.
 #[derive(Debug)]
 pub(crate) struct Entry {
+    /// `<service>.<namespace>` in wire form and lower case, by which it is found. In the first cache line, as what follows.
+    pub(crate) key: Short,
     pub(crate) kind: Kind,
     /// The records at the Service's own name.
     pub(crate) own: Sets,
@@ -63,9 +65,14 @@ pub(crate) enum Target {
     /// `Entry::below` at this place.
     Below(u32),
     Own,
+    /// The name that was asked for.
+    Asked,
 }
 
 const SRV_ROW: usize = 8;
+/// Targets that are no place, as rows have them.
+const OWN: u32 = u32::MAX;
+const ASKED: u32 = u32::MAX - 1;
 
 /// Endpoints of one name while an entry is compiled.
 #[derive(Default)]
@@ -78,25 +85,25 @@ struct Draft<'a> {
 // === impl Entry ===
 
 impl Entry {
-    pub(crate) fn of_service(service: &Arc<NamedService>, options: &Options) -> Self {
-        let endpoints: Vec<_> = if options.no_endpoints {
-            Vec::new()
-        } else {
-            service.endpoints.iter().map(|endpoint| (endpoint_labels(endpoint, options), endpoint)).collect()
-        };
+    pub(crate) fn of_service(key: &[u8], service: &Arc<NamedService>, options: &Options) -> Self {
         let entry = match &service.kind {
             NamedKind::ExternalName(name) => {
                 let alias = Name::parse(name).ok().filter(|_| name.parse::<IpAddr>().is_err());
                 Self::bare(alias.map_or(Kind::Nameless, Kind::Alias))
             }
             NamedKind::ClusterIp(_) if options.ignore_empty_service && service.endpoints.is_empty() => Self::bare(Kind::Nameless),
-            NamedKind::ClusterIp(ips) => Self::compile(Some((ips, &service.ports)), &endpoints),
-            NamedKind::Headless => Self::compile(None, &endpoints),
+            // Its endpoints have names as well, for which few ask: see `of_endpoint`.
+            NamedKind::ClusterIp(ips) => Self::compile(Some((ips, &service.ports)), &[]),
+            NamedKind::Headless if options.no_endpoints => Self::bare(Kind::Nameless),
+            NamedKind::Headless => {
+                let labelled = service.endpoints.iter().map(|endpoint| (endpoint_labels(endpoint, options), endpoint));
+                Self::compile(None, &labelled.collect::<Vec<_>>())
+            }
         };
-        Self { service: Some(service.clone()), ..entry }
+        Self { key: key.into(), service: Some(service.clone()), ..entry }
     }
 
-    pub(crate) fn of_import(import: &NamedImport, options: &Options) -> Self {
+    pub(crate) fn of_import(key: &[u8], import: &NamedImport, options: &Options) -> Self {
         let endpoints: Vec<_> = import
             .endpoints
             .iter()
@@ -104,12 +111,27 @@ impl Entry {
             .filter_map(|(cluster, endpoint)| Some(([endpoint_labels(endpoint, options), label(cluster)?].concat(), endpoint)))
             .collect();
         let ips = (!import.import.headless).then_some((&import.import.ips, &import.import.ports));
-        Self::compile(ips, &endpoints)
+        Self { key: key.into(), ..Self::compile(ips, &endpoints) }
     }
 
     /// The records below the Service's name.
     pub(crate) fn below(&self, labels: &[u8]) -> Option<&Below> {
         self.below.binary_search_by(|below| (*below.labels).cmp(labels)).ok().map(|at| &self.below[at])
+    }
+
+    /// The endpoints of this label of a Service that has addresses of its own, as a record set made for one question: a cluster has ten
+    /// times as many of them as Services, and hardly anyone asks for one.
+    pub(crate) fn of_endpoint(&self, label: &[u8], options: &Options) -> Option<Sets> {
+        let service = self.service.as_ref().filter(|service| matches!(service.kind, NamedKind::ClusterIp(_)) && !options.no_endpoints)?;
+        let address = undashed(&label[1..]);
+        let is_called = |endpoint: &&NamedEndpoint| match own_name(endpoint, options) {
+            Some(name) => name.as_bytes().eq_ignore_ascii_case(&label[1..]),
+            // The address first: it is compared without being written out.
+            None => address == Some(endpoint.address) && dashed(endpoint.address) == *label,
+        };
+        let mut draft = Draft::default();
+        service.endpoints.iter().filter(is_called).for_each(|endpoint| draft.endpoint(label, endpoint, |_| true));
+        (!draft.addresses.is_empty()).then(|| draft.pack(|_| Target::Asked))
     }
 
     /// The endpoints of a zone of the cluster, as a record set of their own (CoreDNS's `zonal`). `prefer`: all, where it has none.
@@ -132,13 +154,18 @@ impl Entry {
         draft.pack(|labels| self.place(labels))
     }
 
+    #[cfg(test)]
+    pub(super) fn nameless(key: &[u8]) -> Self {
+        Self { key: key.into(), ..Self::bare(Kind::Nameless) }
+    }
+
     fn place(&self, labels: &[u8]) -> Target {
         let found = self.below.binary_search_by(|below| (*below.labels).cmp(labels));
         found.map_or(Target::Own, |at| Target::Below(at as u32))
     }
 
     fn bare(kind: Kind) -> Self {
-        Self { kind, own: Sets::default(), below: Box::default(), service: None }
+        Self { key: Short::default(), kind, own: Sets::default(), below: Box::default(), service: None }
     }
 
     /// `virtual_ips`: the addresses and ports of a Service that has its own; without them its name stands for its endpoints.
@@ -188,15 +215,20 @@ impl Entry {
         let place = |labels: &[u8]| places.get(labels).map_or(Target::Own, |at| Target::Below(*at));
         let own = own.pack(place);
         let below = below.iter().map(|(labels, draft)| Below { labels: labels.as_slice().into(), sets: draft.pack(place) }).collect();
-        Self { kind: Kind::Addresses, own, below, service: None }
+        Self { key: Short::default(), kind: Kind::Addresses, own, below, service: None }
     }
 }
 
 /// The label of an endpoint: its hostname, else (if so configured) its pod's name, else its address with dashes.
 pub(crate) fn endpoint_labels(endpoint: &NamedEndpoint, options: &Options) -> Vec<u8> {
-    let named = |name: &Option<model::Text>| name.as_deref().and_then(label);
+    own_name(endpoint, options).and_then(label).unwrap_or_else(|| dashed(endpoint.address))
+}
+
+/// The label that is not its address.
+fn own_name<'a>(endpoint: &'a NamedEndpoint, options: &Options) -> Option<&'a str> {
+    let named = |name: &'a Option<model::Text>| name.as_deref().filter(|name| (1..=63).contains(&name.len()));
     let pod = || if options.endpoint_pod_names { named(&endpoint.pod) } else { None };
-    named(&endpoint.hostname).or_else(pod).unwrap_or_else(|| dashed(endpoint.address))
+    named(&endpoint.hostname).or_else(pod)
 }
 
 /// `10.1.2.3` -> `10-1-2-3`. A label may not end in a dash, so `fd00::` gets a 0 behind it, as CoreDNS's.
@@ -206,6 +238,18 @@ fn dashed(address: IpAddr) -> Vec<u8> {
         text.push('0');
     }
     label(&text).expect("BUG: the longest address has 45 characters")
+}
+
+/// `10-1-2-3` -> 10.1.2.3, `fd00--1` -> fd00::1.
+pub(super) fn undashed(label: &[u8]) -> Option<IpAddr> {
+    let mut text = [0; 64];
+    let text = text.get_mut(..label.len())?;
+    let dashes = label.iter().filter(|byte| **byte == b'-').count();
+    let separator = if dashes == 3 && !label.windows(2).any(|pair| pair == b"--") { b'.' } else { b':' };
+    for (to, from) in text.iter_mut().zip(label) {
+        *to = if *from == b'-' { separator } else { *from };
+    }
+    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 /// `_http` and `_tcp`; `None` for a port without a name, which has no SRV record.
@@ -267,7 +311,8 @@ impl Sets {
         for srv in srv {
             let target = match srv.target {
                 Target::Below(at) => at,
-                Target::Own => u32::MAX,
+                Target::Own => OWN,
+                Target::Asked => ASKED,
             };
             packed.extend(target.to_ne_bytes());
             packed.extend(srv.port.to_ne_bytes());
@@ -296,7 +341,11 @@ impl Sets {
         rows.iter().map(|row| {
             let target = u32::from_ne_bytes([row[0], row[1], row[2], row[3]]);
             Srv {
-                target: if target == u32::MAX { Target::Own } else { Target::Below(target) },
+                target: match target {
+                    OWN => Target::Own,
+                    ASKED => Target::Asked,
+                    at => Target::Below(at),
+                },
                 port: u16::from_ne_bytes([row[4], row[5]]),
                 weight: u16::from_ne_bytes([row[6], row[7]]),
             }

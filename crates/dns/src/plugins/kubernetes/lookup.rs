@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use model::name::NamedKind;
 
-use super::entry::{Entry, Kind, Sets, Srv, Target, endpoint_labels};
+use super::entry::{Entry, Kind, Sets, Srv, Target, endpoint_labels, undashed};
 use super::snapshot::Snapshot;
 use super::{Pods, Zone, Zones};
 use crate::name::Name;
@@ -42,6 +42,9 @@ enum Found<'a> {
     Apex,
     NameServer,
     Version,
+    /// The address of this Service.
+    VirtualIp(&'a [u8]),
+    /// The address of endpoints.
     Reverse(IpAddr),
     Nothing,
 }
@@ -110,10 +113,7 @@ impl Zones {
         }
         if zone.reverse {
             return match reverse(name.wire()) {
-                Some(Reversed::Whole(ip)) => match has_pointer(self, snapshot, ip) {
-                    true => Found::Reverse(ip),
-                    false => Found::Nothing,
-                },
+                Some(Reversed::Whole(ip)) => self.find_pointer(snapshot, ip),
                 // A part of an address is a node on the way to others.
                 Some(Reversed::Part) if !zone.falls_through(query) => Found::Empty,
                 _ => Found::Nothing,
@@ -129,6 +129,16 @@ impl Zones {
         }
     }
 
+    /// The Service whose ClusterIP it is, else those with a ready endpoint there.
+    fn find_pointer<'a>(&self, snapshot: &'a Snapshot, ip: IpAddr) -> Found<'a> {
+        let exposed = |key: &[u8]| exposed(self, snapshot, key);
+        if let Some(key) = snapshot.with_virtual_ip(ip).find(|key| exposed(key)) {
+            return Found::VirtualIp(key);
+        }
+        let endpoint = !self.options.no_endpoints && snapshot.with_endpoint(ip).any(|(key, _)| exposed(key));
+        if endpoint { Found::Reverse(ip) } else { Found::Nothing }
+    }
+
     fn find_service<'a>(&'a self, zone: &Zone, snapshot: &'a Snapshot, query: &'a Query<'_>, above: usize) -> Found<'a> {
         let name = &query.name;
         let namespace = name.between(above - 2, above - 1);
@@ -138,8 +148,7 @@ impl Zones {
         let key = name.between(above - 3, above - 1);
         let table = if zone.multicluster { &snapshot.imports } else { &snapshot.services };
         let Some(entry) = table.get(key) else { return Found::Nothing };
-        // A Service tells of its namespace; only a filter has to be asked.
-        if self.options.filters_namespaces() && !snapshot.has_namespace(namespace, &self.options) {
+        if !exposed(self, snapshot, key) {
             return Found::Nothing;
         }
         match (&entry.kind, above) {
@@ -152,6 +161,12 @@ impl Zones {
         let labels = name.between(0, above - 3);
         if let Some(below) = entry.below(labels) {
             return Found::Sets(&below.sets, entry, key);
+        }
+        if above == 4
+            && !zone.multicluster
+            && let Some(sets) = entry.of_endpoint(labels, &self.options)
+        {
+            return Found::Made(sets, entry, key);
         }
         if above == 5 && !zone.multicluster {
             // `http.tcp` is taken for `_http._tcp`, as CoreDNS takes it.
@@ -229,6 +244,7 @@ impl Asking<'_, '_> {
                 let fitting: Vec<IpAddr> = all.filter(|ip| ip.is_ipv4() == (qtype == rtype::A)).collect();
                 self.addresses(fitting.iter().copied(), fitting.len());
             }
+            (Found::VirtualIp(key), rtype::PTR) => self.answer(rtype::PTR, ttl, &[key, b"\x03svc", self.zones.primary.wire()]),
             (Found::Reverse(ip), rtype::PTR) => self.pointers(*ip, ttl),
             _ => {}
         }
@@ -267,8 +283,11 @@ impl Asking<'_, '_> {
     fn services(&mut self, sets: &Sets, entry: &Entry, key: &[u8]) {
         let ttl = self.zones.options.ttl_secs;
         let zone = &self.query.name_as_sent()[self.query.name.start(self.above)..];
+        let query = self.query;
+        let asked = query.name.between(0, self.above.saturating_sub(3));
         let labels = |srv: &Srv| match srv.target {
             Target::Own => &[][..],
+            Target::Asked => asked,
             Target::Below(at) => &*entry.below[at as usize].labels,
         };
         let first = self.reply.len();
@@ -289,6 +308,7 @@ impl Asking<'_, '_> {
             }
             let of_target = match srv.target {
                 Target::Own => &entry.own,
+                Target::Asked => sets,
                 Target::Below(at) => &entry.below[at as usize].sets,
             };
             let Some(owner) = Reply::pointer(target) else { return };
@@ -321,14 +341,11 @@ impl Asking<'_, '_> {
         }
     }
 
-    /// PTR records: the Service whose ClusterIP it is, else every Service with a ready endpoint there.
+    /// PTR records of every Service with a ready endpoint there.
     fn pointers(&mut self, ip: IpAddr, ttl: u32) {
         let (zones, snapshot) = (self.zones, self.snapshot);
         let exposed = |key: &[u8]| exposed(zones, snapshot, key);
         let primary = zones.primary.wire();
-        if let Some(key) = snapshot.with_virtual_ip(ip).find(|key| exposed(key)) {
-            return self.answer(rtype::PTR, ttl, &[key, b"\x03svc", primary]);
-        }
         for (key, entry) in snapshot.with_endpoint(ip).filter(|(key, _)| exposed(key)) {
             let mut seen: Vec<Vec<u8>> = Vec::new();
             let endpoints = entry.service.iter().flat_map(|service| service.endpoints.iter());
@@ -380,14 +397,10 @@ pub(crate) fn name_servers(zones: &Zones, snapshot: &Snapshot) -> Vec<(Vec<u8>, 
     servers
 }
 
+/// Whether the namespace of a Service that exists does so under the zone: only a filter has to be asked.
 fn exposed(zones: &Zones, snapshot: &Snapshot, key: &[u8]) -> bool {
     let service = 1 + usize::from(key[0]);
-    snapshot.has_namespace(&key[service..], &zones.options)
-}
-
-fn has_pointer(zones: &Zones, snapshot: &Snapshot, ip: IpAddr) -> bool {
-    snapshot.with_virtual_ip(ip).any(|key| exposed(zones, snapshot, key))
-        || !zones.options.no_endpoints && snapshot.with_endpoint(ip).any(|(key, _)| exposed(zones, snapshot, key))
+    !zones.options.filters_namespaces() || snapshot.has_namespace(&key[service..], &zones.options)
 }
 
 /// The address that a name of a reverse zone stands for.
@@ -429,18 +442,6 @@ fn reverse(wire: &[u8]) -> Option<Reversed> {
         *octets.get_mut(15usize.checked_sub(at / 2)?)? |= nibble << (4 * (at % 2));
     }
     if n == 32 { Some(Reversed::Whole(IpAddr::from(octets))) } else { part(32) }
-}
-
-/// `10-1-2-3` -> 10.1.2.3, `fd00--1` -> fd00::1.
-fn undashed(label: &[u8]) -> Option<IpAddr> {
-    let mut text = [0; 64];
-    let text = text.get_mut(..label.len())?;
-    let dashes = label.iter().filter(|byte| **byte == b'-').count();
-    let separator = if dashes == 3 && !label.windows(2).any(|pair| pair == b"--") { b'.' } else { b':' };
-    for (to, from) in text.iter_mut().zip(label) {
-        *to = if *from == b'-' { separator } else { *from };
-    }
-    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 /// Two labels with an underscore in front of each, in wire form.

@@ -12,6 +12,7 @@ use model::facts::LoadBalancerName;
 use model::name::{NamedImport, NamedKind, NamedService};
 use model::{Changed, NameView, ServiceName, Text, View};
 
+use super::book::Book;
 use super::shards::Shards;
 use super::{Entry, Options, Pods};
 use crate::name::label;
@@ -25,8 +26,8 @@ pub(crate) struct Snapshot {
     pub(crate) synced: bool,
     /// Of the SOA: Unix time of the last change that a query could see.
     pub(crate) serial: u32,
-    pub(crate) services: Shards<Key, Arc<Entry>>,
-    pub(crate) imports: Shards<Key, Arc<Entry>>,
+    pub(crate) services: Book,
+    pub(crate) imports: Book,
     by_virtual_ip: Shards<IpAddr, Owners>,
     by_endpoint: Shards<IpAddr, Owners>,
     by_external_ip: Shards<IpAddr, Owners>,
@@ -68,8 +69,8 @@ impl Snapshot {
         Self {
             synced: false,
             serial: now(),
-            services: Shards::new(),
-            imports: Shards::new(),
+            services: Book::new(),
+            imports: Book::new(),
             by_virtual_ip: Shards::new(),
             by_endpoint: Shards::new(),
             by_external_ip: Shards::new(),
@@ -110,13 +111,13 @@ impl Snapshot {
         }
         for name in &changes.imports {
             let new = view.imports.get(name);
-            let entry = new.map(|import: &Arc<NamedImport>| Arc::new(Entry::of_import(import, options)));
             let Some(key) = key(name) else { continue };
-            let had = self.imports.get(&*key).is_some();
+            let entry = new.map(|import: &Arc<NamedImport>| Arc::new(Entry::of_import(&key, import, options)));
+            let had = self.imports.get(&key).is_some();
             self.count(&name.namespace, had, entry.is_some());
             match entry {
-                Some(entry) => self.imports.insert(key, entry),
-                None => self.imports.remove(&*key),
+                Some(entry) => self.imports.insert(entry),
+                None => self.imports.remove(&key),
             }
         }
         if options.pods == Pods::Verified {
@@ -150,7 +151,7 @@ impl Snapshot {
         // A name that is no label cannot be asked for.
         let Some(key) = key(name) else { return };
         let new = new.filter(|service| options.labels.as_ref().is_none_or(|selector| selector.matches(&service.labels)));
-        let old = self.services.get(&*key).cloned();
+        let old = self.services.get(&key).cloned();
         let old_service = old.as_ref().and_then(|entry| entry.service.as_ref());
         self.count(&name.namespace, old.is_some(), new.is_some());
         for (tables, addresses) in [
@@ -170,8 +171,8 @@ impl Snapshot {
             }
         }
         match new {
-            Some(service) => self.services.insert(key, Arc::new(Entry::of_service(service, options))),
-            None => self.services.remove(&*key),
+            Some(service) => self.services.insert(Arc::new(Entry::of_service(&key, service, options))),
+            None => self.services.remove(&key),
         }
     }
 
@@ -234,7 +235,7 @@ impl Snapshot {
     }
 
     fn owners<'a>(&'a self, table: &'a Shards<IpAddr, Owners>, ip: IpAddr) -> impl Iterator<Item = (&'a Key, &'a Arc<Entry>)> {
-        table.get(&ip).into_iter().flat_map(Owners::iter).filter_map(|key| Some((key, self.services.get(&**key)?)))
+        table.get(&ip).into_iter().flat_map(Owners::iter).filter_map(|key| Some((key, self.services.get(key)?)))
     }
 
     /// For each Service whose slices changed between this snapshot and `view`: whether it is headless, and how long ago the cause was.
@@ -252,7 +253,7 @@ impl Snapshot {
     /// address (by another type, or made anew under the old name).
     pub(crate) fn new_virtual<'a>(&self, view: &NameView, changes: &'a Changes) -> impl Iterator<Item = &'a ServiceName> {
         changes.services.iter().filter(move |name| {
-            let was = key(name).and_then(|key| self.services.get(&*key)).and_then(|entry| entry.service.as_ref());
+            let was = key(name).and_then(|key| self.services.get(&key)).and_then(|entry| entry.service.as_ref());
             let known = was.map(|service| virtual_ips(service)).unwrap_or_default();
             view.services.get(name).is_some_and(|service| virtual_ips(service).iter().any(|ip| !known.contains(ip)))
         })

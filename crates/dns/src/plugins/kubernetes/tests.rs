@@ -528,7 +528,7 @@ fn a_change_touches_its_own_names_and_leaves_none_behind() {
     let mut view = names("ns default\nheadless default/db\n  ep 10.1.0.2 pg:5432/tcp host=db-0\nsvc default/web 10.96.0.1 http:80/tcp\n");
     let first = Arc::new(view.clone());
     snapshot.patch(&first, &snapshot.changes(&first), &HashSet::new(), options);
-    let untouched = snapshot.services.get(&*snapshot::key(&ServiceName::new("default", "web")).expect("key")).expect("web").clone();
+    let untouched = snapshot.services.get(&snapshot::key(&ServiceName::new("default", "web")).expect("key")).expect("web").clone();
     let later = names("headless default/db\n  ep 10.1.0.7 pg:5432/tcp host=db-0\n");
     let name = ServiceName::new("default", "db");
     view.revision = Revision(2);
@@ -537,7 +537,7 @@ fn a_change_touches_its_own_names_and_leaves_none_behind() {
     snapshot.patch(&second, &snapshot.changes(&second), &HashSet::new(), options);
     let (old, new) = ("10.1.0.2".parse().expect("address"), "10.1.0.7".parse().expect("address"));
     assert_eq!((snapshot.with_endpoint(old).count(), snapshot.with_endpoint(new).count()), (0, 1));
-    let web = snapshot.services.get(&*snapshot::key(&ServiceName::new("default", "web")).expect("key")).expect("web");
+    let web = snapshot.services.get(&snapshot::key(&ServiceName::new("default", "web")).expect("key")).expect("web");
     assert!(Arc::ptr_eq(&untouched, web), "a Service that did not change is not compiled again");
     view.revision = Revision(3);
     view.services.remove(Revision(3), &name);

@@ -27,7 +27,7 @@ fn put(view: &mut NameView, revision: u64, objects: &str) -> Arc<NameView> {
 
 fn knows(follower: &Follower, name: &str) -> bool {
     let key = snapshot::key(&ServiceName::new("default", name)).expect("a key");
-    follower.current.load().services.get(&*key).is_some()
+    follower.current.load().services.get(&key).is_some()
 }
 
 #[test]
