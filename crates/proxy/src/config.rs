@@ -122,8 +122,12 @@ impl Config {
     /// # Errors
     /// Every mistake, each with the path of its field.
     pub fn parse(text: &str) -> Result<Self, ConfigErrors> {
-        let value = serde_saphyr::from_str(text).map_err(|error| ConfigErrors(vec![format!("not YAML: {error}")]))?;
-        file::read(&value)
+        file::read(&Self::read_text(text)?)
+    }
+
+    /// YAML or JSON, whatever its fields mean.
+    pub(crate) fn read_text(text: &str) -> Result<serde_json::Value, ConfigErrors> {
+        serde_saphyr::from_str(text).map_err(|error| ConfigErrors(vec![format!("not YAML: {error}")]))
     }
 
     /// Reads a `KubeProxyConfiguration` that is a value already.

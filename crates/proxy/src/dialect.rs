@@ -1,22 +1,28 @@
-//! kube-proxy's command line, for a binary that is called by its name.
+//! kube-proxy's flags: for `rutter proxy`, and for a binary that is called `kube-proxy`.
 //!
-//! Owns the table of its flags and what each stands for: nearly all are fields of the configuration file, so a command line becomes
-//! such a file, and with `--config` is ignored but for a few, as in kube-proxy. Retired flags are taken with a warning; unknown ones
-//! are mistakes. Must not know how a program ends or where objects come from.
-//!
-//! Source: `kube-proxy --help` of 1.37 and `cmd/kube-proxy/app/options.go`; the retired ones from its history since 1.10.
+//! Owns the table of them ([`flags`]) and what each stands for: nearly all are fields of the configuration file, so a command line
+//! becomes such a file. Retired flags are taken with a warning; unknown ones are mistakes. Must not know how a program ends or where
+//! objects come from.
+
+mod table;
+#[cfg(test)]
+mod tests;
 
 use serde_json::{Map, Value};
 
 use crate::{Config, ConfigErrors};
+pub use table::Flag;
+use table::{FLAGS, Means};
 
 /// What a command line asks for.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Invocation {
     /// `--config`.
     pub config_file: Option<String>,
     /// The configuration that the flags say, as a `KubeProxyConfiguration`.
-    pub fields: Value,
+    fields: Value,
+    /// The flags that said it.
+    fields_by: Vec<&'static Flag>,
     /// `--hostname-override`: wins over the file.
     pub hostname_override: Option<String>,
     /// `--kubeconfig`, unless a file is given.
@@ -34,6 +40,15 @@ pub struct Invocation {
     /// `-v`.
     pub verbosity: u8,
     pub warnings: Vec<String>,
+}
+
+/// Whose word holds where the file of `--config` and a flag say the same field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precedence {
+    /// The file's, and flags that mean a field are not read at all: kube-proxy's way.
+    File,
+    /// The flag's.
+    Flags,
 }
 
 /// All mistakes of a command line.
@@ -55,113 +70,20 @@ enum Kind {
     Gates,
 }
 
-/// What a flag means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Means {
-    /// A field of the configuration, by its path.
-    Field(&'static str),
-    /// Something of [`Invocation`], seen to by name.
-    Own,
-    /// Nothing any more.
-    Retired,
-}
-
 use Kind::{Bool, Float, Gates, Int, List, Text};
-use Means::{Field, Own, Retired};
 
-/// Every flag; where `--config` is given those that mean a field are ignored.
-const FLAGS: &[(&str, Kind, Means)] = &[
-    ("bind-address", Text, Field("bindAddress")),
-    ("bind-address-hard-fail", Bool, Own),
-    ("cleanup", Bool, Own),
-    ("cluster-cidr", Text, Field("clusterCIDR")),
-    ("config", Text, Own),
-    ("config-sync-period", Text, Field("configSyncPeriod")),
-    ("conntrack-max-per-core", Int, Field("conntrack.maxPerCore")),
-    ("conntrack-min", Int, Field("conntrack.min")),
-    ("conntrack-tcp-be-liberal", Bool, Field("conntrack.tcpBeLiberal")),
-    ("conntrack-tcp-timeout-close-wait", Text, Field("conntrack.tcpCloseWaitTimeout")),
-    ("conntrack-tcp-timeout-established", Text, Field("conntrack.tcpEstablishedTimeout")),
-    ("conntrack-udp-timeout", Text, Field("conntrack.udpTimeout")),
-    ("conntrack-udp-timeout-stream", Text, Field("conntrack.udpStreamTimeout")),
-    ("detect-local-mode", Text, Field("detectLocalMode")),
-    ("feature-gates", Gates, Field("featureGates")),
-    ("healthz-bind-address", Text, Field("healthzBindAddress")),
-    ("help", Bool, Own),
-    ("hostname-override", Text, Own),
-    ("init-only", Bool, Own),
-    ("iptables-localhost-nodeports", Bool, Field("iptables.localhostNodePorts")),
-    ("iptables-masquerade-bit", Int, Field("iptables.masqueradeBit")),
-    ("iptables-min-sync-period", Text, Field("iptables.minSyncPeriod")),
-    ("iptables-sync-period", Text, Field("iptables.syncPeriod")),
-    ("ipvs-exclude-cidrs", List, Field("ipvs.excludeCIDRs")),
-    ("ipvs-min-sync-period", Text, Field("ipvs.minSyncPeriod")),
-    ("ipvs-scheduler", Text, Field("ipvs.scheduler")),
-    ("ipvs-strict-arp", Bool, Field("ipvs.strictARP")),
-    ("ipvs-sync-period", Text, Field("ipvs.syncPeriod")),
-    ("ipvs-tcp-timeout", Text, Field("ipvs.tcpTimeout")),
-    ("ipvs-tcpfin-timeout", Text, Field("ipvs.tcpFinTimeout")),
-    ("ipvs-udp-timeout", Text, Field("ipvs.udpTimeout")),
-    ("kube-api-burst", Int, Field("clientConnection.burst")),
-    ("kube-api-content-type", Text, Field("clientConnection.contentType")),
-    ("kube-api-qps", Float, Field("clientConnection.qps")),
-    ("kubeconfig", Text, Own),
-    ("log-flush-frequency", Text, Field("logging.flushFrequency")),
-    ("log-json-info-buffer-size", Text, Retired),
-    ("log-json-split-stream", Bool, Retired),
-    ("log-text-info-buffer-size", Text, Retired),
-    ("log-text-split-stream", Bool, Retired),
-    ("logging-format", Text, Field("logging.format")),
-    ("masquerade-all", Bool, Field("iptables.masqueradeAll")),
-    ("master", Text, Own),
-    ("metrics-bind-address", Text, Field("metricsBindAddress")),
-    ("nodeport-addresses", List, Field("nodePortAddresses")),
-    ("oom-score-adj", Int, Field("oomScoreAdj")),
-    ("pod-bridge-interface", Text, Field("detectLocal.bridgeInterface")),
-    ("pod-interface-name-prefix", Text, Field("detectLocal.interfaceNamePrefix")),
-    ("profiling", Bool, Field("enableProfiling")),
-    ("proxy-mode", Text, Field("mode")),
-    ("show-hidden-metrics-for-version", Text, Field("showHiddenMetricsForVersion")),
-    ("v", Int, Own),
-    ("version", Bool, Own),
-    ("vmodule", Text, Field("logging.vmodule")),
-    ("write-config-to", Text, Own),
-    // Gone from kube-proxy, and still in many a manifest.
-    ("alsologtostderr", Bool, Retired),
-    ("boot-id-file", Text, Retired),
-    ("cleanup-ipvs", Bool, Retired),
-    ("cleanup-iptables", Bool, Retired),
-    ("conntrack-max", Int, Retired),
-    ("healthz-port", Int, Retired),
-    ("log-backtrace-at", Text, Retired),
-    ("log-dir", Text, Retired),
-    ("log-file", Text, Retired),
-    ("log-file-max-size", Int, Retired),
-    ("logtostderr", Bool, Retired),
-    ("machine-id-file", Text, Retired),
-    ("metrics-port", Int, Retired),
-    ("one-output", Bool, Retired),
-    ("proxy-port-range", Text, Retired),
-    ("resource-container", Text, Retired),
-    ("skip-headers", Bool, Retired),
-    ("skip-log-headers", Bool, Retired),
-    ("stderrthreshold", Text, Retired),
-    ("udp-timeout", Text, Retired),
-];
-
-/// The names of all flags that mean something, for `--help`.
-pub fn flags() -> impl Iterator<Item = &'static str> {
-    FLAGS.iter().filter(|(_, _, means)| *means != Retired).map(|(name, ..)| *name)
+/// Every flag, by name.
+pub fn flags() -> impl Iterator<Item = &'static Flag> {
+    FLAGS.iter()
 }
 
-/// Reads what follows the program's name.
+/// Reads what follows the program's name as kube-proxy does.
 ///
 /// # Errors
 /// Every mistake, each with its flag.
 pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Invocation, UsageErrors> {
-    let mut told = Invocation { fields: Value::Object(Map::new()), ..Invocation::default() };
+    let mut told = Invocation::default();
     let mut errors = Vec::new();
-    let mut fields_given: Vec<&str> = Vec::new();
     let mut args = args.into_iter();
     while let Some(arg) = args.next() {
         let Some(written) = arg.strip_prefix("--").or_else(|| arg.strip_prefix('-')).filter(|name| !name.is_empty()) else {
@@ -176,14 +98,14 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Invocation, Usage
         };
         // kube-proxy takes underscores as well; -h is the one other short name.
         let name = if name == "h" { "help".to_owned() } else { name.replace('_', "-") };
-        let Some((name, kind, means)) = FLAGS.iter().find(|(flag, ..)| *flag == name) else {
+        let Some(flag) = FLAGS.iter().find(|flag| flag.name == name) else {
             errors.push(format!("unknown flag: --{name}"));
             continue;
         };
-        let value = match (value, kind) {
-            (Some(value), _) => value,
-            (None, Bool) => "true".to_owned(),
-            (None, _) => match args.next() {
+        let value = match value {
+            Some(value) => value,
+            None if flag.is_switch() => "true".to_owned(),
+            None => match args.next() {
                 Some(value) => value,
                 None => {
                     errors.push(format!("--{name} needs a value"));
@@ -191,28 +113,9 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Invocation, Usage
                 }
             },
         };
-        let value = match kind.read(&value) {
-            Ok(value) => value,
-            Err(wanted) => {
-                errors.push(format!("--{name}: {value:?} is not {wanted}"));
-                continue;
-            }
-        };
-        match means {
-            Field(path) => {
-                fields_given.push(name);
-                put(&mut told.fields, path, value);
-            }
-            Own => told.set(name, value),
-            Retired => told.warnings.push(format!("--{name} is retired and changes nothing")),
+        if let Err(error) = told.give(flag, &value) {
+            errors.push(error);
         }
-    }
-    // One flag for the field of two sections.
-    if let Some(value) = told.fields.pointer("/iptables/masqueradeAll").cloned() {
-        put(&mut told.fields, "nftables.masqueradeAll", value);
-    }
-    if told.config_file.is_some() && !fields_given.is_empty() {
-        told.warnings.push(format!("--config is given, so these are ignored: --{}", fields_given.join(", --")));
     }
     if errors.is_empty() { Ok(told) } else { Err(UsageErrors(errors)) }
 }
@@ -220,23 +123,62 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Invocation, Usage
 // === impl Invocation ===
 
 impl Invocation {
-    /// The configuration that holds: `file`'s, the text behind `--config`, else the flags'.
+    /// Takes one flag with its value as written.
     ///
     /// # Errors
-    /// As [`Config::parse`].
-    pub fn config(&self, file: Option<&str>) -> Result<Config, ConfigErrors> {
-        let mut config = match file {
-            Some(text) => Config::parse(text)?,
-            None => Config::from_value(&self.fields)?,
+    /// What is wrong with the value, with the flag's name.
+    pub fn give(&mut self, flag: &'static Flag, value: &str) -> Result<(), String> {
+        let value = flag.kind.read(value).map_err(|wanted| format!("--{}: {value:?} is not {wanted}", flag.name))?;
+        match flag.means {
+            Means::Fields(paths) => {
+                paths.iter().for_each(|path| put(&mut self.fields, path, value.clone()));
+                self.fields_by.push(flag);
+            }
+            Means::Own => self.set(flag.name, value),
+            Means::Retired => self.warnings.push(format!("--{} is retired and changes nothing", flag.name)),
+        }
+        Ok(())
+    }
+
+    /// The configuration that holds: `file` is the text behind `--config`.
+    ///
+    /// # Errors
+    /// As [`Config::parse`]; what a flag said is told by its name.
+    pub fn config(&self, file: Option<&str>, precedence: Precedence) -> Result<Config, ConfigErrors> {
+        let mut value = match file {
+            Some(text) => Config::read_text(text)?,
+            None => Value::Null,
         };
+        let mut ignored = None;
+        if file.is_none() || precedence == Precedence::Flags {
+            overlay(&mut value, &self.fields);
+        } else if !self.fields_by.is_empty() {
+            let names: Vec<String> = self.fields_by.iter().map(|flag| format!("--{}", flag.name)).collect();
+            ignored = Some(format!("--config is given, so these are ignored: {}", names.join(", ")));
+        }
+        let mut config = Config::from_value(&value).map_err(|errors| match precedence {
+            Precedence::File if file.is_some() => errors,
+            _ => ConfigErrors(errors.0.into_iter().map(|error| self.by_flag(error)).collect()),
+        })?;
+        config.warnings.extend(ignored);
         if let Some(name) = &self.hostname_override {
             config.node_name = Some(name.trim().to_lowercase());
         }
-        if file.is_none() {
+        if file.is_none() || precedence == Precedence::Flags {
             config.kubeconfig = self.kubeconfig.clone().or(config.kubeconfig);
         }
         config.bind_hard_fail = self.bind_hard_fail.unwrap_or(config.bind_hard_fail);
         Ok(config)
+    }
+
+    /// A mistake in a field that a flag gave, with the flag's name in place of the field's.
+    fn by_flag(&self, error: String) -> String {
+        let given = self.fields_by.iter().flat_map(|flag| match flag.means {
+            Means::Fields(paths) => paths.iter().map(|path| (flag.name, *path)).collect(),
+            _ => Vec::new(),
+        });
+        let mut of_it = given.filter_map(|(name, path)| Some((name, error.strip_prefix(path)?.strip_prefix(": ")?)));
+        of_it.next().map(|(name, why)| format!("--{name}: {why}")).unwrap_or(error)
     }
 
     /// What `--write-config-to` writes: the flags as a file. JSON is YAML.
@@ -316,84 +258,13 @@ fn put(object: &mut Value, path: &str, value: Value) {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use expect_test::{Expect, expect};
-
-    use super::*;
-
-    fn check(line: &str, expected: Expect) {
-        let said = match parse(line.split_whitespace().map(str::to_owned)) {
-            Ok(told) => {
-                let mut said = format!("{} config {:?} warnings {:?}", told.fields, told.config_file, told.warnings);
-                for (name, on) in [("cleanup", told.cleanup), ("init", told.init_only), ("version", told.version), ("help", told.help)] {
-                    said.push_str(if on { " " } else { "" });
-                    said.push_str(if on { name } else { "" });
-                }
-                said
-            }
-            Err(errors) => errors.to_string(),
-        };
-        expected.assert_eq(&said);
-    }
-
-    #[test]
-    fn flags_become_a_file() {
-        check(
-            "--cluster-cidr=10.0.0.0/8 --proxy-mode nftables --masquerade-all --conntrack_min=7 --nodeport-addresses=primary,10.0.0.0/8 --nodeport-addresses localhost --feature-gates=A=true,B=false -v=4",
-            expect![[
-                r#"{"clusterCIDR":"10.0.0.0/8","conntrack":{"min":7},"featureGates":{"A":true,"B":false},"iptables":{"masqueradeAll":true},"mode":"nftables","nftables":{"masqueradeAll":true},"nodePortAddresses":["primary","10.0.0.0/8","localhost"]} config None warnings []"#
-            ]],
-        );
-    }
-
-    #[test]
-    fn a_file_beats_the_flags_that_it_could_say() {
-        check(
-            "--config=/etc/kp.conf --hostname-override=Node-1 --cluster-cidr 10.0.0.0/8 --profiling=false --logtostderr",
-            expect![[
-                r#"{"clusterCIDR":"10.0.0.0/8","enableProfiling":false} config Some("/etc/kp.conf") warnings ["--logtostderr is retired and changes nothing", "--config is given, so these are ignored: --cluster-cidr, --profiling"]"#
-            ]],
-        );
-        let told = parse(["--config=x", "--hostname-override=Node-1", "--cluster-cidr=10.0.0.0/8"].map(str::to_owned)).expect("valid");
-        let config = told.config(Some("{clusterCIDR: 10.1.0.0/16}")).expect("valid");
-        assert_eq!(config.node_name.as_deref(), Some("node-1"));
-        assert_eq!(format!("{:?}", config.detector), "ClusterCidr([10.1.0.0/16])");
-    }
-
-    #[test]
-    fn every_mistake_is_told() {
-        check(
-            "--no-such --conntrack-min=many extra --feature-gates A --proxy-mode",
-            expect![[r#"
-                unknown flag: --no-such
-                --conntrack-min: "many" is not a whole number
-                "extra" is no flag, and kube-proxy takes nothing else
-                --feature-gates: "A" is not a list of NAME=true|false
-                --proxy-mode needs a value"#]],
-        );
-    }
-
-    #[test]
-    fn what_is_written_is_what_is_read() {
-        let told = parse(["--cluster-cidr=10.0.0.0/8", "--kubeconfig=/k", "--oom-score-adj=-5"].map(str::to_owned)).expect("valid");
-        assert_eq!(Config::parse(&told.to_file()), told.config(None));
-    }
-
-    #[test]
-    fn every_field_of_the_table_is_one_of_the_file() {
-        for (name, kind, means) in FLAGS {
-            let text = match kind {
-                Bool => "true",
-                Int | Float => "3",
-                Gates => "A=true",
-                Text | List => "",
-            };
-            let Field(path) = means else { continue };
-            let mut fields = Value::Object(Map::new());
-            put(&mut fields, path, kind.read(text).expect("valid"));
-            let said = Config::from_value(&fields).err().map(|errors| errors.to_string()).unwrap_or_default();
-            assert!(!said.contains("unknown field"), "--{name}: {said}");
+/// Writes `over` over an object: field by field where both are objects.
+fn overlay(object: &mut Value, over: &Value) {
+    match (object, over) {
+        (_, Value::Null) => {}
+        (Value::Object(fields), Value::Object(over)) => {
+            over.iter().for_each(|(name, value)| overlay(fields.entry(name.clone()).or_insert(Value::Null), value));
         }
+        (object, over) => *object = over.clone(),
     }
 }

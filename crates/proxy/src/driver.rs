@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use model::{Changed, NodeView, Revision};
+use model::{Changed, Family, NodeView, Revision};
 use runtime::{Backoff, Drain};
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
@@ -64,6 +64,14 @@ struct Driver {
     backoff: Backoff,
     no_local: [NoLocalEndpoints; 2],
     leftovers_removed: bool,
+}
+
+/// How many there are of each family, as in [`Family::BOTH`].
+fn count(families: impl Iterator<Item = Family>) -> [usize; 2] {
+    families.fold([0; 2], |mut n, family| {
+        n[usize::from(family == Family::V6)] += 1;
+        n
+    })
 }
 
 enum Wake {
@@ -127,12 +135,10 @@ impl Driver {
         let last = self.last.take();
         if last.as_ref().is_none_or(|last| last.revision != view.revision) {
             self.health.queued(start);
-            self.metrics.queued(match &last {
-                Some(last) => match view.since(last.revision) {
-                    Changed::Keys(keys) => keys.len(),
-                    Changed::All => view.services.len(),
-                },
-                None => view.services.len(),
+            let known = last.as_ref().map_or(Revision(0), |last| last.revision);
+            self.metrics.queued(match view.since(known) {
+                Changed::Keys(keys) => count(keys.iter().map(|key| key.family)),
+                Changed::All => count(view.services.iter().map(|(key, _)| key.family)),
             });
         }
         let result: Result<Applied, ApplyError> =
@@ -156,7 +162,7 @@ impl Driver {
         self.again_at = applied.again_at;
         if changed {
             self.forget_stale_flows(&view, last.as_deref());
-            self.metrics.synced(took, last.is_none(), view.revision.0, &applied);
+            self.metrics.synced(last.is_none(), view.revision.0, &applied);
             self.metrics.changed(&view, last.as_deref(), &mut self.no_local);
             self.health.updated(view.node.as_ref().is_some_and(|node| node.leaving));
             debug!(revision = view.revision.0, elements = applied.n_elements, rules = applied.n_rules, ?took, "rules are in force");
@@ -189,10 +195,14 @@ impl Driver {
 
     /// Best effort: a flow that stays is one that kube-proxy of old would have left as well.
     fn forget_stale_flows(&self, view: &NodeView, last: Option<&NodeView>) {
-        let start = Instant::now();
-        match stale_flows::Changes::between(view, last).forget_stale_flows() {
-            Ok(n) => self.metrics.reconciled(n, start.elapsed()),
-            Err(error) => warn!(%error, "stale UDP flows were not looked for"),
+        let changes = stale_flows::Changes::between(view, last);
+        for family in Family::BOTH {
+            let start = Instant::now();
+            match changes.forget_stale_flows(family) {
+                Ok(None) => {}
+                Ok(Some(n)) => self.metrics.reconciled(family, n, start.elapsed()),
+                Err(error) => warn!(%family, %error, "stale UDP flows were not looked for"),
+            }
         }
     }
 

@@ -1,9 +1,11 @@
 //! `healthCheckNodePort`: one small HTTP server per Service of policy Local, which tells load balancers how many endpoints are here.
 //!
+//! It listens where node ports are. An address that comes later is listened on too, within a sync period.
+//!
 //! Source: kube-proxy's `pkg/proxy/healthcheck/service_health.go`.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use model::node::{HealthCheck, NodeKey};
@@ -14,7 +16,7 @@ use runtime::status::{self, Page};
 use tokio::sync::watch;
 use tracing::warn;
 
-use crate::{Config, Health};
+use crate::{Config, Health, node_ports};
 
 /// Keeps one server for each health-check node port of the applied view, until `drain` starts.
 pub(crate) async fn run(
@@ -24,15 +26,24 @@ pub(crate) async fn run(
     health: Health,
     drain: Drain,
 ) {
+    let mut look_again = tokio::time::interval(config.sync_period);
     let mut servers = Servers { config, health, running: HashMap::new() };
     let mut last = Revision(0);
     loop {
         tokio::select! {
             () = drain.started() => return,
             changed = applied.changed() => if changed.is_err() { return },
+            _ = look_again.tick() => {
+                let view = views.borrow().clone();
+                servers.follow_addresses(&view);
+                continue;
+            }
         }
         // The answer may be a view ahead of the rules for a moment: a load balancer asks every few seconds.
         let view = views.borrow().clone();
+        if last < view.globals_at {
+            servers.follow_addresses(&view); // `primary` is the Node's
+        }
         for key in view.since(last).or_all(&view.services, servers.running.keys()) {
             let wanted = view.services.get(&key).and_then(|service| service.health_check);
             servers.update(key, wanted, &view);
@@ -50,64 +61,66 @@ struct Servers {
 struct Server {
     port: u16,
     local_endpoints: watch::Sender<usize>,
-    /// Dropping it ends the server.
-    _stop: Trigger,
+    /// Dropping one ends the listener.
+    listeners: HashMap<IpAddr, Trigger>,
 }
+
+// === impl Servers ===
 
 impl Servers {
     fn update(&mut self, key: NodeKey, wanted: Option<HealthCheck>, view: &NodeView) {
-        match (wanted, self.running.get(&key)) {
-            (None, None) => {}
-            (None, Some(_)) => drop(self.running.remove(&key)),
-            (Some(check), Some(server)) if server.port == check.port.0 => {
-                server.local_endpoints.send_replace(check.local_endpoints);
-            }
-            (Some(check), _) => {
-                self.running.remove(&key);
-                let server = self.start(&key, check, view);
+        let Some(check) = wanted else { return drop(self.running.remove(&key)) };
+        match self.running.get(&key) {
+            Some(server) if server.port == check.port.0 => drop(server.local_endpoints.send_replace(check.local_endpoints)),
+            _ => {
+                let mut server =
+                    Server { port: check.port.0, local_endpoints: watch::channel(check.local_endpoints).0, listeners: HashMap::new() };
+                if let Some(addresses) = addresses(&self.config, key.family, view) {
+                    server.listen_on(&addresses, &key.service, &self.health);
+                }
                 self.running.insert(key, server);
             }
         }
     }
 
-    fn start(&self, key: &NodeKey, check: HealthCheck, view: &NodeView) -> Server {
-        let (local_endpoints, count) = watch::channel(check.local_endpoints);
-        let (stop, drain) = drain::channel();
-        for address in addresses(&self.config, key.family, view) {
-            let (count, health, service) = (count.clone(), self.health.clone(), key.service.clone());
-            let asked = service.clone();
-            let pages = Arc::new(move |_: &status::Ask<'_>| Some(answer(&asked, *count.borrow(), health.is_healthy())));
-            if let Err(error) = status::serve(SocketAddr::new(address, check.port.0), pages, drain.clone()) {
-                warn!(service = %service, %error, "a health-check node port is not served");
+    /// Listens on addresses that this machine has got since, and no more on those that it lost.
+    fn follow_addresses(&mut self, view: &NodeView) {
+        for family in Family::BOTH {
+            let mut running = self.running.iter_mut().filter(|(key, _)| key.family == family).peekable();
+            if running.peek().is_none() {
+                continue;
             }
+            let Some(addresses) = addresses(&self.config, family, view) else { continue };
+            running.for_each(|(key, server)| server.listen_on(&addresses, &key.service, &self.health));
         }
-        Server { port: check.port.0, local_endpoints, _stop: stop }
     }
 }
 
-/// Where node ports of one family are, as addresses to listen on.
-fn addresses(config: &Config, family: Family, view: &NodeView) -> Vec<IpAddr> {
-    let chosen = config.node_ports.of_family(family);
-    if chosen.all {
-        return vec![match family {
-            Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
-            Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
-        }];
+/// Where to listen; `None` if the kernel does not say.
+fn addresses(config: &Config, family: Family, view: &NodeView) -> Option<Vec<IpAddr>> {
+    let found = node_ports::to_listen_on(config, family, view.node.as_deref());
+    found.inspect_err(|error| warn!(%error, "health-check node ports stay where they are")).ok()
+}
+
+// === impl Server ===
+
+impl Server {
+    /// Listens on these addresses and no others; tries those again that it could not have before.
+    fn listen_on(&mut self, addresses: &[IpAddr], service: &ServiceName, health: &Health) {
+        self.listeners.retain(|address, _| addresses.contains(address));
+        for address in addresses {
+            if self.listeners.contains_key(address) {
+                continue;
+            }
+            let (count, health, asked) = (self.local_endpoints.subscribe(), health.clone(), service.clone());
+            let pages = Arc::new(move |_: &status::Ask<'_>| Some(answer(&asked, *count.borrow(), health.is_healthy())));
+            let (stop, drain) = drain::channel();
+            match status::serve(SocketAddr::new(*address, self.port), pages, drain) {
+                Ok(_) => drop(self.listeners.insert(*address, stop)),
+                Err(error) => warn!(%service, %error, "a health-check node port is not served"),
+            }
+        }
     }
-    let mut addresses: Vec<IpAddr> = Vec::new();
-    if chosen.primary
-        && let Some(node) = &view.node
-    {
-        addresses.extend(node.internal_ips.iter().filter(|ip| Family::of(**ip) == family));
-    }
-    if !chosen.cidrs.is_empty() {
-        // Addresses that come later are not served: load balancers ask at the node's lasting ones.
-        let local = kernel::rtnl::addresses().unwrap_or_default();
-        addresses.extend(local.iter().map(|a| a.address).filter(|ip| chosen.cidrs.iter().any(|cidr| cidr.contains(ip))));
-    }
-    addresses.sort_unstable();
-    addresses.dedup();
-    addresses
 }
 
 fn answer(service: &ServiceName, local_endpoints: usize, healthy: bool) -> Page {
@@ -123,7 +136,69 @@ fn answer(service: &ServiceName, local_endpoints: usize, healthy: bool) -> Page 
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpStream;
+    use std::time::Duration;
+
+    use kernel::netns::Netns;
+    use model::NodePort;
+
     use super::*;
+
+    /// The status line that `address` answers with; `-` if nobody does.
+    fn ask(address: &str) -> String {
+        let Ok(mut stream) = TcpStream::connect(address) else { return "-".to_owned() };
+        let mut said = String::new();
+        let _ = write!(stream, "GET / HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n");
+        let _ = stream.read_to_string(&mut said);
+        said.split(' ').nth(1).unwrap_or_default().to_owned()
+    }
+
+    #[test]
+    fn an_address_that_comes_later_is_listened_on_and_one_that_went_is_not() {
+        let ns = Netns::new("proxy-health");
+        ns.ip("link set lo up");
+        ns.ip("addr add 10.0.1.1/32 dev lo");
+        ns.run(|| {
+            let text = "{mode: nftables, nodePortAddresses: [10.0.0.0/8], nftables: {syncPeriod: 10ms}}";
+            let config = Arc::new(Config::parse(text).expect("valid"));
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let mut view = NodeView { revision: Revision(1), ..NodeView::default() };
+                let key = NodeKey { service: ServiceName::new("default", "web"), family: Family::V4 };
+                let check = HealthCheck { port: NodePort(30_900), local_endpoints: 1 };
+                let service = crate::localhost::tests::service(&[]);
+                view.services.put(view.revision, key, Some(Arc::new(model::node::NodeService { health_check: Some(check), ..service })));
+                let (views, view) = watch::channel(Arc::new(view));
+                let (done, applied) = watch::channel(Revision(0));
+                let (trigger, drain) = drain::channel();
+                let health = Health::new(Duration::from_secs(30));
+                health.updated(false);
+                let task = tokio::spawn(run(config, view, applied, health, drain));
+                done.send_replace(Revision(1));
+                for (change, expected) in
+                    [("", ["200", "-"]), ("addr add 10.0.1.2/32 dev lo", ["200", "200"]), ("addr del 10.0.1.1/32 dev lo", ["-", "200"])]
+                {
+                    if !change.is_empty() {
+                        ns.ip(change);
+                    }
+                    let mut said = Vec::new();
+                    for _ in 0..500 {
+                        let both = || ["10.0.1.1:30900", "10.0.1.2:30900"].map(ask).to_vec();
+                        said = tokio::task::spawn_blocking(both).await.expect("no panic");
+                        if said == expected {
+                            break;
+                        }
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
+                    assert_eq!(said, expected, "{change}");
+                }
+                trigger.drain().await;
+                task.await.expect("ends with the drain");
+                drop(views);
+            });
+        });
+    }
 
     #[test]
     fn is_healthy_with_an_endpoint_here_and_a_proxy_that_keeps_up() {

@@ -26,6 +26,7 @@ mod localhost;
 mod metrics;
 mod mode;
 mod nftables;
+mod node_ports;
 mod reports;
 mod stale_flows;
 
@@ -40,6 +41,7 @@ pub use config::{Config, ConfigErrors, ModeName};
 pub use health::Health;
 pub use knobs::prepare;
 pub use mode::{Applied, ApplyError, Difference, Mode};
+pub use node_ports::node_port_addresses;
 pub use reports::Report;
 
 /// Why a proxy cannot start.

@@ -155,7 +155,7 @@ async fn carry(mut client: TcpStream, endpoints: &[SocketAddr], first: usize) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::io::Read as _;
 
     use kernel::netns::Netns;
@@ -164,7 +164,7 @@ mod tests {
 
     use super::*;
 
-    fn service(endpoints: &[SocketAddr]) -> NodeService {
+    pub(crate) fn service(endpoints: &[SocketAddr]) -> NodeService {
         let verdict = if endpoints.is_empty() { Verdict::Reject } else { Verdict::To(endpoints.into()) };
         let port = NodeServicePort {
             name: "".into(),

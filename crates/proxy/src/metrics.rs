@@ -1,15 +1,16 @@
 //! The metrics of the driver: kube-proxy's names, and a few of our own.
 //!
-//! kube-proxy labels by `ip_family` because it runs a proxier for each; our sync does both families at once, so each of its
-//! observations is made for both.
+//! kube-proxy labels by `ip_family` because it runs a proxier for each; ours counts for a family what was done for it: a sync that had
+//! nothing to do in one is none of it.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use model::NodeView;
 use model::node::{NodeService, Verdict};
+use model::{Family, NodeView};
 use runtime::Registry;
 use runtime::metrics::{GaugeVec, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, exponential_buckets};
 
+/// As in [`model::Family::BOTH`].
 const FAMILIES: [&str; 2] = ["IPv4", "IPv6"];
 
 pub(crate) struct Metrics {
@@ -115,20 +116,22 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn queued(&self, n_services: usize) {
-        for family in FAMILIES {
+    /// `n_services` of each family wait.
+    pub(crate) fn queued(&self, n_services: [usize; 2]) {
+        for (family, n_services) in FAMILIES.into_iter().zip(n_services).filter(|(_, n)| *n > 0) {
             self.last_queued.with_label_values(&[family]).set(unix_now());
             self.services_pending.with_label_values(&[family]).set(n_services as i64);
             self.endpoints_pending.with_label_values(&[family]).set(n_services as i64);
         }
     }
 
-    pub(crate) fn synced(&self, took: Duration, full: bool, revision: u64, applied: &crate::Applied) {
-        for family in FAMILIES {
-            let took = took.as_secs_f64();
-            self.sync.with_label_values(&[family]).observe(took);
-            let kind = if full { &self.full_sync } else { &self.partial_sync };
-            kind.with_label_values(&[family]).observe(took);
+    pub(crate) fn synced(&self, full: bool, revision: u64, applied: &crate::Applied) {
+        for (family, took) in FAMILIES.into_iter().zip(applied.took) {
+            if let Some(took) = took.map(|took| took.as_secs_f64()) {
+                self.sync.with_label_values(&[family]).observe(took);
+                let kind = if full { &self.full_sync } else { &self.partial_sync };
+                kind.with_label_values(&[family]).observe(took);
+            }
             self.last_sync.with_label_values(&[family]).set(unix_now());
             self.services_pending.with_label_values(&[family]).set(0);
             self.endpoints_pending.with_label_values(&[family]).set(0);
@@ -139,12 +142,10 @@ impl Metrics {
         self.transactions.inc_by(applied.n_transactions as u64);
     }
 
-    pub(crate) fn reconciled(&self, n_deleted: usize, took: Duration) {
-        for family in FAMILIES {
-            self.reconciled.with_label_values(&[family]).observe(took.as_secs_f64());
-        }
-        // One look is for both families; which it was is not worth a second pass.
-        self.flows_deleted.with_label_values(&[FAMILIES[0]]).inc_by(n_deleted as u64);
+    pub(crate) fn reconciled(&self, family: Family, n_deleted: usize, took: Duration) {
+        let family = &*family.to_string();
+        self.reconciled.with_label_values(&[family]).observe(took.as_secs_f64());
+        self.flows_deleted.with_label_values(&[family]).inc_by(n_deleted as u64);
     }
 
     pub(crate) fn failed(&self) {
@@ -167,7 +168,7 @@ impl Metrics {
                 continue;
             }
             let family = key.family.to_string();
-            let total = &mut totals[usize::from(key.family == model::Family::V6)];
+            let total = &mut totals[usize::from(key.family == Family::V6)];
             total.add(old, -1);
             total.add(new, 1);
             let same_endpoints = old.map(|s| s.triggered_at_ms) == new.map(|s| s.triggered_at_ms) && old.is_some();

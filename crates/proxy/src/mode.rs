@@ -1,7 +1,7 @@
 //! What a mode is: rules from a view, and nothing else.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use model::node::NodeKey;
 use model::{Issue, NodeView};
@@ -38,6 +38,8 @@ pub struct Applied {
     pub n_rules: usize,
     pub n_elements: usize,
     pub n_transactions: usize,
+    /// How long each family took, as in [`model::Family::BOTH`]; `None`: there was nothing to do in it.
+    pub took: [Option<Duration>; 2],
     /// When something is due that must not happen earlier, such as the second step of a shrink.
     pub again_at: Option<Instant>,
 }
@@ -71,6 +73,10 @@ impl Applied {
             n_rules: self.n_rules + other.n_rules,
             n_elements: self.n_elements + other.n_elements,
             n_transactions: self.n_transactions + other.n_transactions,
+            took: std::array::from_fn(|i| match (self.took[i], other.took[i]) {
+                (Some(one), Some(two)) => Some(one + two),
+                (one, two) => one.or(two),
+            }),
             again_at: [self.again_at, other.again_at].into_iter().flatten().min(),
         }
     }

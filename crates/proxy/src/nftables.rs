@@ -33,6 +33,7 @@ mod want;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use kernel::nft::{self, Batch, Nft, Op, Table};
 use model::node::NodeKey;
@@ -56,7 +57,19 @@ impl Nftables {
 
 impl Mode for Nftables {
     fn sync(&mut self, view: &NodeView, last: Option<&NodeView>) -> Result<Applied, ApplyError> {
-        self.families.iter_mut().try_fold(Applied::default(), |sum, family| Ok(sum.and(family.sync(view, last)?)))
+        // Each is tried: what is wrong with one family is no reason to leave the other as it was.
+        let results: Vec<Result<Applied, ApplyError>> = self
+            .families
+            .iter_mut()
+            .enumerate()
+            .map(|(i, family)| {
+                let start = Instant::now();
+                let mut applied = family.sync(view, last)?;
+                applied.took[i] = (last.is_none() || applied.n_transactions > 0).then(|| start.elapsed());
+                Ok(applied)
+            })
+            .collect();
+        results.into_iter().try_fold(Applied::default(), |sum, applied| Ok(sum.and(applied?)))
     }
 
     fn intact(&mut self) -> Result<bool, ApplyError> {

@@ -74,8 +74,8 @@ impl Changes {
         }
     }
 
-    fn is_empty(&self) -> bool {
-        self.addresses.is_empty() && self.node_ports.is_empty()
+    fn concerns(&self, family: Family) -> bool {
+        self.addresses.keys().any(|to| Family::of(to.ip()) == family) || self.node_ports.keys().any(|(of, _)| *of == family)
     }
 
     fn is_stale(&self, flow: &Flow, local: &HashSet<IpAddr>) -> bool {
@@ -86,21 +86,14 @@ impl Changes {
         serving.is_some_and(|serving| !serving.contains(&flow.reply_source))
     }
 
-    /// Forgets the stale flows; says how many.
-    pub(crate) fn forget_stale_flows(&self) -> Result<usize, Errno> {
-        if self.is_empty() {
-            return Ok(0);
+    /// Forgets the stale flows of one family; says how many, or `None` if none had to be looked at.
+    pub(crate) fn forget_stale_flows(&self, family: Family) -> Result<Option<usize>, Errno> {
+        if !self.concerns(family) {
+            return Ok(None);
         }
         let local = kernel::rtnl::addresses()?.into_iter().map(|a| a.address).collect();
-        let mut conntrack = Conntrack::open()?;
-        let mut n_deleted = 0;
-        for family in Family::BOTH {
-            let any = self.addresses.keys().any(|to| Family::of(to.ip()) == family) || self.node_ports.keys().any(|(f, _)| *f == family);
-            if any {
-                n_deleted += conntrack.delete_where(family == Family::V4, UDP, |flow| self.is_stale(flow, &local))?;
-            }
-        }
-        Ok(n_deleted)
+        let n_deleted = Conntrack::open()?.delete_where(family == Family::V4, UDP, |flow| self.is_stale(flow, &local))?;
+        Ok(Some(n_deleted))
     }
 }
 

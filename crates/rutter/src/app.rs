@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use model::facts::{IngressName, LoadBalancerName};
-use model::{NodeView, ObjectKind, Revision, RouteView};
+use model::{Issue, NodeView, ObjectKind, ObjectRef, Revision, RouteView};
 use runtime::status::{self, Page, Pages};
 use runtime::{Drain, Readiness, Registry, Trigger, drain};
 use source::Origin;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use crate::trace::Parts;
@@ -58,6 +58,7 @@ impl App {
         let pages = running.metrics_pages(&registry);
         self.serve_status(config.healthz_bind, running.health_pages(), "healthzBindAddress", config.bind_hard_fail)?;
         self.serve_status(config.metrics_bind, self.with_shared_metrics(pages), "metricsBindAddress", config.bind_hard_fail)?;
+        self.forward(running.reports, |proxy::Report { object, issues }| (object, issues));
         self.wait_for("rules", running.applied.clone(), |applied| applied.0 > 0);
         self.applied = Some(running.applied);
         self.parts.proxy = Some(config);
@@ -84,17 +85,10 @@ impl App {
     /// `flag` is what `status` was given by.
     pub fn start_ingress(&mut self, config: ingress::Config, status: SocketAddr, flag: &'static str) -> anyhow::Result<()> {
         let registry = Registry::default();
-        let ingress::Running { http, https, applied, mut reports } =
+        let ingress::Running { http, https, applied, reports } =
             ingress::start(config, self.source.routes.clone(), self.drain.clone(), &registry)?;
         info!(?http, ?https, "ingress");
-        let to_source = self.source.reports.clone();
-        tokio::spawn(async move {
-            while let Some(ingress::Report { object, issues }) = reports.recv().await {
-                if to_source.send(source::Report::Issues { object, issues }).await.is_err() {
-                    return;
-                }
-            }
-        });
+        self.forward(reports, |ingress::Report { object, issues }| (object, issues));
         let served = applied.clone();
         let pages: Pages = Arc::new(move |ask| match ask.path {
             "/healthz" if served.borrow().is_some() => Some(Page::text(200, "ok")),
@@ -175,6 +169,18 @@ impl App {
                     }
                 }
                 told = served;
+            }
+        });
+    }
+
+    /// Passes on what a part finds wrong with objects.
+    fn forward<R: Send + 'static>(&self, mut reports: mpsc::Receiver<R>, read: fn(R) -> (ObjectRef, Vec<Issue>)) {
+        let to_source = self.source.reports.clone();
+        tokio::spawn(async move {
+            while let Some((object, issues)) = reports.recv().await.map(read) {
+                if to_source.send(source::Report::Issues { object, issues }).await.is_err() {
+                    return;
+                }
             }
         });
     }

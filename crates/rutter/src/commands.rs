@@ -7,7 +7,6 @@ pub mod controllers;
 pub mod coredns;
 pub mod dns;
 pub mod ingress;
-#[allow(dead_code)] // until main looks at the name that it is called by
 pub mod kube_proxy;
 mod objects;
 pub mod proxy;
@@ -26,13 +25,13 @@ use crate::flags::Command;
 /// Runs one command to its end.
 pub fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Up(flags) => serve(up::run(flags)),
-        Command::Agent(flags) => serve(agent::run(flags)),
-        Command::Proxy(flags) => serve(proxy::run(flags)),
-        Command::Dns(flags) => serve(dns::run(flags)),
-        Command::Ingress(flags) => serve(ingress::run(flags)),
-        Command::Apiserver(flags) => serve(apiserver::run(flags)),
-        Command::Controllers(flags) => serve(controllers::run(flags)),
+        Command::Up(flags) => serve("info", up::run(flags)),
+        Command::Agent(flags) => serve("info", agent::run(flags)),
+        Command::Proxy(flags) => serve(flags.log_level(), proxy::run(flags)),
+        Command::Dns(flags) => serve("info", dns::run(flags)),
+        Command::Ingress(flags) => serve("info", ingress::run(flags)),
+        Command::Apiserver(flags) => serve("info", apiserver::run(flags)),
+        Command::Controllers(flags) => serve("info", controllers::run(flags)),
         Command::Trace(flags) => block_on(trace::run(flags)),
         Command::Render(flags) => block_on(render::run(flags)),
         Command::Cleanup(flags) => block_on(cleanup::run(flags)),
@@ -43,8 +42,8 @@ pub fn run(command: Command) -> anyhow::Result<()> {
 }
 
 /// As `block_on`, for what goes on running and so has something to log.
-fn serve(main: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    runtime::log::init("info", runtime::log::Format::Text);
+fn serve(level: &str, main: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    runtime::log::init(level, runtime::log::Format::Text);
     if let Err(error) = kernel::limits::raise_open_files() {
         tracing::warn!(%error, "cannot raise the limit of open files");
     }

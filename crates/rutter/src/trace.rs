@@ -12,6 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use model::{Model, ObjectRef};
 use serde::{Deserialize, Serialize};
+use source::Inspector;
 
 pub use target::Target;
 
@@ -21,12 +22,17 @@ pub struct Question {
     pub target: Target,
     /// `None`: the node itself.
     pub from: Option<IpAddr>,
+    /// Also whether the kernel holds the rules that were decided.
+    pub kernel: bool,
 }
 
 /// The whole answer; its last line is the outcome.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Trace {
     pub steps: Vec<Step>,
+    /// What the kernel holds other than it should; `None`: not asked.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub kernel: Option<Vec<String>>,
     pub outcome: String,
 }
 
@@ -52,8 +58,44 @@ pub struct Parts {
     pub corefile: Option<dns::config::Corefile>,
 }
 
-/// Answers a question from what `model` holds. `node_ports` are the addresses that node ports are on.
-pub fn answer(question: &Question, model: &Model, parts: &Parts, node_ports: Vec<IpAddr>) -> Trace {
+/// Answers a question from what the model behind `inspector` holds; `None` once it is gone.
+pub async fn ask(inspector: &Inspector, question: Question, parts: Parts) -> Option<Trace> {
+    let view = inspector.ask(|model| model.views().node.clone()).await?;
+    // Whoever may not ask the kernel is told of no node ports.
+    let on_node = |proxy| proxy::node_port_addresses(proxy, view.node.as_deref()).unwrap_or_default();
+    let node_ports = parts.proxy.as_ref().map(on_node).unwrap_or_default();
+    let with_kernel = parts.proxy.clone().filter(|_| question.kernel);
+    let mut trace = inspector.ask(move |model| answer(&question, model, &parts, node_ports)).await?;
+    if let Some(config) = with_kernel {
+        trace.kernel = Some(kernel_differences(inspector, config).await?);
+    }
+    Some(trace)
+}
+
+/// What two looks at the kernel both find: what is gone at the second was a change on its way.
+async fn kernel_differences(inspector: &Inspector, config: proxy::Config) -> Option<Vec<String>> {
+    let mut told: Option<Vec<String>> = None;
+    for _ in 0..2 {
+        let view = inspector.ask(|model| model.views().node.clone()).await?;
+        let config = config.clone();
+        let found = tokio::task::spawn_blocking(move || proxy::differences(&view, &config)).await.ok()?;
+        let found: Vec<String> = match found {
+            Ok(found) => found.iter().map(ToString::to_string).collect(),
+            Err(error) => return Some(vec![format!("cannot be asked: {error}")]),
+        };
+        told = Some(match told {
+            None => found,
+            Some(before) => before.into_iter().filter(|difference| found.contains(difference)).collect(),
+        });
+        if told.as_ref().is_some_and(Vec::is_empty) {
+            break;
+        }
+    }
+    told
+}
+
+/// `node_ports` are the addresses that node ports are on.
+fn answer(question: &Question, model: &Model, parts: &Parts, node_ports: Vec<IpAddr>) -> Trace {
     let proxy = parts.proxy.as_ref();
     match &question.target {
         Target::Packet { protocol, host, port } => {
@@ -76,16 +118,6 @@ pub fn answer(question: &Question, model: &Model, parts: &Parts, node_ports: Vec
     }
 }
 
-/// The addresses of this network namespace that node ports answer on.
-pub fn node_port_addresses(proxy: Option<&proxy::Config>) -> Vec<IpAddr> {
-    let Some(proxy) = proxy else { return Vec::new() };
-    let wanted = &proxy.node_ports;
-    // Whoever may not ask the kernel is told of no node ports.
-    let all = kernel::rtnl::addresses().unwrap_or_default().into_iter().map(|it| it.address);
-    all.filter(|address| (wanted.all || wanted.primary) && !address.is_loopback() || wanted.cidrs.iter().any(|cidr| cidr.contains(address)))
-        .collect()
-}
-
 fn place<'a>(model: &'a Model, proxy: Option<&proxy::Config>, node_ports: Vec<IpAddr>) -> packet::Place<'a> {
     let view = &model.views().node;
     let of_node = || view.node.as_ref().map(|node| node.pod_cidrs.clone()).unwrap_or_default();
@@ -100,6 +132,7 @@ fn place<'a>(model: &'a Model, proxy: Option<&proxy::Config>, node_ports: Vec<Ip
         view,
         node_name: &model.config().node_name,
         node_port_addresses: node_ports,
+        localhost_node_ports: proxy.map(|proxy| proxy.localhost_node_ports.clone()).unwrap_or_default(),
         pod_cidrs,
         masquerade_all: proxy.is_some_and(|proxy| proxy.masquerade_all),
     }
@@ -146,6 +179,11 @@ impl fmt::Display for Trace {
                 Some(By { object, field }) => writeln!(f, "{what}  [{object}: {field}]")?,
                 None => writeln!(f, "{what}")?,
             }
+        }
+        match self.kernel.as_deref() {
+            None => {}
+            Some([]) => writeln!(f, "kernel: holds what was decided, and nothing else")?,
+            Some(differences) => differences.iter().try_for_each(|difference| writeln!(f, "kernel: {difference}"))?,
         }
         writeln!(f, "=> {}", self.outcome)
     }

@@ -50,6 +50,65 @@ fn what_is_rendered_is_what_an_agent_writes() {
 }
 
 #[test]
+fn a_trace_names_what_the_kernel_holds_other_than_was_decided() {
+    let cluster = Cluster::new(2);
+    cluster.objects("web.json", web("10.96.0.80", &[1, 2]));
+    let _agent = cluster.agent();
+    let traced = |arguments: &[&str]| {
+        let (code, said) = cluster.command(&[&["trace", "tcp://10.96.0.80:80", "--kernel"], arguments].concat());
+        let lines = said.lines().filter(|line| line.starts_with("kernel: ") || line.starts_with("rutter: "));
+        format!("{}exit {code}\n", lines.map(|line| format!("{line}\n")).collect::<String>())
+    };
+    assert_eq!(traced(&[]), "kernel: holds what was decided, and nothing else\nexit 0\n");
+    for change in [
+        "delete element ip rutter cluster-ips { 10.96.0.80 }",
+        "add element ip rutter hairpin { 192.0.2.9 . 192.0.2.9 }",
+        "delete element ip rutter backends { 10.96.0.80 . tcp . 80 . 0x00000001 }",
+        "add element ip rutter backends { 10.96.0.80 . tcp . 80 . 0x00000001 : 192.0.2.9 . 80 }",
+        "add rule ip rutter discard accept",
+    ] {
+        cluster.node.output(&["nft", change]);
+    }
+    let told = traced(&[]);
+    expect![[r#"
+        kernel: table ip rutter, chain discard: has other rules
+        kernel: table ip rutter, set cluster-ips: 10.96.0.80 is missing
+        kernel: table ip rutter, map backends: 10.96.0.80 . tcp . 80 . 0x00000001 : 192.0.2.9 . 80 should be 10.96.0.80 . tcp . 80 . 0x00000001 : 10.244.0.12 . 80
+        kernel: table ip rutter, set hairpin: 192.0.2.9 . 192.0.2.9 should not be there
+        rutter: the kernel holds other rules than were decided: 4 differences
+        exit 1
+    "#]].assert_eq(&told);
+    // Who decides makes no difference.
+    assert_eq!(traced(&["--objects", &cluster.objects.text(), "--node-name", "node"]), told);
+}
+
+#[test]
+fn the_flags_of_kube_proxy_are_those_of_its_table_under_both_names() {
+    let cluster = Cluster::new(0);
+    let (code, own) = cluster.command(&["proxy", "--help"]);
+    assert_eq!(code, 0, "{own}");
+    let mut command = rutter();
+    std::os::unix::process::CommandExt::arg0(&mut command, "kube-proxy").arg("--help");
+    let mut process = cluster.start_command(&cluster.node, command);
+    assert_eq!(process.exit_code(), Ok(0));
+    let as_kube_proxy = process.said();
+    for flag in proxy::dialect::flags() {
+        let shown = |text: &str| {
+            text.contains(&format!("--{} ", flag.name))
+                || text.contains(&format!("--{}\n", flag.name))
+                || text.contains(&format!("--{}[", flag.name))
+        };
+        assert_eq!(shown(&as_kube_proxy), !flag.is_retired(), "kube-proxy --{}", flag.name);
+        // clap has its own way to the version, a command of its own.
+        assert_eq!(shown(&own), !flag.is_retired() && flag.name != "version", "rutter proxy --{}: {own}", flag.name);
+    }
+    // A retired one is taken, and told.
+    let (code, said) = cluster.command(&["proxy", "--logtostderr", "--cleanup"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("--logtostderr is retired and changes nothing"), "{said}");
+}
+
+#[test]
 fn cleanup_leaves_no_table_and_no_one_elses_is_touched() {
     let cluster = Cluster::new(1);
     cluster.node.output(&["nft", "add table ip mine; add chain ip mine kept"]);

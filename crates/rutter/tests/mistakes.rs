@@ -70,7 +70,6 @@ fn objects_with_nonsense_are_named_by_field_and_all_others_are_served() {
     );
     let _agent = cluster.agent();
     cluster.serves();
-    // FIXME: that wrong-twin wants the address of web, and does not get it, is no issue yet.
     cluster.has_issues(expect![[r#"
         Service default/strange: spec.clusterIPs[0]: `10.96.0.999` is no IP address (InvalidValue)
         Service default/strange: spec.externalIPs[0]: `here` is no IP address (InvalidValue)
@@ -80,6 +79,7 @@ fn objects_with_nonsense_are_named_by_field_and_all_others_are_served() {
         Service default/strange: spec.ports[2].protocol: `HTTP` is none of TCP, UDP, SCTP (InvalidValue)
         Service default/strange: spec.sessionAffinity: `Cookie` is neither None nor ClientIP; None is used (InvalidValue)
         Service default/typed: spec.ports[0].port: invalid type: string "eighty", expected i32 (OBJECTS/nonsense.json, document 1, items[2]); as it was last readable, the object stays (Undecodable)
+        Service default/wrong-twin: spec: 10.96.0.80:80 is that of Service default/web, whose name comes first (Conflict)
         EndpointSlice default/strange-1: endpoints[0].addresses[0]: `10.244.0.300` is no IP address (InvalidValue)
         EndpointSlice default/strange-1: endpoints[0].addresses[0]: fd00::1 is no IPv4 address; the endpoint is left out (WrongFamily)
         EndpointSlice default/strange-1: endpoints[2].addresses: has no address (InvalidValue)
@@ -285,7 +285,26 @@ fn mistakes_in_flags_and_files_end_with_64_and_the_name_of_the_field() {
     refused(
         &format!("proxy --objects {objects} --proxy-mode magic"),
         expect![[r#"
-        rutter: --proxy-mode magic: not one of auto, nftables, iptables, ipvs, userspace
+        rutter: --proxy-mode: "magic" is not one of nftables, iptables, ipvs, userspace
+        exit 64
+    "#]],
+    );
+    refused(
+        &format!("proxy --objects {objects} --conntrack-min many --oom-score-adj low --no-such 1"),
+        expect![[r#"
+        error: unexpected argument '--no-such' found
+
+        Usage: rutter proxy --objects <PATH> --conntrack-min <N> --oom-score-adj <N>
+
+        For more information, try '--help'.
+        exit 64
+    "#]],
+    );
+    refused(
+        &format!("proxy --objects {objects} --conntrack-min many --oom-score-adj low"),
+        expect![[r#"
+        error: --conntrack-min: "many" is not a whole number
+        --oom-score-adj: "low" is not a whole number
         exit 64
     "#]],
     );

@@ -5,6 +5,7 @@
 
 mod cluster;
 mod commands;
+mod events;
 mod example;
 mod killed;
 mod mistakes;

@@ -125,10 +125,7 @@ impl Task {
                     continue;
                 }
                 Some(report) = self.reports.recv() => match report {
-                    Report::Issues { object, issues } => {
-                        tellers.sinks(object.clone(), issues);
-                        changes.push(tellers.united(object));
-                    }
+                    Report::Issues { object, issues } => changes.push(tellers.sinks(object, issues)),
                     Report::IngressStatus { ingress, addresses } => {
                         self.statuses.put(ingress, addresses);
                         continue;
@@ -261,18 +258,17 @@ fn replace<V>(outlet: &watch::Sender<Arc<V>>, view: &Arc<V>, revision: impl Fn(&
 // === impl Tellers ===
 
 impl Tellers {
-    fn sinks(&mut self, object: ObjectRef, issues: Vec<Issue>) {
-        put(&mut self.sinks, object, issues);
+    /// Notes what a sink tells. The change is what lowering told before, for [`Tellers::keep`] to unite with it.
+    fn sinks(&mut self, object: ObjectRef, issues: Vec<Issue>) -> Change {
+        put(&mut self.sinks, object.clone(), issues);
+        let lowering = self.lowering.get(&object).cloned().unwrap_or_default();
+        Change::Issues(object, lowering)
     }
 
     /// Notes what lowering tells; the model is told both sides together.
     fn keep(&mut self, change: Change) -> Change {
         let Change::Issues(object, issues) = change else { return change };
         put(&mut self.lowering, object.clone(), issues);
-        self.united(object)
-    }
-
-    fn united(&self, object: ObjectRef) -> Change {
         let both = [&self.lowering, &self.sinks].into_iter().filter_map(|told| told.get(&object)).flatten().cloned().collect();
         Change::Issues(object, both)
     }

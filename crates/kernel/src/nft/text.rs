@@ -1,6 +1,7 @@
 //! Typed values to nft's language: what `nft list ruleset` would print and `nft -f` reads.
 //!
-//! One exception: nft 1.0.6 reads a slot (`numgen ...`) only in a `typeof` map, so maps with a slot are for reading here.
+//! A map with a slot is declared by `typeof`: nft 1.0.6 takes `numgen ...` in a look-up for nothing but what a map was declared with
+//! by the same words, while the kernel is told a type of the same size (see [`Type::Mark`]).
 
 use std::fmt::{self, Display, Formatter, Write as _};
 use std::time::Duration;
@@ -74,14 +75,16 @@ struct SetText<'a>(&'a Set);
 impl Display for SetText<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let set = self.0;
-        f.write_str("type ")?;
-        joined(f, set.key.iter().map(|t| t.word()))?;
+        let has_slot = set.key.contains(&Type::Mark);
+        let word = |t: &Type| if has_slot { expression(*t) } else { t.word() };
+        f.write_str(if has_slot { "typeof " } else { "type " })?;
+        joined(f, set.key.iter().map(word))?;
         match &set.data {
             None => {}
             Some(Data::Verdict) => f.write_str(" : verdict")?,
             Some(Data::Fields(types)) => {
                 f.write_str(" : ")?;
-                joined(f, types.iter().map(|t| t.word()))?;
+                joined(f, types.iter().map(word))?;
             }
         }
         f.write_str("; ")?;
@@ -95,6 +98,18 @@ impl Display for SetText<'_> {
             write!(f, "flags dynamic,timeout; timeout {}; ", Time(timeout))?;
         }
         Ok(())
+    }
+}
+
+/// An expression of this type, for `typeof`.
+fn expression(of: Type) -> &'static str {
+    match of {
+        Type::Ipv4Addr => "ip daddr",
+        Type::Ipv6Addr => "ip6 daddr",
+        Type::InetProto => "meta l4proto",
+        Type::InetService => "th dport",
+        Type::ClassId => "meta priority",
+        Type::Mark => "numgen random mod 1",
     }
 }
 

@@ -11,8 +11,8 @@ use kernel::nft::{self, Chain, Compare, Data, Element, Field, HookKind, HookPoin
 use model::{Family, NodeView};
 
 use super::nft_family;
-use crate::Config;
-use crate::config::{LocalDetector, NodePortAddresses};
+use crate::config::LocalDetector;
+use crate::{Config, node_ports};
 
 pub(super) const MARK_FOR_MASQUERADE: &str = "mark-for-masquerade";
 /// A chain may not be named `reject`.
@@ -247,7 +247,7 @@ fn services_rules(config: &Config, family: Family, pods: &Pods) -> Vec<Rule> {
         rules.push(rule(vec![is_cluster_ip(), no_pod, Statement::jump(MARK_FOR_MASQUERADE)]));
     }
     rules.push(by_class(SERVICES, Lane::Address, Vec::new()));
-    rules.push(by_class(SERVICES, Lane::NodePort, on_node_port_address(&config.node_ports.of_family(family), family)));
+    rules.push(by_class(SERVICES, Lane::NodePort, on_node_port_address(config, family)));
     rules.push(rule(vec![is_cluster_ip(), Statement::Reject]));
     rules.push(rule(vec![
         Statement::is_in([Load::Destination], service_cidrs(of_family).name),
@@ -259,9 +259,9 @@ fn services_rules(config: &Config, family: Family, pods: &Pods) -> Vec<Rule> {
     rules
 }
 
-fn on_node_port_address(chosen: &NodePortAddresses, family: Family) -> Vec<Statement> {
+fn on_node_port_address(config: &Config, family: Family) -> Vec<Statement> {
     let mut conditions = Vec::new();
-    if !chosen.all {
+    if node_ports::ranges(config, family, None).is_some() {
         conditions.push(Statement::is_in([Load::Destination], nodeport_ips(nft_family(family)).name));
     }
     conditions.push(Statement::Match(Load::DestinationType, Compare::Equal, Operand::Local));
@@ -318,16 +318,8 @@ impl Pods {
 /// The elements of the sets that depend on the Node and the configuration alone.
 pub(super) fn global_elements(config: &Config, family: Family, view: &NodeView) -> Vec<(Set, Vec<Element>)> {
     let of_family = nft_family(family);
-    let chosen = config.node_ports.of_family(family);
-    let mut ports = chosen.cidrs.clone();
-    if chosen.primary {
-        let node = view.node.iter().flat_map(|node| node.internal_ips.iter().copied());
-        let primary = config.bind_address.into_iter().chain(node).filter(|ip| Family::of(*ip) == family);
-        ports.extend(primary.map(IpNet::from));
-    }
-    if chosen.all {
-        ports.clear(); // the rule does not ask
-    }
+    // Where node ports are everywhere the rule does not ask.
+    let ports = node_ports::ranges(config, family, view.node.as_deref()).unwrap_or_default();
     let cidrs: Vec<IpNet> = view.service_cidrs.iter().filter(|cidr| Family::of(cidr.addr()) == family).copied().collect();
     vec![(service_cidrs(of_family), ranges(&cidrs)), (nodeport_ips(of_family), ranges(&ports))]
 }

@@ -57,9 +57,7 @@ fn pages(inspector: Inspector, parts: Parts) -> SlowPages {
                 }
                 "/trace" => {
                     let Some(question) = Question::from_query(&query) else { return Some(Page::text(400, "no question\n")) };
-                    let node_ports = trace::node_port_addresses(parts.proxy.as_ref());
-                    let traced = inspector.ask(move |model| trace::answer(&question, model, &parts, node_ports));
-                    let traced = traced.await?;
+                    let traced = trace::ask(&inspector, question, parts).await?;
                     Some(Page::json(200, serde_json::to_vec(&traced).unwrap_or_default()))
                 }
                 _ => None,

@@ -8,7 +8,7 @@ use model::resolve::Want;
 use super::dns::{DnsFlags, needs_pods};
 use super::ingress::IngressFlags;
 use super::objects::ObjectsFlags;
-use super::proxy::ProxyFlags;
+use super::proxy::{self as packets, ProxyFlags};
 use crate::app::App;
 
 #[derive(Args, Debug)]
@@ -34,7 +34,9 @@ pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
     let corefile = flags.dns.corefile()?;
     let origin = flags.objects.origin(config.kubeconfig.as_deref().map(Into::into))?;
     let want = Want { packets: true, names: true, routes: true };
-    let model = model::Config { ingress: flags.ingress.model()?, ..flags.proxy.model(&config, want)? };
+    let model = model::Config { ingress: flags.ingress.model()?, ..packets::model(&config, want)? };
+    // Nothing is started that would inherit the score: this is the whole of a node's service network.
+    proxy::prepare(&config);
     let mut app = App::new("agent", source::Config { model, pods: needs_pods(&corefile) }, origin).await?;
     app.start_proxy(config)?;
     app.start_dns(dns::Config { corefile, listen: flags.dns_listen }, "--dns-listen")?;

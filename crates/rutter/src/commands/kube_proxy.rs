@@ -1,40 +1,37 @@
-//! Called as `kube-proxy`: its flags, its ways to end, and then `rutter proxy`.
+//! Called as `kube-proxy`: its way to write flags, and its rule that a file beats them; then as [`super::proxy`].
 
 use std::ffi::OsString;
 
-use anyhow::Context as _;
-use proxy::dialect;
+use proxy::dialect::{self, Precedence};
 
+use super::objects::ObjectsFlags;
+use super::proxy::obey;
 use crate::usage::Usage;
 
 /// Runs what `args`, the words behind the program's name, ask for. Mistakes are a [`Usage`].
 pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
     let told = dialect::parse(args.into_iter().map(|arg| arg.to_string_lossy().into_owned())).map_err(|error| Usage(error.to_string()))?;
     if told.help {
-        println!("The flags of kube-proxy that rutter takes (rutter proxy --help says more):");
-        dialect::flags().for_each(|flag| println!("  --{flag}"));
+        print!("{}", help());
         return Ok(());
     }
     if told.version {
         println!("rutter {}", env!("CARGO_PKG_VERSION"));
         return Ok(());
     }
-    runtime::log::init(if told.verbosity >= 4 { "debug" } else { "info" }, runtime::log::Format::Text);
-    told.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    if told.cleanup {
-        return Ok(proxy::cleanup()?);
+    super::serve(level(told.verbosity), obey(told, ObjectsFlags::default(), Precedence::File))
+}
+
+/// What of `-v` there is: kube-proxy says what it does to rules from 4 on.
+pub fn level(verbosity: u8) -> &'static str {
+    if verbosity >= 4 { "debug" } else { "info" }
+}
+
+fn help() -> String {
+    let mut text = String::from("The service proxy of one node, in place of kube-proxy\n\nUsage: kube-proxy [FLAGS]\n\nFlags:\n");
+    for flag in dialect::flags().filter(|flag| !flag.is_retired()) {
+        let name = format!("--{}{}{}", flag.name, if flag.is_switch() { "" } else { " " }, flag.value);
+        text.push_str(&format!("  {name:<52} {}\n", flag.help));
     }
-    if let Some(path) = &told.write_config_to {
-        return std::fs::write(path, told.to_file()).with_context(|| format!("--write-config-to {path}"));
-    }
-    let text = match &told.config_file {
-        None => None,
-        Some(path) => Some(std::fs::read_to_string(path).with_context(|| format!("reading --config {path}"))?),
-    };
-    let config = told.config(text.as_deref()).map_err(|error| Usage(error.to_string()))?;
-    proxy::prepare(&config);
-    if told.init_only {
-        return Ok(());
-    }
-    super::block_on(super::proxy::serve(config, super::objects::ObjectsFlags::default(), told.config_file.map(Into::into)))
+    text
 }

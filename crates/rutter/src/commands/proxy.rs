@@ -1,13 +1,15 @@
 //! `rutter proxy`: the service proxy of one node, in place of kube-proxy.
+//!
+//! Its flags are kube-proxy's, by the table of [`proxy::dialect`]; called as `kube-proxy` the same is done ([`super::kube_proxy`]).
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::Args;
-use ipnet::IpNet;
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use model::resolve::Want;
+use proxy::dialect::{self, Flag, Invocation, Precedence};
 
 use super::objects::ObjectsFlags;
 use crate::app::{self, App};
@@ -18,48 +20,61 @@ pub struct Flags {
     #[command(flatten)]
     pub objects: ObjectsFlags,
     #[command(flatten)]
-    pub proxy: ProxyFlags,
+    pub proxy: AllProxyFlags,
 }
 
-/// kube-proxy's flags: one that is given wins over the file.
-#[derive(Args, Debug, Default)]
-pub struct ProxyFlags {
-    /// A KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1)
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// auto or nftables (iptables, ipvs and userspace are not in this version)
-    #[arg(long, value_name = "MODE")]
-    pub proxy_mode: Option<String>,
-    /// The name of this node, where it is not the host name
-    #[arg(long, value_name = "NAME", alias = "node-name")]
-    pub hostname_override: Option<String>,
-    /// The pods' addresses: what comes from elsewhere to a cluster IP is masqueraded (two, by a comma, for dual stack)
-    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
-    pub cluster_cidr: Vec<IpNet>,
-    /// Masquerade everything that is sent to a cluster IP
-    #[arg(long)]
-    pub masquerade_all: bool,
-    /// Where /healthz and /livez are served
-    #[arg(long, value_name = "ADDR:PORT")]
-    pub healthz_bind_address: Option<SocketAddr>,
-    /// Where /metrics is served
-    #[arg(long, value_name = "ADDR:PORT")]
-    pub metrics_bind_address: Option<SocketAddr>,
-}
+/// kube-proxy's flags that say how packets go: one that is given wins over the file.
+#[derive(Clone, Debug, Default)]
+pub struct ProxyFlags(Invocation);
+
+/// All of kube-proxy's flags, for a process that is a service proxy and nothing else.
+#[derive(Clone, Debug, Default)]
+pub struct AllProxyFlags(Invocation);
 
 pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
-    let config = flags.proxy.config()?;
+    obey(flags.proxy.0, flags.objects, Precedence::Flags).await
+}
+
+/// Does what a command line asks for, and ends or goes on being a proxy.
+pub async fn obey(told: Invocation, objects: ObjectsFlags, precedence: Precedence) -> anyhow::Result<()> {
+    told.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    if told.cleanup {
+        return Ok(proxy::cleanup()?);
+    }
+    if let Some(path) = &told.write_config_to {
+        return std::fs::write(path, told.to_file()).with_context(|| format!("--write-config-to {path}"));
+    }
+    let config = read(&told, precedence)?;
+    if told.init_only {
+        proxy::prepare(&config);
+        return Ok(());
+    }
     // What would be refused must not have turned any knob of the machine before.
-    flags.objects.origin(config.kubeconfig.as_deref().map(PathBuf::from))?;
+    objects.origin(config.kubeconfig.as_deref().map(PathBuf::from))?;
     proxy::prepare(&config);
-    serve(config, flags.objects, flags.proxy.config).await
+    serve(config, objects, told.config_file.map(PathBuf::from)).await
+}
+
+/// The configuration that holds; all mistakes at once.
+fn read(told: &Invocation, precedence: Precedence) -> anyhow::Result<proxy::Config> {
+    let text = match &told.config_file {
+        None => None,
+        Some(path) => Some(std::fs::read_to_string(path).with_context(|| format!("reading --config {path}"))?),
+    };
+    let config = told.config(text.as_deref(), precedence).map_err(|errors| {
+        let (of_flags, of_file): (Vec<_>, Vec<_>) = errors.0.into_iter().partition(|error| error.starts_with("--"));
+        let file = told.config_file.as_ref().filter(|_| !of_file.is_empty()).map(|path| format!("--config {path}: "));
+        let of_file = format!("{}{}", file.unwrap_or_default(), of_file.join("\n"));
+        Usage([of_flags, vec![of_file]].concat().join("\n").trim_end().to_owned())
+    })?;
+    Ok(config)
 }
 
 /// Runs the proxy until it is told to stop, or until `file`, which `config` was read from, says something else: whoever started it
 /// starts it again, as with kube-proxy, and the rules stay meanwhile.
 pub async fn serve(config: proxy::Config, objects: ObjectsFlags, file: Option<PathBuf>) -> anyhow::Result<()> {
     let origin = objects.origin(config.kubeconfig.as_deref().map(PathBuf::from))?;
-    let model = ProxyFlags::default().model(&config, Want { packets: true, ..Want::default() })?;
+    let model = model(&config, Want { packets: true, ..Want::default() })?;
     let mut app = App::new("proxy", model.into(), origin).await?;
     app.start_proxy(config)?;
     tokio::select! {
@@ -83,45 +98,133 @@ async fn changed(file: Option<PathBuf>) -> PathBuf {
     }
 }
 
+/// What is decided for this node, which is the one named, else the host's name, as kubelet registers it.
+pub fn model(config: &proxy::Config, want: Want) -> anyhow::Result<model::Config> {
+    let node_name = match &config.node_name {
+        Some(name) => name.clone(),
+        None => app::host_name()?,
+    };
+    Ok(model::Config {
+        node_name: node_name.into(),
+        want,
+        ignore_node_hints: !config.gate("PreferSameTrafficDistribution", true),
+        ..model::Config::default()
+    })
+}
+
+// === Flags by the table ===
+
+/// Flags that clap has itself, or that stand with [`ObjectsFlags`].
+const ELSEWHERE: [&str; 3] = ["help", "kubeconfig", "version"];
+
+/// Those that say how packets go.
+fn is_of_configuration(flag: &&'static Flag) -> bool {
+    flag.is_field() || ["bind-address-hard-fail", "config", "hostname-override"].contains(&flag.name)
+}
+
+fn is_clap_s(flag: &&'static Flag) -> bool {
+    !ELSEWHERE.contains(&flag.name)
+}
+
+fn argument(flag: &'static Flag) -> Arg {
+    // Given again, the last one holds, or adds to a list: the table knows.
+    let arg = Arg::new(flag.name).long(flag.name).help(flag.help).hide(flag.is_retired()).action(ArgAction::Append);
+    let arg = match flag.name {
+        "v" => arg.short('v'),
+        "hostname-override" => arg.alias("node-name"),
+        _ => arg,
+    };
+    match flag.is_switch() {
+        true => arg.value_name("BOOL").num_args(0..=1).require_equals(true).default_missing_value("true"),
+        false => arg.value_name(flag.value).allow_hyphen_values(true),
+    }
+}
+
+/// What was given of `flags`; all mistakes in values at once.
+fn invocation(matches: &ArgMatches, flags: impl Iterator<Item = &'static Flag>) -> Result<Invocation, clap::Error> {
+    let mut told = Invocation::default();
+    let mut mistakes = Vec::new();
+    for flag in flags {
+        for value in matches.get_many::<String>(flag.name).into_iter().flatten() {
+            mistakes.extend(told.give(flag, value).err());
+        }
+    }
+    match mistakes.is_empty() {
+        true => Ok(told),
+        false => Err(clap::Error::raw(ErrorKind::ValueValidation, format!("{}\n", mistakes.join("\n")))),
+    }
+}
+
+// === impl Flags ===
+
+impl Flags {
+    pub fn log_level(&self) -> &'static str {
+        super::kube_proxy::level(self.proxy.0.verbosity)
+    }
+}
+
 // === impl ProxyFlags ===
 
 impl ProxyFlags {
-    /// The file's configuration with the flags over it; all mistakes at once.
-    pub fn config(&self) -> anyhow::Result<proxy::Config> {
-        let mut config = match &self.config {
-            None => proxy::Config::default(),
-            Some(path) => {
-                let text = std::fs::read_to_string(path).with_context(|| format!("reading --config {}", path.display()))?;
-                proxy::Config::parse(&text).map_err(|error| Usage(format!("--config {}: {error}", path.display())))?
-            }
-        };
-        if let Some(mode) = &self.proxy_mode {
-            config.mode = proxy::ModeName::parse(mode)
-                .ok_or_else(|| Usage(format!("--proxy-mode {mode}: not one of auto, nftables, iptables, ipvs, userspace")))?;
+    /// Flags as if they had been typed.
+    ///
+    /// # Errors
+    /// What is wrong with a value.
+    pub fn given<'a>(values: impl IntoIterator<Item = (&'a str, String)>) -> Result<Self, Usage> {
+        let mut told = Invocation::default();
+        for (name, value) in values {
+            let flag = dialect::flags().find(|flag| flag.name == name).expect("BUG: no flag of the table");
+            told.give(flag, &value).map_err(Usage)?;
         }
-        if let Some(name) = &self.hostname_override {
-            config.node_name = Some(name.to_ascii_lowercase());
-        }
-        if !self.cluster_cidr.is_empty() {
-            config.detector = proxy::config::LocalDetector::ClusterCidr(self.cluster_cidr.clone());
-        }
-        config.masquerade_all |= self.masquerade_all;
-        config.healthz_bind = self.healthz_bind_address.or(config.healthz_bind);
-        config.metrics_bind = self.metrics_bind_address.or(config.metrics_bind);
-        Ok(config)
+        Ok(Self(told))
     }
 
-    /// What is decided for this node, which is the one named, else the host's name, as kubelet registers it.
-    pub fn model(&self, config: &proxy::Config, want: Want) -> anyhow::Result<model::Config> {
-        let node_name = match &config.node_name {
-            Some(name) => name.clone(),
-            None => app::host_name()?,
-        };
-        Ok(model::Config {
-            node_name: node_name.into(),
-            want,
-            ignore_node_hints: !config.gate("PreferSameTrafficDistribution", true),
-            ..model::Config::default()
-        })
+    /// The file's configuration with the flags over it; all mistakes at once.
+    pub fn config(&self) -> anyhow::Result<proxy::Config> {
+        read(&self.0, Precedence::Flags)
+    }
+}
+
+impl Args for ProxyFlags {
+    fn augment_args(command: Command) -> Command {
+        command.args(dialect::flags().filter(is_of_configuration).map(argument))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for ProxyFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        invocation(matches, dialect::flags().filter(is_of_configuration)).map(Self)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+// === impl AllProxyFlags ===
+
+impl Args for AllProxyFlags {
+    fn augment_args(command: Command) -> Command {
+        command.args(dialect::flags().filter(is_clap_s).map(argument))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for AllProxyFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        invocation(matches, dialect::flags().filter(is_clap_s)).map(Self)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
     }
 }

@@ -4,7 +4,7 @@ use clap::Args;
 use model::resolve::Want;
 
 use super::objects::ObjectsFlags;
-use super::proxy::ProxyFlags;
+use super::proxy::{self as packets, ProxyFlags};
 use crate::app;
 
 #[derive(Args, Debug)]
@@ -18,7 +18,7 @@ pub struct Flags {
 pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
     let config = flags.proxy.config()?;
     let origin = flags.objects.origin(config.kubeconfig.as_deref().map(Into::into))?;
-    let look = app::look(flags.proxy.model(&config, Want { packets: true, ..Want::default() })?, origin).await?;
+    let look = app::look(packets::model(&config, Want { packets: true, ..Want::default() })?, origin).await?;
     let view = look.source.node.borrow().clone();
     print!("{}", proxy::render(&view, &config)?);
     Ok(())

@@ -9,7 +9,7 @@ use model::resolve::Want;
 use super::dns::DnsFlags;
 use super::ingress::IngressFlags;
 use super::objects::ObjectsFlags;
-use super::proxy::ProxyFlags;
+use super::proxy::{self as packets, ProxyFlags};
 use crate::app::{self, admin};
 use crate::trace::{self, Parts, Question, Target, Trace};
 use crate::usage::Usage;
@@ -23,6 +23,9 @@ pub struct Flags {
     /// Who sends: an address (default: the node)
     #[arg(long, value_name = "IP")]
     pub from: Option<IpAddr>,
+    /// Also compare the rules that were decided with what the kernel holds: each difference is told, and ends it with 1
+    #[arg(long)]
+    pub kernel: bool,
     /// text or json
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     pub output: String,
@@ -38,7 +41,7 @@ pub struct Flags {
 
 pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
     let target = Target::parse(&flags.target, flags.record_type.as_deref()).map_err(|error| Usage(error.to_string()))?;
-    let question = Question { target, from: flags.from };
+    let question = Question { target, from: flags.from, kernel: flags.kernel };
     let asks_process = flags.objects.objects.is_none() && flags.objects.kubeconfig.is_none();
     let trace = if asks_process { ask(&question).await? } else { decide(&flags, question).await? };
     match flags.output.as_str() {
@@ -46,12 +49,16 @@ pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
         "text" => print!("{trace}"),
         other => return Err(Usage(format!("-o {other}: text or json")).into()),
     }
+    let n = trace.kernel.map_or(0, |differences| differences.len());
+    anyhow::ensure!(n == 0, "the kernel holds other rules than were decided: {n} difference{}", if n == 1 { "" } else { "s" });
     Ok(())
 }
 
 /// Asks whichever process of this network namespace has an admin socket.
 async fn ask(question: &Question) -> anyhow::Result<Trace> {
-    for name in ["agent", "proxy", "dns", "ingress", "up"] {
+    // Those without rules in the kernel have nothing to compare.
+    let names = if question.kernel { &["agent", "proxy", "up"][..] } else { &["agent", "proxy", "dns", "ingress", "up"] };
+    for name in names {
         if let Ok(page) = admin::get(name, &format!("/trace?{}", question.to_query())).await {
             return serde_json::from_slice(&page).context("reading the answer of the running process");
         }
@@ -62,10 +69,8 @@ async fn ask(question: &Question) -> anyhow::Result<Trace> {
 async fn decide(flags: &Flags, question: Question) -> anyhow::Result<Trace> {
     let config = flags.proxy.config()?;
     let want = Want { packets: true, names: true, routes: true };
-    let model = model::Config { ingress: flags.ingress.model()?, ..flags.proxy.model(&config, want)? };
+    let model = model::Config { ingress: flags.ingress.model()?, ..packets::model(&config, want)? };
     let look = app::look(model, flags.objects.origin(None)?).await?;
-    let node_ports = trace::node_port_addresses(Some(&config));
     let parts = Parts { proxy: Some(config), corefile: Some(flags.dns.corefile()?) };
-    let answered = look.source.inspector.ask(move |model| trace::answer(&question, model, &parts, node_ports)).await;
-    answered.context("the objects went away")
+    trace::ask(&look.source.inspector, question, parts).await.context("the objects went away")
 }

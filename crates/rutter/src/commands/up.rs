@@ -229,12 +229,12 @@ impl Flags {
     }
 
     fn proxy(&self, node_name: &str) -> anyhow::Result<proxy::Config> {
-        let flags = super::proxy::ProxyFlags {
-            proxy_mode: Some(self.proxy_mode.clone()),
-            hostname_override: Some(node_name.to_string()),
-            cluster_cidr: self.cluster_cidr.clone(),
-            ..Default::default()
-        };
+        let cidrs: Vec<_> = self.cluster_cidr.iter().map(ToString::to_string).collect();
+        let flags = super::proxy::ProxyFlags::given([
+            ("proxy-mode", self.proxy_mode.clone()),
+            ("hostname-override", node_name.to_string()),
+            ("cluster-cidr", cidrs.join(",")),
+        ])?;
         flags.config()
     }
 }

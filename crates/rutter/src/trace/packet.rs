@@ -1,6 +1,6 @@
 //! A packet to an address and a port: verdict, endpoints, masquerade, and why each endpoint is or is not among them.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 use model::facts::{Endpoint, TrafficPolicy};
@@ -16,6 +16,8 @@ pub struct Place<'a> {
     pub node_name: &'a str,
     /// The addresses that node ports answer on.
     pub node_port_addresses: Vec<IpAddr>,
+    /// Which families have their TCP node ports on loopback too.
+    pub localhost_node_ports: Vec<Family>,
     /// What the local detector calls a pod of this cluster; empty: no detector.
     pub pod_cidrs: Vec<IpNet>,
     pub masquerade_all: bool,
@@ -228,7 +230,7 @@ impl<'a> Place<'a> {
                     Door::ExternalIp
                 } else if here(&service.load_balancer_ips) {
                     Door::LoadBalancerIp
-                } else if port.node_port.is_some_and(|port| port.0 == to.port()) && self.node_port_addresses.contains(&to.ip()) {
+                } else if port.node_port.is_some_and(|port| port.0 == to.port()) && self.has_node_ports(protocol, to.ip()) {
                     Door::NodePort
                 } else {
                     return None;
@@ -237,6 +239,12 @@ impl<'a> Place<'a> {
             })
         });
         hits.next()
+    }
+
+    fn has_node_ports(&self, protocol: Protocol, address: IpAddr) -> bool {
+        let by_listener = || protocol == Protocol::Tcp && self.localhost_node_ports.contains(&Family::of(address));
+        let own_loopback = [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)];
+        self.node_port_addresses.contains(&address) || own_loopback.contains(&address) && by_listener()
     }
 
     fn port_index(&self, hit: &Hit<'_>) -> usize {

@@ -143,6 +143,9 @@ async fn sinks_and_lowering_tell_of_one_object_without_clearing_each_other() {
     world.send(vec![Change::Issues(object.clone(), Vec::new())], None).await;
     let left = world.issues.wait_for(|issues| issues.of(&object).len() == 1).await.expect("one").of(&object)[0].field.clone();
     assert_eq!(&*left, "spec.tls[0]");
+    world.reports.send(Report::Issues { object: object.clone(), issues: Vec::new() }).await.expect("the task runs");
+    let well = world.issues.wait_for(|issues| issues.of(&object).is_empty());
+    drop(tokio::time::timeout(std::time::Duration::from_secs(5), well).await.expect("in time").expect("none"));
 }
 
 #[tokio::test]

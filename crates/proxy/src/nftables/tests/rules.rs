@@ -43,6 +43,55 @@ fn nft_lists_what_we_wrote_with_the_names_of_services() {
     }
 }
 
+/// Every way to choose an endpoint, too.
+const BALANCED: &str = "
+    turn 10.96.0.20 tcp:80 -> 10.0.1.1:80 10.0.1.2:80; balance round-robin
+    hash 10.96.0.21 tcp:80 -> 10.0.1.1:80 10.0.1.2:80; balance source-hash";
+
+#[test]
+fn nft_loads_what_is_rendered_and_then_lists_what_we_write() {
+    let (written, loaded) = (Netns::new("proxy-written"), Netns::new("proxy-loaded"));
+    let services = format!("{EVERY_KIND}{BALANCED}");
+    written.run(|| Cluster::new(CONFIG).set(&services).sync());
+    let path = std::env::temp_dir().join(format!("rutter-render-{}.nft", std::process::id()));
+    std::fs::write(&path, render(CONFIG, &services)).expect("a file");
+    loaded.output(&["nft", "-f", &path.to_string_lossy()]);
+    std::fs::remove_file(&path).expect("removed");
+    let listed = |ns: &Netns| in_one_way(&ns.output(&["nft", "list", "ruleset"]));
+    expect_test::expect![[""]].assert_eq(&difference(&listed(&written), &listed(&loaded)));
+}
+
+/// A listing with the elements of each set in order, and slots in one way: the kernel is told that they are marks.
+fn in_one_way(listed: &str) -> Vec<String> {
+    let element = |text: &str| {
+        let slot = |word: &str| {
+            let hex = word.strip_prefix("0x").and_then(|hex| u32::from_str_radix(hex, 16).ok());
+            hex.map_or(word.to_owned(), |slot| slot.to_string())
+        };
+        text.split(' ').map(slot).collect::<Vec<_>>().join(" ")
+    };
+    let whole_lines = listed.replace(",\n\t\t\t     ", ", ");
+    let lines = whole_lines.lines().filter(|line| !line.trim_start().starts_with("type"));
+    lines
+        .map(|line| match line.split_once("elements = { ") {
+            Some((_, elements)) => {
+                let mut elements: Vec<String> = elements.trim_end_matches(" }").split(", ").map(element).collect();
+                elements.sort();
+                elements.join("\n")
+            }
+            None => line.to_owned(),
+        })
+        .collect()
+}
+
+fn difference(left: &[String], right: &[String]) -> String {
+    let only = |sign: char, these: &[String], those: &[String]| -> String {
+        these.iter().filter(|line| !those.contains(line)).map(|line| format!("{sign}{line}\n")).collect()
+    };
+    assert!(left.len() > 100, "{left:?}");
+    format!("{}{}", only('-', left, right), only('+', right, left))
+}
+
 #[test]
 fn a_restart_with_nothing_changed_writes_nothing() {
     let ns = Netns::new("proxy-restart");
