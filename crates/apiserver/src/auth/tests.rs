@@ -24,6 +24,23 @@ fn a_token_says_whose_it_is_and_nothing_else_passes() {
 }
 
 #[test]
+fn the_key_of_tokens_is_kept_in_pem() {
+    let folder = Folder::new("pem");
+    let path = folder.path().join("service-account.key");
+    let open = || Tokens::open(folder.path(), "https://issuer".to_owned()).expect("a key");
+    let token = open().issue("ns", "a", "u", None, &["https://issuer".to_owned()], 600);
+    let text = std::fs::read_to_string(&path).expect("text");
+    assert!(text.starts_with("-----BEGIN PRIVATE KEY-----\n") && text.lines().all(|line| line.len() <= 64), "{text}");
+
+    // As written by older versions.
+    use rustls::pki_types::pem::PemObject as _;
+    let der = rustls::pki_types::PrivatePkcs8KeyDer::from_pem_slice(text.as_bytes()).expect("PEM");
+    std::fs::write(&path, der.secret_pkcs8_der()).expect("written");
+    assert!(open().verify(&token).is_some(), "the same key");
+    assert_eq!(std::fs::read_to_string(&path).expect("text"), text, "rewritten");
+}
+
+#[test]
 fn a_client_certificate_names_its_user_and_groups() {
     let folder = Folder::new("pki");
     let authority = Authority::open(folder.path()).expect("an authority");

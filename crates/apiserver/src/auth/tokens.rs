@@ -8,7 +8,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, UnparsedPublicKey};
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD as BASE64};
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 
 use super::{PkiError, kubeconfig::write_private};
@@ -45,19 +47,28 @@ const MAX_TOKEN: usize = 8 << 10;
 
 impl Tokens {
     /// Reads the key from `folder`, or makes one. `issuer` is who the tokens say they are from and, by default, for.
+    ///
+    /// The file is PEM (PKCS #8), so that kube-controller-manager's --service-account-private-key-file can name it; an older one, which holds
+    /// the same key in DER, is rewritten.
     pub(crate) fn open(folder: &Path, issuer: String) -> Result<Tokens, PkiError> {
         let path = folder.join("service-account.key");
-        let pkcs8 = match std::fs::read(&path) {
-            Ok(pkcs8) => pkcs8,
+        let unusable = || PkiError::Key { path: path.clone() };
+        let (pkcs8, is_pem) = match std::fs::read(&path) {
+            Ok(text) if text.starts_with(b"-----BEGIN") => {
+                let key = PrivatePkcs8KeyDer::from_pem_slice(&text).map_err(|_| unusable())?;
+                (key.secret_pkcs8_der().to_vec(), true)
+            }
+            Ok(der) => (der, false),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let made = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new());
-                let pkcs8 = made.map_err(|_| PkiError::Key { path: path.clone() })?.as_ref().to_vec();
-                write_private(&path, &pkcs8)?;
-                pkcs8
+                (made.map_err(|_| unusable())?.as_ref().to_vec(), false)
             }
             Err(source) => return Err(PkiError::File { path, source }),
         };
-        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pkcs8).map_err(|_| PkiError::Key { path })?;
+        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pkcs8).map_err(|_| unusable())?;
+        if !is_pem {
+            write_private(&path, pem(&pkcs8).as_bytes())?;
+        }
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key.public_key().as_ref());
         Ok(Tokens { key, key_id: BASE64.encode(digest), issuer })
     }
@@ -138,6 +149,13 @@ impl Tokens {
         let (x, y) = point.get(1..).unwrap_or_default().split_at(32.min(point.len().saturating_sub(1)));
         json!({"keys": [{"use": "sig", "kty": "EC", "kid": self.key_id, "crv": "P-256", "alg": "ES256", "x": BASE64.encode(x), "y": BASE64.encode(y)}]})
     }
+}
+
+/// RFC 7468: lines of 64 characters.
+fn pem(pkcs8: &[u8]) -> String {
+    let text = STANDARD.encode(pkcs8);
+    let lines: Vec<&str> = (0..text.len()).step_by(64).map(|start| &text[start..text.len().min(start + 64)]).collect();
+    format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines.join("\n"))
 }
 
 fn now() -> i64 {

@@ -23,7 +23,7 @@ fn the_real_controllers_run_on_our_api() {
     let (kubeconfig, pki) = (machine.kubeconfig(), machine.data_dir().join("pki"));
     let mut command = command(&controllers);
     command.arg("--kubeconfig").arg(&kubeconfig).arg("--root-ca-file").arg(pki.join("ca.crt"));
-    command.arg("--leader-elect=false");
+    command.arg("--service-account-private-key-file").arg(pki.join("service-account.key")).arg("--leader-elect=false");
     let _controllers = machine.process(command, "kube-controller-manager");
     Api { machine: &machine, kubeconfig: &kubeconfig }.lives();
 }
