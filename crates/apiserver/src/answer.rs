@@ -2,6 +2,8 @@
 //!
 //! Owns the forms (JSON, protobuf) and shapes (object, list, Table, metadata alone) of answers. Must not know how objects were found.
 
+mod list;
+
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -16,6 +18,7 @@ use crate::request::{Call, Query};
 use crate::schema::{Gvk, Schema};
 use crate::store::Stored;
 use crate::table::{self, Include};
+pub(crate) use list::{ListMeta, PIECE_BYTES, list};
 
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -39,14 +42,6 @@ pub(crate) enum Body {
     Stream(mpsc::Receiver<Bytes>),
 }
 
-/// A list's metadata.
-#[derive(Debug, Default)]
-pub(crate) struct ListMeta {
-    pub(crate) revision: u64,
-    pub(crate) continue_token: String,
-    pub(crate) remaining: Option<usize>,
-}
-
 // === impl Answer ===
 
 impl Answer {
@@ -64,6 +59,19 @@ impl Answer {
 
     pub(crate) fn stream(content_type: &'static str, pieces: mpsc::Receiver<Bytes>) -> Answer {
         Answer { status: 200, content_type, body: Body::Stream(pieces), warnings: Vec::new(), headers: Vec::new() }
+    }
+
+    /// A body that is there already, in pieces that need not be copied into one.
+    pub(crate) fn pieces(content_type: &'static str, pieces: &[Bytes]) -> Answer {
+        if pieces.iter().map(Bytes::len).sum::<usize>() <= PIECE_BYTES {
+            return Answer::bytes(200, content_type, pieces.concat().into());
+        }
+        let (sender, receiver) = mpsc::channel(pieces.len());
+        for piece in pieces {
+            // There is room for each.
+            let _ = sender.try_send(piece.clone());
+        }
+        Answer::stream(content_type, receiver)
     }
 
     pub(crate) fn warn(mut self, warnings: Vec<String>) -> Answer {
@@ -109,52 +117,6 @@ pub(crate) fn value(schema: &Schema, call: &Call, status: u16, collection: &str,
     Ok(encode(schema, call.media, status, &shown))
 }
 
-/// A list of stored objects.
-pub(crate) fn list(schema: &Schema, call: &Call, items: &[std::sync::Arc<Stored>], meta: &ListMeta) -> Result<Answer, Refusal> {
-    let kind = &call.target.kind;
-    let metadata = meta.render();
-    match call.media.shape {
-        Shape::Object if call.media.format != Format::Protobuf => {
-            let head = json!({"kind": kind.list_kind(), "apiVersion": kind.gvk.api_version(), "metadata": metadata}).to_string();
-            let size = items.iter().map(|item| item.json.len() + 1).sum::<usize>();
-            let mut body = BytesMut::with_capacity(head.len() + size + 16);
-            body.put_slice(&head.as_bytes()[..head.len() - 1]);
-            body.put_slice(b",\"items\":[");
-            for (n, item) in items.iter().enumerate() {
-                if n > 0 {
-                    body.put_u8(b',');
-                }
-                match kind.hooks.outward {
-                    None => body.put_slice(&item.json),
-                    Some(outward) => {
-                        let mut value = item.parse();
-                        outward(&mut value);
-                        body.put_slice(value.to_string().as_bytes());
-                    }
-                }
-            }
-            body.put_slice(b"]}");
-            Ok(Answer::bytes(200, call.media.content_type(), body.freeze()))
-        }
-        Shape::Object => {
-            let items: Vec<Value> = items.iter().map(|item| dressed(kind, item)).collect();
-            let list = json!({"kind": kind.list_kind(), "apiVersion": kind.gvk.api_version(), "metadata": metadata, "items": items});
-            Ok(encode(schema, call.media, 200, &list))
-        }
-        Shape::Table { beta } => {
-            let items: Vec<Value> = items.iter().map(|item| dressed(kind, item)).collect();
-            let mut table = table::render(schema, &kind.collection, &items, include(&call.query)?, now());
-            table["metadata"] = metadata;
-            Ok(encode(schema, call.media, 200, &aged(table, beta)))
-        }
-        Shape::Partial { beta } => {
-            let items: Vec<Value> = items.iter().map(|item| partial(&item.parse(), beta)).collect();
-            let list = json!({"kind": "PartialObjectMetadataList", "apiVersion": meta_version(beta), "metadata": metadata, "items": items});
-            Ok(encode(schema, call.media, 200, &list))
-        }
-    }
-}
-
 /// The object as JSON text with its `kind` and `apiVersion`.
 pub(crate) fn line(kind: &Kind, stored: &Stored) -> Bytes {
     if kind.hooks.outward.is_some() {
@@ -167,7 +129,9 @@ pub(crate) fn line(kind: &Kind, stored: &Stored) -> Bytes {
 
 /// Writes `{"kind":..,"apiVersion":..,` and the rest of the stored bytes, which begin with `{`.
 pub(crate) fn put_line(text: &mut BytesMut, gvk: &Gvk, json: &[u8]) {
-    text.put_slice(format!("{{\"kind\":\"{}\",\"apiVersion\":\"{}\",", gvk.kind, gvk.api_version()).as_bytes());
+    for part in ["{\"kind\":\"", &gvk.kind, "\",\"apiVersion\":\"", &gvk.api_version(), "\","] {
+        text.put_slice(part.as_bytes());
+    }
     text.put_slice(&json[1..]);
 }
 
@@ -225,17 +189,4 @@ fn encode(schema: &Schema, media: Media, status: u16, value: &Value) -> Answer {
 /// Seconds since 1970.
 pub(crate) fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
-}
-
-impl ListMeta {
-    fn render(&self) -> Value {
-        let mut meta = json!({"resourceVersion": self.revision.to_string()});
-        if !self.continue_token.is_empty() {
-            meta["continue"] = self.continue_token.clone().into();
-        }
-        if let Some(remaining) = self.remaining {
-            meta["remainingItemCount"] = remaining.into();
-        }
-        meta
-    }
 }

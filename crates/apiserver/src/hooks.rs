@@ -16,7 +16,9 @@ use serde_json::Value;
 use crate::kinds::{Kind, Kinds};
 use crate::refusal::Refusal;
 use crate::schema::Gvk;
+use crate::selectors::Index;
 use crate::store::{CollectionId, Txn, key};
+use crate::value::Get;
 
 pub(crate) use pod::{grace_period, take_topology};
 pub(crate) use service::KUBERNETES;
@@ -57,7 +59,7 @@ type Change = fn(&mut World<'_, '_>, &mut Value, Option<&Value>) -> Result<(), R
 pub(crate) struct Hooks {
     pub(crate) generation: Generation,
     /// Fields that selectors read, besides name, namespace and labels.
-    selectable: &'static [&'static [&'static str]],
+    selectable: &'static [&'static str],
     pub(crate) claims: fn(&Value) -> Vec<String>,
     /// Between the stored version and the one of this kind.
     pub(crate) outward: Option<fn(&mut Value)>,
@@ -100,18 +102,26 @@ const PLAIN: Hooks = Hooks {
 };
 
 /// The fields by which both kinds of Event are selected, all of the core one.
-const EVENT_FIELDS: &[&[&str]] = &[&["involvedObject"], &["reason"], &["reportingComponent"], &["source"], &["type"]];
+const EVENT_FIELDS: &[&str] = &[
+    "involvedObject.kind",
+    "involvedObject.namespace",
+    "involvedObject.name",
+    "involvedObject.uid",
+    "involvedObject.apiVersion",
+    "involvedObject.resourceVersion",
+    "involvedObject.fieldPath",
+    "reason",
+    "reportingComponent",
+    "source.component",
+    "type",
+];
 
 const HOOKS: &[(&str, &str, Hooks)] = &[
     ("", "Endpoints", Hooks { create_on_update: true, ..PLAIN }),
     ("", "Event", Hooks { create_on_update: true, selectable: EVENT_FIELDS, ..PLAIN }),
     ("", "LimitRange", Hooks { create_on_update: true, ..PLAIN }),
-    (
-        "",
-        "Namespace",
-        Hooks { selectable: &[&["status", "phase"]], prepare: cluster::namespace, removing: cluster::namespace_removing, ..PLAIN },
-    ),
-    ("", "Node", Hooks { selectable: &[&["spec", "unschedulable"]], prepare: cluster::node, ..PLAIN }),
+    ("", "Namespace", Hooks { selectable: &["status.phase"], prepare: cluster::namespace, removing: cluster::namespace_removing, ..PLAIN }),
+    ("", "Node", Hooks { selectable: &["spec.unschedulable"], prepare: cluster::node, ..PLAIN }),
     ("", "PersistentVolumeClaim", Hooks { shows_deleted: true, ..PLAIN }),
     (
         "",
@@ -119,15 +129,14 @@ const HOOKS: &[(&str, &str, Hooks)] = &[
         Hooks {
             generation: Generation::Spec,
             selectable: &[
-                &["spec", "nodeName"],
-                &["spec", "restartPolicy"],
-                &["spec", "schedulerName"],
-                &["spec", "serviceAccountName"],
-                &["spec", "hostNetwork"],
-                &["status", "phase"],
-                &["status", "podIP"],
-                &["status", "podIPs"],
-                &["status", "nominatedNodeName"],
+                "spec.nodeName",
+                "spec.restartPolicy",
+                "spec.schedulerName",
+                "spec.serviceAccountName",
+                "spec.hostNetwork",
+                "status.phase",
+                "status.podIP",
+                "status.nominatedNodeName",
             ],
             shows_deleted: true,
             admit: pod::admit,
@@ -136,13 +145,13 @@ const HOOKS: &[(&str, &str, Hooks)] = &[
         },
     ),
     ("", "ResourceQuota", Hooks { shows_deleted: true, ..PLAIN }),
-    ("", "Secret", Hooks { selectable: &[&["type"]], ..PLAIN }),
+    ("", "Secret", Hooks { selectable: &["type"], ..PLAIN }),
     ("", "ServiceAccount", Hooks { shows_deleted: true, ..PLAIN }),
     (
         "",
         "Service",
         Hooks {
-            selectable: &[&["spec", "clusterIP"], &["spec", "type"]],
+            selectable: &["spec.clusterIP", "spec.type"],
             claims: service::claims,
             shows_deleted: true,
             admit: service::allocate,
@@ -153,7 +162,7 @@ const HOOKS: &[(&str, &str, Hooks)] = &[
         },
     ),
     ("apps", "Deployment", Hooks { generation: Generation::SpecAndAnnotations, ..PLAIN }),
-    ("apps", "ReplicaSet", Hooks { generation: Generation::Spec, selectable: &[&["status", "replicas"]], ..PLAIN }),
+    ("apps", "ReplicaSet", Hooks { generation: Generation::Spec, selectable: &["status.replicas"], ..PLAIN }),
     ("coordination.k8s.io", "Lease", Hooks { create_on_update: true, unconditional_update: false, ..PLAIN }),
     ("discovery.k8s.io", "EndpointSlice", Hooks { generation: Generation::All, ..PLAIN }),
     (
@@ -176,20 +185,22 @@ pub(crate) fn of(gvk: &Gvk) -> &'static Hooks {
 
 impl Hooks {
     /// The part of an object that selectors read.
-    pub(crate) fn index(&self, object: &Value) -> Value {
-        let mut index = serde_json::json!({"metadata": {"name": object["metadata"]["name"], "namespace": object["metadata"]["namespace"]}});
-        if let Some(labels) = object["metadata"].get("labels") {
-            index["metadata"]["labels"] = labels.clone();
-        }
-        for path in self.selectable {
-            let Some(found) = path.iter().try_fold(object, |value, field| value.get(field)) else { continue };
-            let mut place = &mut index;
-            for field in *path {
-                place = &mut place[*field];
-            }
-            *place = found.clone();
-        }
-        index
+    pub(crate) fn index(&self, object: &Value) -> Index {
+        let meta = object.at("metadata");
+        let labels: Vec<(String, &str)> = meta.pairs("labels").map(|(key, value)| (Index::label_path(key), value)).collect();
+        let fields: Vec<(&str, String)> = self.selectable.iter().filter_map(|path| Some((*path, text_at(object, path)?))).collect();
+        let own = [("metadata.name", meta.text("name")), ("metadata.namespace", meta.text("namespace"))];
+        let labels = labels.iter().map(|(path, value)| (path.as_str(), *value));
+        Index::new(own.into_iter().chain(labels).chain(fields.iter().map(|(path, value)| (*path, value.as_str()))))
+    }
+}
+
+/// A scalar field as selectors compare it.
+fn text_at(object: &Value, path: &str) -> Option<String> {
+    match path.split('.').try_fold(object, |value, field| value.get(field))? {
+        Value::String(text) => Some(text.clone()),
+        scalar @ (Value::Number(_) | Value::Bool(_)) => Some(scalar.to_string()),
+        _ => None,
     }
 }
 

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::hooks::{self, Hooks};
 use crate::schema::{DISCOVERY, Gvk};
+use crate::selectors::Index;
 use crate::store::{CollectionId, Indexer};
 
 /// One served resource.
@@ -168,7 +169,7 @@ impl Kinds {
 }
 
 impl Indexer for Arc<Kinds> {
-    fn index(&self, collection: CollectionId, object: &Value) -> Value {
+    fn index(&self, collection: CollectionId, object: &Value) -> Index {
         self.hooks[collection.0].index(object)
     }
 

@@ -13,7 +13,7 @@ mod tests;
 mod wire;
 
 pub use decode::decode;
-pub use encode::encode;
+pub use encode::{encode, encode_text, list_head, put_item};
 
 /// What precedes an object: these four bytes, then a `runtime.Unknown` that says its kind.
 const MAGIC: &[u8] = b"k8s\0";
@@ -37,6 +37,8 @@ pub enum Error {
     TooDeep,
     #[error("no kind {kind:?} in version {api_version:?} is registered")]
     UnknownKind { api_version: String, kind: String },
+    #[error("the object is not what its kind says: {0}")]
+    Unfit(String),
     #[error("protobuf content encoding {0:?} is not supported")]
     Encoding(String),
 }

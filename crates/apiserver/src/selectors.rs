@@ -1,11 +1,13 @@
-//! Label and field selectors of list and watch requests, matched against objects.
+//! Label and field selectors of list and watch requests, matched against what is indexed of objects.
 //!
 //! Owns the grammar with the API server's error texts, and which fields each collection can be selected by. Must not know storage.
 
 mod fields;
+mod index;
 mod labels;
 #[cfg(test)]
 mod tests;
 
 pub use fields::Fields;
+pub use index::Index;
 pub use labels::Labels;

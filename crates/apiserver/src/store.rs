@@ -25,6 +25,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::refusal::Refusal;
+use crate::selectors::Index;
 pub(crate) use txn::Txn;
 
 /// A collection's place in the table of collections.
@@ -37,8 +38,7 @@ pub(crate) struct Stored {
     pub(crate) revision: u64,
     /// Without `apiVersion` and `kind`, which depend on who asks: starts with `{"`.
     pub(crate) json: Bytes,
-    /// The fields that selectors read, at their places.
-    pub(crate) index: Value,
+    pub(crate) index: Index,
 }
 
 /// Something happened to one object.
@@ -50,8 +50,8 @@ pub(crate) struct Event {
     /// What it is now. Deleted: what it was at last, at the revision of its deletion.
     pub(crate) now: Arc<Stored>,
     pub(crate) deleted: bool,
-    /// The lines of a watch in JSON, encoded once for all watchers: ADDED, MODIFIED, DELETED.
-    pub(crate) lines: [OnceLock<Bytes>; 3],
+    /// `now` in protobuf, encoded once for all watchers. JSON is what objects are stored as: a watcher copies it as it is.
+    pub(crate) protobuf: OnceLock<Bytes>,
 }
 
 pub(crate) type Key = Arc<str>;
@@ -59,7 +59,7 @@ pub(crate) type Objects = RedBlackTreeMapSync<Key, Arc<Stored>>;
 
 /// What selectors need to see of an object, and which names it claims for itself alone.
 pub(crate) trait Indexer: Send {
-    fn index(&self, collection: CollectionId, object: &Value) -> Value;
+    fn index(&self, collection: CollectionId, object: &Value) -> Index;
     /// Names that no two objects may hold, such as `nodePort/30080`.
     fn claims(&self, collection: CollectionId, object: &Value) -> Vec<String>;
 }
@@ -231,13 +231,7 @@ impl Store {
 // === impl Collection ===
 
 impl Collection {
-    fn publish(&mut self, event: Arc<Event>) {
-        let key = key_of(&event.now);
-        if event.deleted {
-            self.objects.remove_mut(&key);
-        } else {
-            self.objects.insert_mut(key, event.now.clone());
-        }
+    fn remember(&mut self, event: Arc<Event>) {
         self.history_bytes += event.size();
         self.history.push_back(event);
         while self.history.len() > MAX_HISTORY || self.history_bytes > MAX_HISTORY_BYTES && self.history.len() > 1 {
@@ -260,16 +254,12 @@ impl Stored {
         serde_json::from_slice(&self.json).expect("BUG: stored bytes are no JSON")
     }
 
-    fn meta(&self, field: &str) -> &str {
-        self.index["metadata"][field].as_str().unwrap_or_default()
-    }
-
     pub(crate) fn name(&self) -> &str {
-        self.meta("name")
+        self.index.get("metadata.name").unwrap_or_default()
     }
 
     pub(crate) fn namespace(&self) -> &str {
-        self.meta("namespace")
+        self.index.get("metadata.namespace").unwrap_or_default()
     }
 }
 

@@ -56,27 +56,34 @@ const ROWS: &[(&str, Row)] = &[
 ///
 /// The Table's own metadata stays empty: resourceVersion and continue are the caller's. `now` is seconds since 1970, for ages.
 pub fn render<'a>(schema: &Schema, collection: &str, objects: impl IntoIterator<Item = &'a Value>, include: Include, now: i64) -> Value {
+    let mut table = head(schema, collection);
+    table["rows"] = objects.into_iter().map(|object| row(collection, object, include, now)).collect();
+    table
+}
+
+/// A Table without rows.
+pub fn head(schema: &Schema, collection: &str) -> Value {
+    json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {}, "columnDefinitions": columns(schema, collection)})
+}
+
+/// The row of one object.
+pub fn row(collection: &str, object: &Value, include: Include, now: i64) -> Value {
     let now = Now(now);
-    let row = ROWS.iter().find(|(name, _)| *name == collection).map(|(_, row)| *row);
-    let rows = objects.into_iter().map(|object| {
-        let cells = match row {
-            Some(row) => row(object, now),
-            None => vec![name(object), now.age(object)],
-        };
-        let carried = match include {
-            Include::None => Value::Null,
-            Include::Metadata => {
-                json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object.at("metadata")})
-            }
-            Include::Object => object.clone(),
-        };
-        match finished(collection, object) {
-            Some(conditions) => json!({"cells": cells, "conditions": conditions, "object": carried}),
-            None => json!({"cells": cells, "object": carried}),
+    let cells = match ROWS.iter().find(|(name, _)| *name == collection) {
+        Some((_, row)) => row(object, now),
+        None => vec![name(object), now.age(object)],
+    };
+    let carried = match include {
+        Include::None => Value::Null,
+        Include::Metadata => {
+            json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object.at("metadata")})
         }
-    });
-    let rows: Vec<Value> = rows.collect();
-    json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {}, "columnDefinitions": columns(schema, collection), "rows": rows})
+        Include::Object => object.clone(),
+    };
+    match finished(collection, object) {
+        Some(conditions) => json!({"cells": cells, "conditions": conditions, "object": carried}),
+        None => json!({"cells": cells, "object": carried}),
+    }
 }
 
 fn columns(schema: &Schema, collection: &str) -> Vec<Value> {

@@ -14,13 +14,14 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-use crate::answer::{self, Answer};
+use crate::answer::{self, Answer, PIECE_BYTES};
 use crate::api_state::Api;
 use crate::media::{Format, Media, Shape};
 use crate::names;
 use crate::protobuf;
 use crate::refusal::Refusal;
 use crate::request::{Call, ListOptions};
+use crate::selectors::Index;
 use crate::store::{Event, Objects, Since, Stored, range};
 use crate::table::{self, Include};
 
@@ -37,8 +38,10 @@ const BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
 const BATCH: usize = 256;
 const MAX_PIECES: usize = 4;
 
-/// A piece of the initial state is not longer than this, so that memory holds no second copy of a collection.
-const PIECE_BYTES: usize = 64 << 10;
+/// A watcher may send this often at once, and once more in every interval that passes. Under a steady stream of writes what happens in one
+/// interval so leaves as one TLS record, which costs as much as an event does; what happens now and then is told at once.
+const BURST: u32 = 16;
+const SEND_EVERY: Duration = Duration::from_millis(5);
 
 struct Watcher {
     api: Arc<Api>,
@@ -96,13 +99,17 @@ impl Watcher {
             return;
         }
         let mut next_bookmark = bookmark_after(Instant::now(), deadline);
+        let mut pace = Pace { next: Instant::now() };
         loop {
             if self.catch_up().await.is_err() {
                 return;
             }
             let bookmark_at = next_bookmark.min(deadline);
             tokio::select! {
-                changed = changed.changed() => if changed.is_err() { return },
+                changed = changed.changed() => match changed {
+                    Ok(()) => sleep_until(pace.turn(Instant::now())).await,
+                    Err(_) => return,
+                },
                 () = sleep_until(bookmark_at), if self.options.bookmarks && bookmark_at < deadline => {
                     // Where nothing happens the watch comes further all the same.
                     if self.catch_up().await.is_err() || self.bookmark(false).await.is_err() {
@@ -197,7 +204,7 @@ impl Watcher {
                 // What it was when it still matched, at the revision at which it ceased to.
                 let mut last = old.parse();
                 last["metadata"]["resourceVersion"] = event.revision.to_string().into();
-                let last = Stored { revision: event.revision, json: last.to_string().into(), index: Value::Null };
+                let last = Stored { revision: event.revision, json: last.to_string().into(), index: Index::default() };
                 self.put(piece, Type::Deleted, &last, None);
             }
             (None, false) => {}
@@ -208,10 +215,20 @@ impl Watcher {
     fn put(&mut self, piece: &mut BytesMut, ty: Type, stored: &Stored, event: Option<&Event>) {
         let kind = &self.call.target.kind;
         let media = self.call.media;
-        if media.shape == Shape::Object && media.format != Format::Protobuf {
-            match event.filter(|_| kind.hooks.outward.is_none()) {
-                Some(event) => piece.put_slice(event.lines[ty as usize].get_or_init(|| frame(ty.name(), &answer::line(kind, stored)))),
-                None => piece.put_slice(&frame(ty.name(), &answer::line(kind, stored))),
+        if media.shape == Shape::Object && kind.hooks.outward.is_none() {
+            if media.format != Format::Protobuf {
+                return put_line(piece, ty.name(), |piece| answer::put_line(piece, &kind.gvk, &stored.json));
+            }
+            let encode = || match protobuf::encode_text(&self.api.schema, &kind.gvk, &stored.json) {
+                Ok(bytes) => bytes.into(),
+                Err(error) => {
+                    tracing::warn!(%error, "a watch event could not be written as protobuf");
+                    Bytes::new()
+                }
+            };
+            let bytes = event.map_or_else(encode, |event| event.protobuf.get_or_init(encode).clone());
+            if !bytes.is_empty() {
+                put_message(piece, ty.name(), &bytes);
             }
             return;
         }
@@ -240,7 +257,7 @@ impl Watcher {
             }
             return;
         }
-        piece.put_slice(&frame(ty, object.to_string().as_bytes()));
+        put_line(piece, ty, |piece| piece.put_slice(object.to_string().as_bytes()));
     }
 
     /// Tells how far the watch has come, so that it can be resumed from there.
@@ -282,6 +299,21 @@ impl Watcher {
     }
 }
 
+/// Says when a watcher sends next: a bucket of [`BURST`] turns that fills by one in each [`SEND_EVERY`].
+struct Pace {
+    /// When the next turn is due if none is left from quiet times.
+    next: Instant,
+}
+
+impl Pace {
+    /// Takes a turn at `now` and says when it comes: in the past if at once.
+    fn turn(&mut self, now: Instant) -> Instant {
+        let turn = now.checked_sub(SEND_EVERY * BURST).map_or(self.next, |full| self.next.max(full));
+        self.next = turn + SEND_EVERY;
+        turn
+    }
+}
+
 impl Type {
     fn name(self) -> &'static str {
         match self {
@@ -299,12 +331,12 @@ fn bookmark_after(now: Instant, deadline: Instant) -> Instant {
 }
 
 /// One event in JSON, on a line of its own.
-fn frame(ty: &str, object: &[u8]) -> Bytes {
-    let mut text = BytesMut::with_capacity(object.len() + 40);
-    text.put_slice(format!("{{\"type\":\"{ty}\",\"object\":").as_bytes());
-    text.put_slice(object);
-    text.put_slice(b"}\n");
-    text.freeze()
+fn put_line(piece: &mut BytesMut, ty: &str, put_object: impl FnOnce(&mut BytesMut)) {
+    for part in ["{\"type\":\"", ty, "\",\"object\":"] {
+        piece.put_slice(part.as_bytes());
+    }
+    put_object(piece);
+    piece.put_slice(b"}\n");
 }
 
 /// One event in protobuf: its length in four bytes, then `WatchEvent {1: type, 2: RawExtension {1: object}}`.
@@ -328,4 +360,20 @@ fn put_field(message: &mut BytesMut, number: u8, bytes: &[u8]) {
     }
     message.put_u8(length as u8);
     message.put_slice(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_leaves_at_once_and_a_stream_in_intervals() {
+        let start = Instant::now() + Duration::from_secs(60);
+        let mut pace = Pace { next: start };
+        // Quiet until now: a whole bucket of turns.
+        let now = start + Duration::from_secs(1);
+        let waits: Vec<_> = (0..BURST + 3).map(|_| pace.turn(now).saturating_duration_since(now)).collect();
+        assert!(waits[..=BURST as usize].iter().all(Duration::is_zero), "{waits:?}");
+        assert_eq!(waits[BURST as usize + 1..], [SEND_EVERY, SEND_EVERY * 2]);
+    }
 }

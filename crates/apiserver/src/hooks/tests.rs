@@ -11,7 +11,13 @@ fn only_what_selectors_read_is_indexed() {
     });
     assert_eq!(
         of(&Gvk::new("", "v1", "Pod")).index(&pod),
-        json!({"metadata": {"name": "p", "namespace": "n", "labels": {"a": "b"}}, "spec": {"nodeName": "one"}, "status": {"phase": "Running"}})
+        Index::new([
+            ("metadata.name", "p"),
+            ("metadata.namespace", "n"),
+            ("metadata.labels.a", "b"),
+            ("spec.nodeName", "one"),
+            ("status.phase", "Running"),
+        ])
     );
 }
 

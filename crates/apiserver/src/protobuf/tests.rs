@@ -8,6 +8,8 @@ fn check(object: Value) {
     let schema = Schema::load();
     let bytes = encode(&schema, &object).expect("encodes");
     assert_eq!(decode(&schema, &bytes).expect("decodes"), object);
+    let gvk = crate::schema::Gvk::of(&object).expect("a kind");
+    assert_eq!(encode_text(&schema, &gvk, object.to_string().as_bytes()), Ok(bytes), "text and value are the same object");
 }
 
 #[test]
@@ -43,6 +45,33 @@ fn a_body_of_kubectl_decodes() {
     assert_eq!(object["metadata"]["name"], "c");
     assert_eq!(object["metadata"]["creationTimestamp"], Value::Null);
     assert_eq!(object["data"], json!({"a": "1"}));
+}
+
+/// A Volume embeds its source in Go, which is one message on the wire whatever stands between its fields.
+#[test]
+fn embedded_structs_are_one_message() {
+    let schema = Schema::load();
+    let selector = json!({"apiVersion": "v1", "kind": "Pod", "spec": {"containers": [{"name": "c", "livenessProbe":
+        {"exec": {"command": ["x"]}, "failureThreshold": 3, "httpGet": {"path": "/", "port": 80}}}]}});
+    let bytes = encode(&schema, &selector).expect("encodes");
+    let at = |needle: &[u8]| bytes.windows(needle.len()).filter(|window| *window == needle).count();
+    // ProbeHandler is field 1 of Probe: exec (1) of three bytes, then httpGet (2).
+    assert_eq!(at(b"\x0a\x03\x0a\x01x\x12"), 1, "{bytes:?}");
+    assert_eq!(decode(&schema, &bytes).expect("decodes"), selector);
+}
+
+#[test]
+fn values_that_do_not_fit_are_told() {
+    let schema = Schema::load();
+    for (object, text) in [
+        (json!({"spec": {"ports": {}}}), "invalid type: map, expected a value of type List"),
+        (json!({"spec": {"clusterIP": 1}}), "invalid type: integer `1`, expected a value of type String"),
+        (json!({"metadata": {"creationTimestamp": "noon"}}), "no time: \"noon\""),
+        (json!({"spec": "x"}), "invalid type: string \"x\", expected a ServiceSpec"),
+    ] {
+        let told = encode_text(&schema, &crate::schema::Gvk::new("", "v1", "Service"), object.to_string().as_bytes());
+        assert!(matches!(&told, Err(Error::Unfit(told)) if told.contains(text)), "{object}: {told:?}");
+    }
 }
 
 #[test]

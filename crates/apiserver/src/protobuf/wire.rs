@@ -79,7 +79,29 @@ pub(super) fn put_int(out: &mut Vec<u8>, number: u32, value: i64) {
 }
 
 pub(super) fn put_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
-    put_varint(out, u64::from(number) << 3 | 2);
-    put_varint(out, bytes.len() as u64);
+    put_head(out, number, bytes.len());
     out.extend_from_slice(bytes);
+}
+
+/// The tag and length of a field whose `length` bytes follow.
+pub(super) fn put_head(out: &mut Vec<u8>, number: u32, length: usize) {
+    put_varint(out, u64::from(number) << 3 | 2);
+    put_varint(out, length as u64);
+}
+
+/// A field whose content `write` appends. Its length stands before it and is known only after it: most are shorter than 128 bytes and have
+/// their place, a longer content moves by a byte or two.
+pub(super) fn put_nested<E>(out: &mut Vec<u8>, number: u32, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
+    put_head(out, number, 0);
+    let start = out.len();
+    write(out)?;
+    let length = out.len() - start;
+    if length < 0x80 {
+        out[start - 1] = length as u8;
+    } else {
+        let mut varint = Vec::with_capacity(10);
+        put_varint(&mut varint, length as u64);
+        out.splice(start - 1..start, varint);
+    }
+    Ok(())
 }

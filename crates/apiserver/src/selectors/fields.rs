@@ -2,10 +2,8 @@
 //!
 //! Source: apimachinery's pkg/fields/selector.go; the field label conversions of pkg/apis/core/v1/conversion.go and pkg/apis/events/v1.
 
-use serde_json::Value;
-
+use super::Index;
 use crate::validate::names;
-use crate::value::Get;
 
 /// A parsed `fieldSelector` of one collection. All of its terms must hold.
 #[derive(Debug, Clone, Default)]
@@ -92,7 +90,7 @@ impl Fields {
         Ok(Fields { terms })
     }
 
-    pub fn matches(&self, object: &Value) -> bool {
+    pub fn matches(&self, object: &Index) -> bool {
         self.terms.iter().all(|term| (value_of(object, &term.field) == term.value) == term.equal)
     }
 
@@ -156,24 +154,18 @@ fn known<'a>(collection: &str, field: &'a str) -> Result<&'a str, String> {
     }
 }
 
-fn value_of(object: &Value, field: &str) -> String {
+fn value_of<'a>(object: &'a Index, field: &str) -> &'a str {
+    let text = |path: &str| object.get(path).unwrap_or_default();
     match field {
         // The component of a core Event, wherever its writer put it.
-        "source" => match object.at("source").text("component") {
-            "" => object.text("reportingComponent").to_owned(),
-            component => component.to_owned(),
+        "source" => match text("source.component") {
+            "" => text("reportingComponent"),
+            component => component,
         },
-        "reportingComponent" => object.text("reportingComponent").to_owned(),
-        "spec.hostNetwork" | "spec.unschedulable" => {
-            field.split('.').fold(object, |value, part| value.at(part)).as_bool().unwrap_or(false).to_string()
-        }
+        "spec.hostNetwork" | "spec.unschedulable" if text(field).is_empty() => "false",
         // Accepted, but no pod has it.
-        "status.podIPs" => String::new(),
-        _ => match field.split('.').fold(object, |value, part| value.at(part)) {
-            Value::String(text) => text.clone(),
-            Value::Number(number) => number.to_string(),
-            Value::Null if field == REPLICA_SETS.1 => "0".to_owned(),
-            _ => String::new(),
-        },
+        "status.podIPs" => "",
+        _ if field == REPLICA_SETS.1 && text(field).is_empty() => "0",
+        _ => text(field),
     }
 }

@@ -3,10 +3,8 @@
 //! Source: apimachinery's pkg/labels/selector.go, whose tokens and error texts are kept. Crate `api` reads selectors too, but need not say
 //! what the API server says about a wrong one.
 
-use serde_json::Value;
-
+use super::Index;
 use crate::validate::names;
-use crate::value::Get;
 
 /// A parsed `labelSelector`. All of its requirements must hold; none holds for everything.
 #[derive(Debug, Clone, Default)]
@@ -43,9 +41,8 @@ impl Labels {
         Ok(Labels { requirements: parser.requirements()? })
     }
 
-    pub fn matches(&self, object: &Value) -> bool {
-        let labels = object.at("metadata").at("labels");
-        self.requirements.iter().all(|requirement| requirement.holds(labels.at(&requirement.key).as_str()))
+    pub fn matches(&self, object: &Index) -> bool {
+        self.requirements.iter().all(|requirement| requirement.holds(object.label(&requirement.key)))
     }
 
     pub fn is_everything(&self) -> bool {

@@ -2,8 +2,13 @@ use serde_json::{Value, json};
 
 use super::*;
 
-fn labelled(labels: &Value) -> Value {
-    json!({"metadata": {"name": "n", "labels": labels}})
+/// What is indexed of an object of some core kind.
+fn indexed(kind: &str, object: &Value) -> Index {
+    crate::hooks::of(&crate::schema::Gvk::new("", "v1", kind)).index(object)
+}
+
+fn labelled(labels: &Value) -> Index {
+    indexed("ConfigMap", &json!({"metadata": {"name": "n", "labels": labels}}))
 }
 
 #[test]
@@ -62,6 +67,7 @@ fn wrong_label_selectors_are_refused_in_the_servers_words() {
 #[test]
 fn field_terms_hold_as_kubernetes_says() {
     let pod = json!({"metadata": {"name": "p", "namespace": "ns"}, "spec": {"nodeName": "n1"}, "status": {"phase": "Running", "podIPs": [{"ip": "1"}, {"ip": "2"}]}});
+    let pod = indexed("Pod", &pod);
     for (text, holds) in [
         ("", true),
         ("metadata.name=p", true),
@@ -78,6 +84,7 @@ fn field_terms_hold_as_kubernetes_says() {
         assert_eq!(Fields::parse("api/v1/pods", text).map(|fields| fields.matches(&pod)), Ok(holds), "{text:?}");
     }
     let event = json!({"involvedObject": {"name": "a", "kind": "Pod"}, "reason": "R", "source": {"component": "me"}});
+    let event = indexed("Event", &event);
     assert_eq!(Fields::parse("api/v1/events", "involvedObject.name=a,source=me,reason=R").map(|fields| fields.matches(&event)), Ok(true));
     assert_eq!(Fields::parse("api/v1/pods", "metadata.name=x").expect("parses").name(), Some("x"));
 }

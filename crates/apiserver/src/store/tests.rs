@@ -7,8 +7,8 @@ use crate::testing::Folder;
 pub(super) struct Plain;
 
 impl Indexer for Plain {
-    fn index(&self, _: CollectionId, object: &Value) -> Value {
-        json!({"metadata": object["metadata"]})
+    fn index(&self, _: CollectionId, object: &Value) -> Index {
+        Index::new([("metadata.name", object["metadata"]["name"].as_str().unwrap_or_default())])
     }
 
     fn claims(&self, _: CollectionId, object: &Value) -> Vec<String> {
@@ -164,7 +164,7 @@ async fn a_claim_goes_with_its_object() {
 fn keys_of_one_namespace_stand_together() {
     let mut objects = Objects::new_sync();
     for (namespace, name) in [("a", "x"), ("a-b", "y"), ("a", "z"), ("b", "w"), ("", "cluster")] {
-        let stored = Stored { revision: 1, json: Bytes::from_static(b"{}"), index: Value::Null };
+        let stored = Stored { revision: 1, json: Bytes::from_static(b"{}"), index: Index::default() };
         objects.insert_mut(key(namespace, name), Arc::new(stored));
     }
     let of = |namespace: &str, start: Option<&str>| range(&objects, namespace, start).map(|(key, _)| key.to_string()).collect::<Vec<_>>();

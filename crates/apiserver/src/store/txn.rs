@@ -160,7 +160,7 @@ impl Txn<'_> {
     }
 
     fn happened(&mut self, collection: CollectionId, key: Key, old: Option<Arc<Stored>>, now: Arc<Stored>, deleted: bool) {
-        let event = Arc::new(Event { revision: now.revision, old, now, deleted, lines: [const { OnceLock::new() }; 3] });
+        let event = Arc::new(Event { revision: now.revision, old, now, deleted, protobuf: OnceLock::new() });
         self.changes.push(Change { collection, key, event });
     }
 }

@@ -101,7 +101,11 @@ impl Writer {
             let mut visible = self.visible.write().unwrap_or_else(PoisonError::into_inner);
             visible.revision = self.working.revision;
             for change in changes {
-                visible.collections[change.collection.0].publish(change.event);
+                visible.collections[change.collection.0].remember(change.event);
+            }
+            // The writer's own maps: readers share their nodes.
+            for at in &touched {
+                visible.collections[*at].objects = self.working.collections[*at].clone();
             }
         }
         for at in touched {

@@ -97,7 +97,7 @@ pub(super) async fn collection(api: &Arc<Api>, call: &Arc<Call>) -> Result<Answe
         })
         .await?;
     let revision = if revision > 0 { revision } else { api.store.revision() };
-    answer::list(&api.schema, call, &deleted, &ListMeta { revision, ..ListMeta::default() })
+    answer::list(api, call, deleted, &ListMeta { revision, ..ListMeta::default() }).await
 }
 
 /// Deletes one object that is there, or marks it.

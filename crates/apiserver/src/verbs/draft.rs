@@ -221,7 +221,7 @@ impl Draft<'_> {
         let Some(namespace) = txn.get(self.api.collection(namespaces), self.namespace) else {
             return Err(Refusal::not_found(namespaces, self.namespace));
         };
-        if namespace.index["status"]["phase"] == "Terminating" {
+        if namespace.index.get("status.phase") == Some("Terminating") {
             return Err(Refusal::namespace_terminating(self.kind, name, self.namespace));
         }
         Ok(())

@@ -16,9 +16,6 @@ use crate::refusal::Refusal;
 use crate::request::{self, Call, ListOptions};
 use crate::store::{Objects, Stored, key, range};
 
-/// Lists longer than this are encoded where they block nobody.
-const MAX_INLINE: usize = 500;
-
 /// Where a list goes on. Source: apiserver's pkg/storage/continue.go.
 #[derive(Serialize, Deserialize)]
 struct Continue {
@@ -51,12 +48,7 @@ pub(super) async fn list(api: &Arc<Api>, call: &Arc<Call>) -> Result<Answer, Ref
     }
     let (objects, revision, start) = snapshot(api, call, &options)?;
     let (items, meta) = page(&objects, &call.target.namespace, start.as_deref(), &options, revision);
-    if items.len() <= MAX_INLINE {
-        return answer::list(&api.schema, call, &items, &meta);
-    }
-    let (api, call) = (api.clone(), call.clone());
-    let encoded = tokio::task::spawn_blocking(move || answer::list(&api.schema, &call, &items, &meta));
-    encoded.await.map_err(|_| Refusal::internal("the list could not be encoded"))?
+    answer::list(api, call, items, &meta).await
 }
 
 /// The objects that a list looks at, the revision it is of, and the key it starts from.

@@ -2,6 +2,7 @@
 
 mod deletion;
 mod hostile;
+mod lists;
 mod services;
 mod watches;
 mod writes;
@@ -59,19 +60,22 @@ impl Server {
         let bytes = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
         let content_type = if request.starts_with("PATCH") { "application/merge-patch+json" } else { "application/json" };
         match self.send(request, content_type, bytes).await {
-            Ok(Answer { status, body: Body::Full(body), .. }) => (status, serde_json::from_slice(&body).unwrap_or_default()),
-            Ok(answer) => (answer.status, Value::Null),
+            Ok(answer) => (answer.status, serde_json::from_slice(&whole(answer.body).await).unwrap_or_default()),
             Err(refusal) => (refusal.code, refusal.status()),
         }
     }
 
     async fn send(&self, request: &str, content_type: &str, body: Vec<u8>) -> Result<Answer, Refusal> {
+        self.send_for(Media::default(), request, content_type, body).await
+    }
+
+    async fn send_for(&self, media: Media, request: &str, content_type: &str, body: Vec<u8>) -> Result<Answer, Refusal> {
         let (method, url) = request.split_once(' ').expect("METHOD PATH");
         let (path, query) = url.split_once('?').unwrap_or((url, ""));
         let call = Call {
             target: Target::parse(&self.api.kinds, path).ok_or_else(Refusal::no_path)?,
             query: Query::parse(query),
-            media: Media::default(),
+            media,
             content_type: content_type.to_owned(),
             body: body.into(),
             user: User::default(),
@@ -95,6 +99,21 @@ impl Server {
         match self.send(&format!("GET {url}"), "", Vec::new()).await.map(|answer| answer.body) {
             Ok(Body::Stream(pieces)) => Watch { pieces, rest: String::new() },
             other => panic!("{url} is no watch: {other:?}"),
+        }
+    }
+}
+
+/// A body with all its pieces.
+async fn whole(body: Body) -> Vec<u8> {
+    match body {
+        Body::Full(bytes) => bytes.to_vec(),
+        Body::Packed { plain, .. } => plain.to_vec(),
+        Body::Stream(mut pieces) => {
+            let mut whole = Vec::new();
+            while let Some(piece) = pieces.recv().await {
+                whole.extend_from_slice(&piece);
+            }
+            whole
         }
     }
 }
