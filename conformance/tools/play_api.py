@@ -7,7 +7,8 @@ The cases and what is compared are api_cases.py's. FILE.md tells of other words 
 - rows `| VERSIONS | STEPS | RECORDED | SAYS |`: kubectls of VERSIONS (`1.34-`, `-1.32`, `1.31-1.33`) say something else than the recorded
   one. RECORDED is a regular expression, SAYS what stands in its place; what comes out is expected to the letter, in every step whose
   name STEPS (a regular expression) matches. So a row hides nothing: it fails a kubectl that still says the old words.
-- rows `| GROUP/STEP | ..`: a step that we answer otherwise on purpose. If it fails it is counted as skipped.
+- rows `| GROUP/STEP | ..`: a step that we answer otherwise on purpose, or (second cell VERSIONS) that these kubectls answer by chance. If it
+  fails it is counted as skipped.
 Last line: `N passed, N failed, N skipped`. Exit code: 0 if something passed and nothing failed, 1 if something failed, 77 if nothing was
 played (no kubectl, or everything left out)."""
 import argparse
@@ -43,17 +44,19 @@ class Differences:
     def __init__(self, path, minor):
         self.steps, self.rules = set(), []
         for line in open(path) if path else []:
-            cells = [cell.strip().strip("`").replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line.strip())[1:-1]]
-            if not cells:
+            cells = [cell.strip().removeprefix("`").removesuffix("`").replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line.strip())[1:-1]]
+            if len(cells) < 3 or not all(self.of(cell, minor) for cell in cells[:2]):
                 continue
             if re.match(r"[\w-]+/\d+$", cells[0]):
                 self.steps.add(cells[0])
-            versions = self.VERSIONS.match(cells[0])
-            if versions and len(cells) == 4 and any(versions.groups()):
-                first, last = versions.groups()
-                if int(first or 0) <= minor <= int(last or 999):
-                    steps, recorded, says = cells[1:]
-                    self.rules.append((re.compile(steps + "$"), re.compile(recorded, re.M), says))
+            elif len(cells) == 4 and self.VERSIONS.match(cells[0]):
+                steps, recorded, says = cells[1:]
+                self.rules.append((re.compile("(?:%s)$" % steps), re.compile(recorded, re.M), says))
+
+    def of(self, cell, minor):
+        """Whether a cell speaks of this kubectl: all do that name no versions."""
+        versions = self.VERSIONS.match(cell)
+        return versions is None or int(versions.group(1) or 0) <= minor <= int(versions.group(2) or 999)
 
     def words(self, group, n, key, text):
         if key in ("stdout", "stderr"):

@@ -12,7 +12,8 @@ struct Node(String);
 
 #[test]
 fn the_session_of_the_readme_works_and_leaves_nothing_behind() {
-    let node = Node(format!("e2e-up-{}", std::process::id()));
+    // No other test's namespaces may begin so: what is left of these is looked for, and removed.
+    let node = Node(format!("e2e-ex-{}", std::process::id()));
     let (outer, logs) = (Netns::new("e2e-readme"), Folder::new());
     let mut up = shell("exec examples/up.sh");
     up.env("NETNS", &node.0).env("RUTTER", rutter().get_program());

@@ -9,6 +9,7 @@
 mod killed;
 mod load;
 mod peers;
+mod readme;
 mod session;
 
 use std::cell::{Cell, RefCell};
