@@ -207,9 +207,20 @@ fn the_verbs_of_kubectl_work() {
     ok("auth can-i create deployments", "yes");
     ok("api-resources", "deployments deploy apps/v1 true Deployment");
     ok("get pods -A --sort-by=.metadata.name --field-selector=status.phase=Running", "default probe 1/1 Running");
-    for (line, part) in [("exec probe -- true", "exec"), ("port-forward pod/probe 1234:80", "portforward")] {
-        let said = kubectl.refuses(line);
-        assert!(said.contains(part) && said.contains("not supported by this server yet"), "{said}");
+    // What comes later is refused at once, by name.
+    let server_side = format!("apply --server-side -f {}", example("01-clusterip.yaml"));
+    for (line, said) in [
+        ("exec probe -- true", "exec of pods is not supported by this server yet"),
+        ("attach probe", "attach of pods is not supported by this server yet"),
+        ("cp /etc/hostname probe:/tmp/name", "exec of pods is not supported by this server yet"),
+        ("port-forward pod/probe 1234:80", "portforward of pods is not supported by this server yet"),
+        (server_side.as_str(), "server-side apply is not supported by this server yet"),
+        ("debug probe --image=any", "ephemeral containers are disabled for this cluster"),
+        ("top pods", "Metrics API not available"),
+        ("create job once --image=any", "the server could not find the requested resource (post jobs.batch)"),
+    ] {
+        let refused = kubectl.refuses(line);
+        assert!(refused.contains(said), "kubectl {line}: {refused}");
     }
 
     // Ends.
