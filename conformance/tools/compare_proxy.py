@@ -28,13 +28,16 @@ N_TRIES = play.tries(3)
 # What ends otherwise in mode iptables: (what packets are for, how they end with kube-proxy, how with rutter, why).
 UNLIKE_IPTABLES = [
     ({"unused port"}, "no-rule", "reject", "an unused port of a cluster IP is refused at once, as in nftables mode"),
-    ({"no service", "service"}, "no-rule", "drop", "an address of a ServiceCIDR that no Service of ours has is silent, as in nftables mode"),
+    ({"no service", "service", "unused port"}, "no-rule", "drop",
+     "an address of a ServiceCIDR that no Service of ours has is silent, as in nftables mode"),
     ({"service"}, "reject", "drop", "whom source ranges leave out is told nothing, with endpoints or without, as in nftables mode"),
     ({"service"}, "no-rule", "reject", "a Service without endpoints refuses the node's own connections to external addresses, as in nftables mode"),
-    ({"node port"}, "reject", "no-rule", "a node port without endpoints refuses where node ports are, and nowhere else, as in nftables mode"),
-    ({"loopback"}, "reject", "no-rule", "nobody listens on loopback for a node port without endpoints: whoever else listens there is reached"),
-    ({"udp on loopback"}, "dnat", "no-rule", "node ports on loopback are TCP's alone: a listener of our own, no route_localnet"),
-    ({"udp on loopback"}, "reject", "no-rule", "node ports on loopback are TCP's alone: a listener of our own, no route_localnet"),
+    *(({"node port"}, verdict, "no-rule", "a node port without endpoints is refused or silent where node ports are, and nowhere else, as in nftables mode")
+      for verdict in ("reject", "drop")),
+    *(({"loopback"}, verdict, "no-rule", "nobody listens on loopback for a node port without endpoints: whoever else listens there is reached")
+      for verdict in ("reject", "drop")),
+    *(({"udp on loopback"}, verdict, "no-rule", "node ports on loopback are TCP's alone: a listener of our own, no route_localnet")
+      for verdict in ("dnat", "reject", "drop")),
 ]
 # kube-proxy's nftables mode knows the endpoints of its own node there, its iptables mode all.
 HAIRPIN = "an endpoint of another node that comes to itself by way of this one is masqueraded, else it would answer itself"
@@ -214,7 +217,7 @@ def main():
     a = a.parse_args()
     if not os.path.exists(a.kube_proxy):
         print(f"SKIP compare {a.mode}: no {a.kube_proxy}\n0 passed, 0 failed, 1 skipped")
-        return
+        sys.exit(77)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     workdir, sides, counts, reasons = tempfile.mkdtemp(prefix="hp-"), [], collections.Counter(), collections.Counter()

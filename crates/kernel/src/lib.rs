@@ -8,6 +8,7 @@
 //! | [`nft`] | nf_tables: typed tables, chains, sets and rules; one batch is one transaction; the same values as nft's text |
 //! | [`conntrack`] | flows the kernel remembers: delete one |
 //! | [`ipset`] | IP sets: which there are, destroy one |
+//! | [`ipvs`] | IPVS: all virtual servers forgotten |
 //! | [`iptables_legacy`] | chains of the old iptables: removed |
 //! | [`rtnl`] | which addresses and links this network namespace has |
 //! | [`limits`] | open files |
@@ -22,6 +23,7 @@ pub mod conntrack;
 mod errno;
 pub mod ipset;
 pub mod iptables_legacy;
+pub mod ipvs;
 pub mod limits;
 pub mod link;
 pub(crate) mod netlink;

@@ -21,10 +21,7 @@ const NEEDED: (u32, u32) = (5, 13);
 
 /// Whether nf_tables answers, may be written, and is new enough.
 pub fn nf_tables() -> Result<(), ProbeError> {
-    let found = release()?;
-    if version(&found).is_some_and(|v| v < NEEDED) {
-        return Err(ProbeError::TooOld { found });
-    }
+    new_enough(release()?)?;
     // Even a listing needs CAP_NET_ADMIN in the user namespace of the network namespace.
     match Nft::open().and_then(|mut nft| nft.tables(Family::Ip)) {
         Ok(_) => Ok(()),
@@ -41,6 +38,11 @@ pub fn release() -> Result<String, ProbeError> {
         .map_err(|error| ProbeError::Other(CommitError::Socket { errno: error.into() }))
 }
 
+/// A release that says no version is taken for a new one.
+fn new_enough(found: String) -> Result<(), ProbeError> {
+    if version(&found).is_some_and(|v| v < NEEDED) { Err(ProbeError::TooOld { found }) } else { Ok(()) }
+}
+
 fn version(release: &str) -> Option<(u32, u32)> {
     let mut parts = release.split(|c: char| !c.is_ascii_digit());
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
@@ -55,5 +57,13 @@ mod tests {
         assert_eq!(version("6.18.44-fc-v669"), Some((6, 18)));
         assert_eq!(version("5.4-rc1"), Some((5, 4)));
         assert_eq!(version("strange"), None);
+    }
+
+    #[test]
+    fn an_old_kernel_is_told_what_is_needed() {
+        let told = |release: &str| new_enough(release.to_owned()).err().map(|error| error.to_string());
+        assert_eq!(told("5.4.0-150-generic").as_deref(), Some("nf_tables mode needs Linux 5.13, this is 5.4.0-150-generic"));
+        assert_eq!(told("5.13.0"), None);
+        assert_eq!(told("strange"), None);
     }
 }

@@ -7,7 +7,7 @@
 //! Source: `CleanupLeftovers` of kube-proxy's iptables and ipvs proxiers.
 
 use kernel::nft::{Batch, Family, Nft, Op, Table};
-use kernel::{ipset, iptables_legacy, link};
+use kernel::{ipset, iptables_legacy, ipvs, link};
 use tracing::{info, warn};
 
 use crate::ApplyError;
@@ -64,9 +64,11 @@ pub(crate) fn remove() -> Result<(), ApplyError> {
     Ok(())
 }
 
-/// The link and the sets. IPVS's virtual servers are left alone: without the link's addresses no packet comes to them.
+/// The link, the sets, and where the link says that kube-proxy's ipvs mode was here, every virtual server, as kube-proxy itself has it:
+/// those of node ports stand on the node's own addresses.
 fn remove_ipvs() {
     if kernel::rtnl::links().is_ok_and(|links| links.iter().any(|link| link.name == IPVS_LINK)) {
+        tell("IPVS", ipvs::flush().map(usize::from));
         tell(IPVS_LINK, link::Links::open().and_then(|mut links| links.delete(IPVS_LINK)).map(|()| 1));
     }
     match ipset::names() {

@@ -15,6 +15,7 @@
 //! [`render`] gives the rules of a view as text and touches nothing; [`cleanup`] removes what any mode of ours, or of
 //! kube-proxy, left in the kernel.
 
+mod alone;
 pub mod config;
 pub mod dialect;
 mod driver;
@@ -52,6 +53,10 @@ pub enum StartError {
     NotYet(ModeName),
     #[error("proxy mode nftables cannot run here: {0}")]
     Kernel(#[from] kernel::probe::ProbeError),
+    #[error("{0} is the service proxy of this network namespace already: stop it first")]
+    Another(alone::Other),
+    #[error("claiming the rules of this network namespace: {0}")]
+    Claim(std::io::Error),
     #[error("starting the sync thread: {0}")]
     Thread(std::io::Error),
     #[error(transparent)]
@@ -73,7 +78,7 @@ pub struct Running {
 /// Starts the mode of `config` on a thread of its own, in the network namespace of the caller.
 ///
 /// # Errors
-/// If the mode is not available, or this kernel cannot run it. Failures later on are retried with back-off and told by the health
+/// If the mode is not available, this kernel cannot run it, or another process does it here already. Failures later on are retried with back-off and told by the health
 /// page, the metrics and the log.
 pub fn start(config: Config, views: watch::Receiver<Arc<NodeView>>, drain: Drain, registry: &Registry) -> Result<Running, StartError> {
     let name = config.mode.available()?;
@@ -81,6 +86,7 @@ pub fn start(config: Config, views: watch::Receiver<Arc<NodeView>>, drain: Drain
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    let alone = alone::Alone::claim()?;
     let config = Arc::new(config);
     let health = Health::new(config.sync_period);
     let modes: Vec<Box<dyn Mode + Send>> = vec![Box::new(nftables::Nftables::new(config.clone()))];
@@ -90,6 +96,11 @@ pub fn start(config: Config, views: watch::Receiver<Arc<NodeView>>, drain: Drain
     let applied = driver::start(config.clone(), modes, views.clone(), health.clone(), drain.clone(), metrics, told)?;
     tokio::spawn(health_check::run(config.clone(), views.clone(), applied.clone(), health.clone(), drain.clone()));
     tokio::spawn(localhost::run(config.clone(), views, applied.clone(), drain));
+    let mut thread = applied.clone();
+    tokio::spawn(async move {
+        while thread.changed().await.is_ok() {} // for as long as the sync thread lives
+        drop(alone);
+    });
     Ok(Running { applied, health, reports, mode: name, configz: config.to_json() })
 }
 

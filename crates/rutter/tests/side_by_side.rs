@@ -28,3 +28,21 @@ fn two_namespaces_run_their_own_agents_and_do_not_see_each_other() {
     assert_eq!(who(&two), Ok("pod-2".to_string()));
     assert_eq!(two.admin("agent", "/issues"), "");
 }
+
+#[test]
+fn a_second_proxy_in_one_namespace_is_refused_with_the_name_of_the_first() {
+    let cluster = Cluster::new(1);
+    cluster.objects("web.json", web("10.96.0.80", &[1]));
+    let mut agent = cluster.agent();
+    let rules = cluster.rules();
+    let (code, said) = cluster.command(&["proxy", "--objects", &cluster.objects.text(), "--node-name", "node"]);
+    let last = said.lines().last().unwrap_or_default();
+    assert_eq!(code, 1, "{said}");
+    let wanted = format!("rutter: process {} is the service proxy of this network namespace already: stop it first", agent.id());
+    assert_eq!(last, wanted);
+    assert_eq!(cluster.rules(), rules);
+    // However the first ends, the next may start.
+    agent.kill_9();
+    cluster.agent();
+    assert_eq!(cluster.outside.run(|| ask::who("10.96.0.80:80")), Ok("pod-1".to_string()));
+}

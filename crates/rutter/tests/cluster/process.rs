@@ -51,6 +51,10 @@ impl Process {
         until("it is ready", || self.said().lines().any(|line| line == "ready").then_some(()));
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn signal_term(&self) {
         kernel::sandbox::kill(self.child.id(), SIGTERM).expect("SIGTERM");
     }

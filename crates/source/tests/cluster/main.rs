@@ -6,6 +6,7 @@
 mod rig;
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use model::facts::{IngressName, LoadBalancerName};
@@ -95,6 +96,7 @@ async fn a_real_api_server_is_lowered_into_views() {
     secrets_that_come_into_use(&rig, &source).await;
     reports(&rig, &source).await;
     an_outage(&mut rig, &source, &registry).await;
+    takes_the_manifests(&rig);
     trigger.start();
 }
 
@@ -177,6 +179,17 @@ async fn an_outage(rig: &mut Rig, source: &Running, registry: &Registry) {
     rig.kubectl(&["-n", "shop", "patch", "endpointslice", "web-1", "--type=json", "-p", r#"[{"op": "remove", "path": "/endpoints/0"}]"#]);
     until("what happened meanwhile", async || endpoints(source) == ["10.244.0.2"]).await;
     until("all is watched again", async || source.staleness.worst() == Some(Duration::ZERO)).await;
+}
+
+/// What `deploy/` holds is valid, and nothing in it is deprecated.
+fn takes_the_manifests(rig: &Rig) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy");
+    let files = std::fs::read_dir(folder).expect("deploy/").map(|file| file.expect("a file").path());
+    let manifests: Vec<_> = files.filter(|path| path.extension().is_some_and(|extension| extension == "yaml")).collect();
+    assert!(manifests.len() >= 4, "{manifests:?}");
+    for path in manifests {
+        rig.kubectl(&["apply", "--dry-run=server", "--warnings-as-errors", "-f", path.to_str().expect("UTF-8")]);
+    }
 }
 
 fn endpoints(source: &Running) -> Vec<String> {

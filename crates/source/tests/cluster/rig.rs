@@ -111,6 +111,8 @@ fn api_server(peers: &Path, folder: &Path, etcd_url: &str, port: u16) -> Child {
     server.args(["--bind-address=127.0.0.1", "--advertise-address=10.0.0.1", "--cert-dir=pki", "--token-auth-file=tokens.csv"]);
     server.args(["--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file=sa.key"]);
     server.args(["--service-account-signing-key-file=sa.key", "--authorization-mode=RBAC", "--service-cluster-ip-range=10.96.0.0/16"]);
+    // As kubeadm has it: kube-proxy's DaemonSet is privileged, and so is the start of ours.
+    server.arg("--allow-privileged=true");
     // There is no controller that makes the service account of a namespace.
     server.arg("--disable-admission-plugins=ServiceAccount");
     spawn(server, folder, "api-server.log")
