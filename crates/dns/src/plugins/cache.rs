@@ -42,9 +42,6 @@ struct Key {
     length: usize,
 }
 
-/// Answers that say they may be used no longer than this say so of themselves (RFC 8767 section 4: a short time for stale ones).
-const STALE_TTL: u32 = 0;
-
 // === impl Cache ===
 
 impl Cache {
@@ -95,12 +92,17 @@ impl Cache {
             let due = self.options.prefetch.is_some_and(|prefetch| stored.asked(&prefetch, now));
             return Some(Served { stale: false, refresh: due && !stored.refreshing.swap(true, Ordering::Relaxed) });
         }
-        let immediate = self.options.serve_stale.is_some_and(|stale| !stale.verify);
-        // A failure is not worth more for being old.
-        if !immediate || stored.stale_until <= now || stored.code == rcode::SERVFAIL {
+        let stale = self.options.serve_stale?;
+        if !stored.is_usable(now) {
             return None;
         }
-        Some(Served { stale: true, refresh: !stored.refreshing.swap(true, Ordering::Relaxed) })
+        let refresh = stored.may_refresh(now);
+        if stale.verify {
+            // The next plugin is asked first, unless that was in vain a moment ago or somebody does it already.
+            let waits = !stale.recheck.is_zero() && (!refresh || stored.refreshing.load(Ordering::Relaxed));
+            return waits.then_some(Served { stale: true, refresh: false });
+        }
+        Some(Served { stale: true, refresh: refresh && !stored.refreshing.swap(true, Ordering::Relaxed) })
     }
 
     fn count(&self, served: Served, denial: bool) {
@@ -119,15 +121,22 @@ impl Cache {
         }
     }
 
-    /// Takes the time since an answer came off its TTLs; one that has none left says so (RFC 8767 section 4).
+    /// A fresh answer could not be had: the next who asks has it tried again, or the first after the pause that the options ask for.
+    fn not_refreshed(&self, key: &Key) {
+        let pause = self.options.serve_stale.map(|stale| stale.recheck).unwrap_or_default();
+        self.store.read(key.bytes(), |stored| stored.not_refreshed(Instant::now() + pause));
+    }
+
+    /// Takes the time since an answer came off its TTLs; one that has none left has the TTL of stale ones (RFC 8767 section 4).
     fn age(&self, stored: &Stored, message: &mut [u8], now: Instant) {
         if self.options.keep_ttl && stored.until > now {
             return;
         }
         let age = now.duration_since(stored.at).as_secs() as u32;
+        let stale_ttl = self.options.serve_stale.map_or(0, |stale| stale.ttl);
         for at in &stored.ttls {
             let at = usize::from(*at);
-            let left = if stored.until > now { wire::u32_at(message, at).saturating_sub(age) } else { STALE_TTL };
+            let left = if stored.until > now { wire::u32_at(message, at).saturating_sub(age) } else { stale_ttl };
             message[at..at + 4].copy_from_slice(&left.to_be_bytes());
         }
     }
@@ -148,8 +157,7 @@ impl Cache {
     /// What is kept of `key` and may stand in for an answer that cannot be had.
     fn stale(&self, key: &Key) -> Option<Message> {
         let now = Instant::now();
-        let usable = |stored: &Stored| stored.stale_until > now && stored.code != rcode::SERVFAIL;
-        self.store.read(key.bytes(), |stored| if usable(stored) { self.message(stored, now) } else { None })?
+        self.store.read(key.bytes(), |stored| if stored.is_usable(now) { self.message(stored, now) } else { None })?
     }
 
     fn message(&self, stored: &Stored, now: Instant) -> Option<Message> {
@@ -158,11 +166,11 @@ impl Cache {
         Message::parse(&wire)
     }
 
-    /// Keeps `answer` if it may be kept, its TTLs cut to what it is kept for.
+    /// Keeps `answer` if it may be kept; its TTLs are then what it is kept for (CoreDNS's rule as well: no answer of it outlives another).
     fn put(&self, key: &Key, answer: &mut Message) {
         let Some((kind, life)) = self.life(answer) else { return };
         for record in answer.answers.iter_mut().chain(&mut answer.authorities).chain(&mut answer.additionals) {
-            record.ttl = record.ttl.min(life.as_secs() as u32);
+            record.ttl = life.as_secs() as u32;
         }
         let wire = Message { flags: answer.flags & !flag::AA, ..answer.clone() }.encode(MAX_TCP, None);
         let at = Instant::now();
@@ -183,7 +191,8 @@ impl Cache {
         let (answer_kind, kind, ttl) = match answer.rcode {
             rcode::SERVFAIL => return Some((Answer::Denial, self.options.servfail)).filter(|(_, life)| !life.is_zero()),
             rcode::NOERROR if answer.answers.iter().any(|record| record.rtype == answer.question.qtype) => {
-                (Answer::Success, &self.options.success, least(&answer.answers)?)
+                let others = least(&answer.authorities).into_iter().chain(least(&answer.additionals)).filter(|ttl| *ttl > 0).min();
+                (Answer::Success, &self.options.success, least(&answer.answers)?.min(others.unwrap_or(u32::MAX)))
             }
             // Without an SOA a denial says of no time that it holds for it (RFC 2308 section 5).
             rcode::NOERROR | rcode::NXDOMAIN => {
@@ -241,17 +250,32 @@ impl Plugin for Cache {
                 self.metrics.requests.inc();
                 self.metrics.misses.inc();
             }
-            let mut answer = next.run(request).await;
-            if answer.rcode == rcode::SERVFAIL
-                && let Some(stale) = self.stale(&key)
+            let patience = self.options.serve_stale.filter(|stale| stale.verify && !request.refresh).and_then(|stale| stale.patience);
+            let old = if patience.is_some() { self.stale(&key) } else { None };
+            let mut answer = match (patience, old) {
+                (Some(patience), Some(old)) => match tokio::time::timeout(patience, next.run(request)).await {
+                    Ok(answer) => answer,
+                    Err(_) => {
+                        // Whoever comes later finds what the upstream says by then.
+                        let first = self.store.read(key.bytes(), |stored| !stored.refreshing.swap(true, Ordering::Relaxed));
+                        if first == Some(true) {
+                            self.refresh(&key, request.clone());
+                        }
+                        self.metrics.served_stale.inc();
+                        return old;
+                    }
+                },
+                _ => next.run(request).await,
+            };
+            // RFC 8767 section 4: these two alone are news.
+            if ![rcode::NOERROR, rcode::NXDOMAIN].contains(&answer.rcode)
+                && let Some(old) = self.stale(&key)
             {
-                if request.refresh {
-                    // Not this time: the next who asks has it tried again.
-                    self.store.read(key.bytes(), |stored| stored.refreshing.store(false, Ordering::Relaxed));
-                } else {
+                self.not_refreshed(&key);
+                if !request.refresh {
                     self.metrics.served_stale.inc();
                 }
-                return stale;
+                return old;
             }
             self.put(&key, &mut answer);
             answer

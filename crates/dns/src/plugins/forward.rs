@@ -1,27 +1,34 @@
 //! `forward FROM TO...`: names that nobody here knows are asked of other servers.
 //!
-//! Owns which upstream is asked, in which order, and for how long. Equal questions at the same time are asked once. The client's OPT
-//! record is not passed on: each hop speaks for itself (RFC 6891 section 6.1.1). Must not know why a name came here.
+//! Owns which upstream is asked, in which order, and for how long. Equal questions at the same time are asked once; one whose answer is
+//! late is asked of a second upstream as well, and the first good answer wins. The client's OPT record is not passed on: each hop speaks
+//! for itself (RFC 6891 section 6.1.1). Must not know why a name came here.
 
 mod exchange;
 mod flights;
 mod guard;
+mod hedge;
 mod options;
 mod tls;
 mod upstream;
 
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
+use self::exchange::ExchangeError;
 pub(crate) use self::exchange::random_u16;
 use self::flights::Flights;
 pub(crate) use self::guard::Guard;
+use self::hedge::Budget;
 pub(crate) use self::options::parse;
 pub use self::options::{Options, Policy, Target, Transport};
 use self::upstream::Upstream;
@@ -30,12 +37,14 @@ use crate::server::metrics::Metrics;
 use crate::wire::message::Message;
 use crate::wire::{rcode, rcode_name};
 
-/// For one try; CoreDNS's time to read.
-const ATTEMPT: Duration = Duration::from_secs(2);
 /// For all tries together: a stub waits 5 s, and is better told of a failure than left to wait.
 const DEADLINE: Duration = Duration::from_secs(4);
-/// Questions in flight at once where the Corefile names no limit.
-const MAX_CONCURRENT: usize = 4_096;
+/// Questions in flight at once where the Corefile names no limit: half of the tasks that there are, so that a zone whose upstreams are
+/// silent leaves the others room.
+const MAX_CONCURRENT: usize = 2_048;
+
+/// Tries for one question without a limit: upstreams that refuse at once are not asked in a loop that only burns the core.
+const MANY: usize = 100;
 
 pub(crate) struct Forward {
     options: Options,
@@ -43,6 +52,7 @@ pub(crate) struct Forward {
     flights: Flights,
     free: Semaphore,
     turn: AtomicUsize,
+    budget: Budget,
     complaints: Complaints,
     /// There with `loop`.
     guard: Option<Arc<Guard>>,
@@ -86,6 +96,7 @@ impl Forward {
             flights: Flights::default(),
             free: Semaphore::new(limit.min(Semaphore::MAX_PERMITS)),
             turn: AtomicUsize::new(0),
+            budget: Budget::default(),
             complaints: Complaints { started: Instant::now(), last: AtomicU64::new(u64::MAX), silent: AtomicU64::new(0) },
             guard,
             options,
@@ -107,44 +118,48 @@ impl Forward {
         self.options.from.iter().any(|zone| name.is_under(zone)) && !self.options.except.iter().any(|zone| name.is_under(zone))
     }
 
-    /// Asks one upstream after the other until one answers.
+    /// Asks one upstream after the other until one answers, and two at once where the first takes long.
     async fn ask(&self, request: &Request) -> Message {
-        let Ok(_permit) = self.free.try_acquire() else {
-            self.metrics.forward_rejects.inc();
-            return request.failed(rcode::REFUSED);
-        };
-        let deadline = Instant::now() + DEADLINE;
+        self.budget.earn();
         let order = self.order();
-        // One that is asked alone gets a second try: a datagram may be lost.
-        let tries = order.len().max(2);
-        let mut last = None;
-        for (n, upstream) in order.iter().cycle().take(if order.is_empty() { 0 } else { tries }).enumerate() {
-            let left = deadline.saturating_duration_since(Instant::now()).min(ATTEMPT);
-            if left.is_zero() {
-                break;
+        let tries = self.tries(&order);
+        let mut upcoming = order.iter().copied().cycle().take(tries);
+        let deadline = tokio::time::Instant::now() + DEADLINE.max(self.options.read_timeout);
+        let mut running: Vec<Try<'_>> = Vec::new();
+        let (mut last, mut settled, mut late, mut n_answers) = (None, false, false, 0);
+        loop {
+            if running.is_empty() {
+                let Some(upstream) = upcoming.next().filter(|_| !settled) else { break };
+                running.push(self.exchange(upstream, request));
             }
-            let started = Instant::now();
-            let answer = exchange::ask(upstream, request, &self.options, left, &self.metrics).await;
-            match answer {
-                Ok(answer) => {
-                    upstream.answered();
-                    let labels = ["forward", &upstream.label, rcode_name(answer.rcode)];
-                    self.metrics.proxy_duration.with_label_values(&labels).observe(started.elapsed().as_secs_f64());
-                    let again = self.options.failover.contains(&answer.rcode) && n + 1 < order.len();
-                    if !again {
+            let patience = running[0].upstream.latency.patience().saturating_sub(running[0].started.elapsed());
+            tokio::select! {
+                () = tokio::time::sleep_until(deadline) => break,
+                // Once for each question, and only while the budget lasts.
+                () = tokio::time::sleep(patience), if !late => {
+                    late = true;
+                    if self.budget.spend() && let Some(upstream) = upcoming.next() {
+                        running.push(self.exchange(upstream, request));
+                        self.metrics.forward_hedged.inc();
+                    }
+                }
+                (upstream, started, answer) = first_of(&mut running) => {
+                    let Some(answer) = self.heard(upstream, request, started, answer) else { continue };
+                    n_answers += 1;
+                    let failed = self.options.failover.contains(&answer.rcode);
+                    // Without a second try under way, what an upstream says holds, be it good or bad.
+                    let better_may_come = !running.is_empty() && [rcode::SERVFAIL, rcode::REFUSED].contains(&answer.rcode);
+                    if !(better_may_come || failed && n_answers < order.len()) {
+                        // One that was asked first and is beaten may be down: nobody waited long enough to know.
+                        running.iter().for_each(|beaten| self.late(beaten));
                         return answer;
                     }
+                    settled = !failed;
                     last = Some(answer);
-                }
-                Err(error) => {
-                    debug!(upstream = %upstream.address, name = %request.question.name, %error, "an upstream failed");
-                    // What this machine lacks says nothing of the upstream.
-                    if error.is_theirs() {
-                        upstream::failed(upstream, &self.options, &self.metrics);
-                    }
                 }
             }
         }
+        running.iter().for_each(|silent| upstream::failed(silent.upstream, &self.options, &self.metrics));
         last.unwrap_or_else(|| {
             if let Some(silent) = self.complaints.due() {
                 warn!(name = %request.question.name, qtype = request.question.qtype, others = silent, "no upstream answered");
@@ -153,23 +168,107 @@ impl Forward {
         })
     }
 
+    /// How many times an upstream is asked for one question: by default each twice (CoreDNS's), since a datagram may be lost. If none is
+    /// well, one try shows whether the probes are wrong; with `failfast_all_unhealthy_upstreams` not even that.
+    fn tries(&self, order: &[&Arc<Upstream>]) -> usize {
+        let Some(first) = order.first() else { return 0 };
+        if !first.is_healthy(self.options.max_fails) {
+            self.metrics.healthcheck_broken.inc();
+            return usize::from(!self.options.failfast);
+        }
+        match self.options.max_connect_attempts {
+            None => 2 * order.len(),
+            Some(0) => MANY,
+            Some(limit) => limit,
+        }
+    }
+
+    fn exchange<'a>(&'a self, upstream: &'a Arc<Upstream>, request: &'a Request) -> Try<'a> {
+        let answer = Box::pin(exchange::ask(upstream, request, &self.options, self.options.read_timeout, &self.metrics));
+        Try { upstream, started: Instant::now(), answer }
+    }
+
+    /// Takes note of how a try ended; gives the answer, if it is one.
+    fn heard(
+        &self,
+        upstream: &Arc<Upstream>,
+        request: &Request,
+        started: Instant,
+        answer: Result<Message, ExchangeError>,
+    ) -> Option<Message> {
+        match answer {
+            Ok(answer) => {
+                let took = started.elapsed();
+                upstream.latency.observe(took);
+                let labels = ["forward", &upstream.label, rcode_name(answer.rcode)];
+                self.metrics.proxy_duration.with_label_values(&labels).observe(took.as_secs_f64());
+                Some(answer)
+            }
+            Err(error) => {
+                debug!(upstream = %upstream.address, name = %request.question.name, %error, "an upstream failed");
+                // What this machine lacks says nothing of the upstream.
+                if error.is_theirs() {
+                    upstream::failed(upstream, &self.options, &self.metrics);
+                }
+                None
+            }
+        }
+    }
+
+    /// Takes note of a try that another one overtook.
+    fn late(&self, beaten: &Try<'_>) {
+        let waited = beaten.started.elapsed();
+        // It takes at least this long; a try that had hardly begun says nothing.
+        if waited > beaten.upstream.latency.patience() {
+            beaten.upstream.latency.observe(waited);
+            upstream::failed(beaten.upstream, &self.options, &self.metrics);
+        }
+    }
+
     /// The upstreams in the order of the policy, the healthy ones first; if none is, all are worth a try.
     fn order(&self) -> Vec<&Arc<Upstream>> {
         let n = self.upstreams.len();
         let first = match self.options.policy {
-            Policy::Sequential => 0,
+            Policy::Sequential | Policy::Random => 0,
             Policy::RoundRobin => self.turn.fetch_add(1, Ordering::Relaxed),
-            Policy::Random => usize::from(exchange::random_u16()),
         };
         let mut order: Vec<_> = (0..n).map(|at| &self.upstreams[(first + at) % n]).collect();
+        if self.options.policy == Policy::Random {
+            // Every order alike: one that is down then does not have a neighbour who gets all of its questions.
+            (1..n).for_each(|at| order.swap(at, usize::from(exchange::random_u16()) % (at + 1)));
+        }
         // One that leads back here answers nothing, however well it is.
         order.retain(|upstream| !upstream.is_looping());
         order.sort_by_key(|upstream| !upstream.is_healthy(self.options.max_fails));
-        if order.first().is_some_and(|first| !first.is_healthy(self.options.max_fails)) {
-            self.metrics.healthcheck_broken.inc();
-        }
         order
     }
+
+    /// Whether an answer is for the next `forward` to better. Without one behind this it stands (CoreDNS's rule as well).
+    fn goes_on(&self, answer: &Message, next: &Next<'_>) -> bool {
+        let nodata = self.options.next_on_nodata && answer.rcode == rcode::NOERROR && answer.answers.is_empty();
+        next.name() == Some("forward") && (nodata || self.options.next.contains(&answer.rcode))
+    }
+}
+
+/// One question under way to one upstream.
+struct Try<'a> {
+    upstream: &'a Arc<Upstream>,
+    started: Instant,
+    answer: Pin<Box<dyn Future<Output = Result<Message, ExchangeError>> + Send + 'a>>,
+}
+
+/// Takes the first of `running` that ends out of it. For ever pending if there is none.
+async fn first_of<'a>(running: &mut Vec<Try<'a>>) -> (&'a Arc<Upstream>, Instant, Result<Message, ExchangeError>) {
+    poll_fn(|context| {
+        for at in 0..running.len() {
+            if let Poll::Ready(answer) = running[at].answer.as_mut().poll(context) {
+                let Try { upstream, started, .. } = running.remove(at);
+                return Poll::Ready((upstream, started, answer));
+            }
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 impl Complaints {
@@ -197,8 +296,13 @@ impl Plugin for Forward {
             if !self.takes(request) {
                 return next.run(request).await;
             }
+            // Those who wait for another's answer count as well: each holds a task.
+            let Ok(_permit) = self.free.try_acquire() else {
+                self.metrics.forward_rejects.inc();
+                return request.failed(rcode::REFUSED);
+            };
             let mut answer = Message::clone(&*self.flights.join(request, || self.ask(request)).await);
-            if self.options.next.contains(&answer.rcode) {
+            if self.goes_on(&answer, &next) {
                 return next.run(request).await;
             }
             // Another client's question differs in letter case at the most.

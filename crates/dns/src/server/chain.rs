@@ -110,6 +110,11 @@ impl<'a> Next<'a> {
         Self { rest: &[], routes }
     }
 
+    /// Which plugin is asked next.
+    pub(crate) fn name(&self) -> Option<&'static str> {
+        self.rest.first().map(|plugin| plugin.name())
+    }
+
     /// Asks the next plugin. Where there is none, nobody knows the answer: SERVFAIL, as CoreDNS.
     pub(crate) fn run(self, request: &'a Request) -> Answering<'a> {
         match self.rest.split_first() {

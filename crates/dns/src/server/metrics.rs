@@ -34,6 +34,7 @@ pub(crate) struct Metrics {
     pub(crate) reload_failed: IntCounter,
     reload_version: IntGaugeVec,
     pub(crate) forward_rejects: IntCounter,
+    pub(crate) forward_hedged: IntCounter,
     pub(crate) healthcheck_failures: IntCounterVec,
     pub(crate) healthcheck_broken: IntCounter,
     pub(crate) conn_hits: IntCounterVec,
@@ -167,6 +168,10 @@ impl Metrics {
                 "coredns_reload_version_info",
                 "A metric with a constant '1' value labeled by hash, and value which type of hash generated.",
                 &["hash", "value"],
+            ),
+            forward_hedged: registry.counter(
+                "rutter_dns_forward_hedged_total",
+                "Counter of questions that a second upstream was asked for, because the first was slow.",
             ),
             forward_rejects: registry.counter(
                 "coredns_forward_max_concurrent_rejects_total",

@@ -27,12 +27,18 @@ pub struct Kind {
     pub disabled: Vec<Name>,
 }
 
-/// `serve_stale [DURATION [immediate|verify]]`.
+/// `serve_stale [DURATION [immediate [TTL [RECHECK]] | verify [PATIENCE [TTL [RECHECK]]]]]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stale {
     pub for_at_most: Duration,
     /// The upstream is asked first; otherwise the old answer goes out at once, and the new one is for those who come after.
     pub verify: bool,
+    /// How long that may take before the old answer goes out after all; `None`: as long as the upstream's own time-out.
+    pub patience: Option<Duration>,
+    /// What old answers say of themselves. 0 as CoreDNS's default; RFC 8767 section 4 recommends 30.
+    pub ttl: u32,
+    /// The pause after a refresh that failed.
+    pub recheck: Duration,
 }
 
 /// `prefetch AMOUNT [DURATION [PERCENTAGE%]]`.
@@ -116,17 +122,30 @@ fn capacity(property: &Directive, kind: &mut Kind, mistakes: &mut Mistakes) {
 }
 
 fn stale(property: &Directive, mistakes: &mut Mistakes) -> Option<Stale> {
-    let mut stale = Stale { for_at_most: Duration::from_secs(3_600), verify: false };
-    if let Some(text) = property.args.first() {
-        match crate::config::directive::duration(text) {
-            Some(time) => stale.for_at_most = time,
-            None => mistakes.add(property.line, format!("`serve_stale {text}`: not a duration such as 1h")),
+    let hour = Duration::from_secs(3_600);
+    let mut stale = Stale { for_at_most: hour, verify: false, patience: None, ttl: 0, recheck: Duration::ZERO };
+    let mut args = property.args.iter();
+    let time = |text: Option<&String>, mistakes: &mut Mistakes| {
+        let text = text?;
+        let time = crate::config::directive::duration(text);
+        if time.is_none() {
+            mistakes.add(property.line, format!("`serve_stale {text}`: not a duration such as 1h"));
         }
-    }
-    match property.args.get(1).map(String::as_str) {
+        time
+    };
+    stale.for_at_most = time(args.next(), mistakes).unwrap_or(hour);
+    match args.next().map(|mode| mode.to_ascii_lowercase()).as_deref() {
         None | Some("immediate") => {}
-        Some("verify") => stale.verify = true,
+        Some("verify") => {
+            stale.verify = true;
+            stale.patience = time(args.next(), mistakes).filter(|patience| !patience.is_zero());
+        }
         Some(other) => mistakes.add(property.line, format!("`serve_stale ... {other}`: neither immediate nor verify")),
+    }
+    stale.ttl = time(args.next(), mistakes).unwrap_or_default().as_secs() as u32;
+    stale.recheck = time(args.next(), mistakes).unwrap_or_default();
+    if let Some(rest) = args.next() {
+        mistakes.add(property.line, format!("`serve_stale ... {rest}`: one word too many"));
     }
     Some(stale)
 }

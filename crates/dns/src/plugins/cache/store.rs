@@ -12,6 +12,7 @@ use runtime::metrics::{IntCounter, IntGauge};
 
 use super::Prefetch;
 use crate::server::metrics::Metrics;
+use crate::wire::rcode;
 
 /// 16 MiB: about 40,000 answers of 200 octets.
 pub(crate) const MAX_BYTES: usize = 16 << 20;
@@ -32,6 +33,8 @@ pub(crate) struct Stored {
     pub(crate) stale_until: Instant,
     /// Somebody asks for a new one already.
     pub(crate) refreshing: AtomicBool,
+    /// When to ask again after that was in vain (milliseconds after `at`).
+    retry_after: AtomicU64,
     /// Questions in a row without a long pause, and when the last one came (milliseconds after `at`).
     n_asked: AtomicU32,
     last_asked: AtomicU64,
@@ -93,8 +96,25 @@ impl Stored {
         stale_until: Instant,
     ) -> Self {
         counts.entries.inc();
-        let (refreshing, n_asked, last_asked) = (AtomicBool::new(false), AtomicU32::new(0), AtomicU64::new(0));
-        Self { wire, ttls, code, denial: counts.denial, at, until, stale_until, refreshing, n_asked, last_asked, counts }
+        let (refreshing, retry_after) = (AtomicBool::new(false), AtomicU64::new(0));
+        let (n_asked, last_asked) = (AtomicU32::new(0), AtomicU64::new(0));
+        Self { wire, ttls, code, denial: counts.denial, at, until, stale_until, refreshing, retry_after, n_asked, last_asked, counts }
+    }
+
+    /// Whether it may stand in for an answer that cannot be had. A failure is not worth more for being old.
+    pub(crate) fn is_usable(&self, now: Instant) -> bool {
+        self.stale_until > now && self.code != rcode::SERVFAIL
+    }
+
+    /// Whether the pause after a refresh that failed is over.
+    pub(crate) fn may_refresh(&self, now: Instant) -> bool {
+        now.duration_since(self.at).as_millis() as u64 >= self.retry_after.load(Ordering::Relaxed)
+    }
+
+    /// A refresh failed: the next one is not before `again`.
+    pub(crate) fn not_refreshed(&self, again: Instant) {
+        self.retry_after.store(again.duration_since(self.at).as_millis() as u64, Ordering::Relaxed);
+        self.refreshing.store(false, Ordering::Relaxed);
     }
 
     /// Counts a question; tells whether it is time to ask for the answer again.

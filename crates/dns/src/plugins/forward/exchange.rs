@@ -1,15 +1,15 @@
 //! One question to one upstream.
 //!
 //! Each question goes from a port and with an id of its own, both random, and only an answer that fits all of them is taken
-//! (RFC 5452). Ours is EDNS with 1,232 octets, which no path fragments.
+//! (RFC 5452). Ours is EDNS with 1,232 octets, which no path fragments. A server older than EDNS is asked again without.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::{TcpSocket, UdpSocket};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
@@ -17,8 +17,8 @@ use super::upstream::{Connection, Upstream};
 use super::{Options, Transport};
 use crate::server::chain::Request;
 use crate::server::metrics::Metrics;
-use crate::wire::message::Message;
-use crate::wire::{MAX_TCP, MAX_UDP, OPT, flag, rcode, rtype};
+use crate::wire::message::{Message, Question};
+use crate::wire::{CLASS_IN, HEADER, MAX_TCP, MAX_UDP, OPT, flag, rcode, rtype, u16_at};
 
 /// The flag day's size (dnsflagday.net/2020).
 const SIZE: u16 = 1_232;
@@ -41,6 +41,15 @@ impl ExchangeError {
     }
 }
 
+/// A question as it is put on the wire.
+struct Asked {
+    id: u16,
+    question: Question,
+    wire: Vec<u8>,
+}
+
+/// # Errors
+/// If no answer came within `limit`; whose fault that is, the error says.
 pub(crate) async fn ask(
     upstream: &Upstream,
     request: &Request,
@@ -48,13 +57,51 @@ pub(crate) async fn ask(
     limit: Duration,
     metrics: &Metrics,
 ) -> Result<Message, ExchangeError> {
-    let stream = upstream.tls.is_some()
+    let flags = flag::RD | request.flags & flag::CD;
+    let opt = opt(request);
+    let asked = |opt| Asked::new(request.question.clone(), flags, opt);
+    let answer = async {
+        let stream = by_stream(upstream, options, request.tcp);
+        let mut with = Some(&opt[..]);
+        let mut answer = put(upstream, &asked(with), stream, options, metrics).await?;
+        if answer.rcode == rcode::FORMERR && request.options.is_empty() && !request.dnssec_ok {
+            // RFC 6891 section 7: it does not know what an OPT record is.
+            with = None;
+            answer = put(upstream, &asked(with), stream, options, metrics).await?;
+        }
+        // Else a client that came by UDP is told, and comes again by TCP.
+        if answer.flags & flag::TC != 0 && options.transport == Transport::Udp && !stream {
+            // Half of the time: a part is better than nothing where TCP is barred.
+            let whole = timeout(limit / 2, put(upstream, &asked(with), true, options, metrics)).await;
+            if let Ok(Ok(whole)) = whole {
+                answer = whole;
+            }
+        }
+        Ok(answer)
+    };
+    timeout(limit, answer).await.unwrap_or(Err(ExchangeError::Silent))
+}
+
+/// Whether the upstream answers at all: CoreDNS's probe, by default for the root's name servers, on the way that questions take.
+pub(crate) async fn probe(upstream: &Upstream, options: &Options, limit: Duration, metrics: &Metrics) -> bool {
+    let (name, recursion) = &options.probe;
+    let question = Question { name: name.clone(), qtype: rtype::NS, qclass: CLASS_IN };
+    let asked = Asked::new(question, if *recursion { flag::RD } else { 0 }, None);
+    let answer = put(upstream, &asked, by_stream(upstream, options, false), options, metrics);
+    matches!(timeout(limit, answer).await, Ok(Ok(_)))
+}
+
+fn by_stream(upstream: &Upstream, options: &Options, asked_by_tcp: bool) -> bool {
+    upstream.tls.is_some()
         || match options.transport {
             Transport::Tcp => true,
             Transport::Udp => false,
-            Transport::AsAsked => request.tcp,
-        };
-    let id = random_u16();
+            Transport::AsAsked => asked_by_tcp,
+        }
+}
+
+/// Our OPT record, with the options that rules add.
+fn opt(request: &Request) -> Vec<u8> {
     let mut opt = vec![0; OPT];
     opt[1..3].copy_from_slice(&rtype::OPT.to_be_bytes());
     opt[3..5].copy_from_slice(&SIZE.to_be_bytes());
@@ -65,90 +112,97 @@ pub(crate) async fn ask(
         opt.extend((data.len() as u16).to_be_bytes());
         opt.extend(data);
     }
-    let opt_length = (opt.len() - OPT) as u16;
-    opt[OPT - 2..OPT].copy_from_slice(&opt_length.to_be_bytes());
-    let flags = flag::RD | request.flags & flag::CD;
-    let question = Message { id, flags, ..Message::answer(request.question.clone(), rcode::NOERROR) };
-    let wire = question.encode(MAX_TCP, Some(&opt));
-    let asked = |answer: &Message| {
-        let (ours, theirs) = (&question.question, &answer.question);
-        answer.id == id && answer.flags & flag::QR != 0 && ours.qtype == theirs.qtype && ours.name.folded() == theirs.name.folded()
-    };
-    let answer = async {
-        // A client that came by UDP is told of the truncation and comes again by TCP; one that did not is spared that.
-        let answer = if stream {
-            over_stream(upstream, &wire, options.expire, metrics).await?
-        } else {
-            over_udp(upstream.address, &wire, &asked).await?
-        };
-        if asked(&answer) { Ok(answer) } else { Err(ExchangeError::Malformed) }
-    };
-    timeout(limit, answer).await.unwrap_or(Err(ExchangeError::Silent))
+    let length = (opt.len() - OPT) as u16;
+    opt[OPT - 2..OPT].copy_from_slice(&length.to_be_bytes());
+    opt
 }
 
-/// Whether the upstream answers at all: CoreDNS's probe, by default for the root's name servers.
-pub(crate) async fn probe(upstream: &Upstream, options: &Options, limit: Duration, metrics: &Metrics) -> bool {
-    let id = random_u16();
-    let (name, recursion) = &options.probe;
-    let question = crate::wire::message::Question { name: name.clone(), qtype: rtype::NS, qclass: crate::wire::CLASS_IN };
-    let flags = if *recursion { flag::RD } else { 0 };
-    let wire = Message { id, flags, ..Message::answer(question, rcode::NOERROR) }.encode(MAX_TCP, None);
-    let asked = |answer: &Message| answer.id == id;
-    let answer = async {
-        match upstream.tls {
-            Some(_) => over_stream(upstream, &wire, options.expire, metrics).await,
-            None => over_udp(upstream.address, &wire, &asked).await,
+impl Asked {
+    fn new(question: Question, flags: u16, opt: Option<&[u8]>) -> Self {
+        let id = random_u16();
+        let message = Message { id, flags, ..Message::answer(question, rcode::NOERROR) };
+        let wire = message.encode(MAX_TCP, opt);
+        Self { id, question: message.question, wire }
+    }
+
+    /// The answer in `bytes`, if it is one to this very question.
+    fn answer_in(&self, bytes: &[u8]) -> Option<Message> {
+        // Who cannot read a question may leave it out.
+        if bytes.len() == HEADER && u16_at(bytes, 4) == 0 && u16_at(bytes, 2) & 15 == u16::from(rcode::FORMERR) {
+            let flags = u16_at(bytes, 2) & !15;
+            let ours = u16_at(bytes, 0) == self.id && flags & flag::QR != 0;
+            return ours.then(|| Message { flags, ..Message::answer(self.question.clone(), rcode::FORMERR) });
         }
-    };
-    matches!(timeout(limit, answer).await, Ok(Ok(answer)) if asked(&answer))
+        let answer = Message::parse(bytes)?;
+        let (ours, theirs) = (&self.question, &answer.question);
+        let fits = answer.id == self.id
+            && answer.flags & flag::QR != 0
+            && (ours.qtype, ours.qclass) == (theirs.qtype, theirs.qclass)
+            && ours.name.folded() == theirs.name.folded();
+        fits.then_some(answer)
+    }
 }
 
-async fn over_udp(upstream: SocketAddr, wire: &[u8], asked: &(dyn Fn(&Message) -> bool + Sync)) -> Result<Message, ExchangeError> {
-    let any: SocketAddr = if upstream.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
-    let socket = UdpSocket::bind(any).await?;
+async fn put(upstream: &Upstream, asked: &Asked, stream: bool, options: &Options, metrics: &Metrics) -> Result<Message, ExchangeError> {
+    if stream { over_stream(upstream, asked, options, metrics).await } else { over_udp(upstream.address, asked, options).await }
+}
+
+async fn over_udp(upstream: SocketAddr, asked: &Asked, options: &Options) -> Result<Message, ExchangeError> {
+    let socket = UdpSocket::bind(source(upstream, options)).await?;
     socket.connect(upstream).await?;
-    socket.send(wire).await?;
+    socket.send(&asked.wire).await?;
     let mut buffer = vec![0; MAX_UDP];
     loop {
         let length = socket.recv(&mut buffer).await?;
         // What does not fit is somebody else's, or forged: the true answer may still come.
-        match Message::parse(&buffer[..length]) {
-            Some(answer) if asked(&answer) => return Ok(answer),
-            _ => {}
+        if let Some(answer) = asked.answer_in(&buffer[..length]) {
+            return Ok(answer);
         }
     }
+}
+
+/// Where questions leave from: a port that nobody knows before, of the address that the Corefile names.
+fn source(upstream: SocketAddr, options: &Options) -> SocketAddr {
+    let any = if upstream.is_ipv4() { IpAddr::from(Ipv4Addr::UNSPECIFIED) } else { Ipv6Addr::UNSPECIFIED.into() };
+    let own = options.source_address.filter(|own| own.is_ipv4() == upstream.is_ipv4());
+    SocketAddr::new(own.unwrap_or(any), 0)
 }
 
 /// By TCP or TLS, on a connection that was used before if there is one: the upstream may have closed it meanwhile, so a failure on one
 /// of those says nothing.
-async fn over_stream(upstream: &Upstream, wire: &[u8], expire: Duration, metrics: &Metrics) -> Result<Message, ExchangeError> {
+async fn over_stream(upstream: &Upstream, asked: &Asked, options: &Options, metrics: &Metrics) -> Result<Message, ExchangeError> {
     let protocol = if upstream.tls.is_some() { "tcp-tls" } else { "tcp" };
     let labels = ["forward", &upstream.label, protocol];
-    while let Some(mut connection) = upstream.idle(expire) {
+    while let Some(mut connection) = upstream.idle(options) {
         metrics.conn_hits.with_label_values(&labels).inc();
-        if let Ok(answer) = converse(&mut connection, wire).await {
-            upstream.keep(connection);
+        if let Ok(answer) = converse(&mut connection, asked).await {
+            upstream.keep(connection, options);
             return Ok(answer);
         }
     }
     metrics.conn_misses.with_label_values(&labels).inc();
-    let stream = TcpStream::connect(upstream.address).await?;
+    let socket = if upstream.address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if options.source_address.is_some() {
+        socket.bind(source(upstream.address, options))?;
+    }
+    let stream = socket.connect(upstream.address).await?;
     stream.set_nodelay(true)?;
-    let mut connection: Connection = match &upstream.tls {
+    let mut connection = Connection::new(match &upstream.tls {
         None => Box::new(stream),
         Some((config, name)) => Box::new(TlsConnector::from(config.clone()).connect(name.clone(), stream).await?),
-    };
-    let answer = converse(&mut connection, wire).await?;
-    upstream.keep(connection);
+    });
+    let answer = converse(&mut connection, asked).await?;
+    upstream.keep(connection, options);
     Ok(answer)
 }
 
-async fn converse(connection: &mut Connection, wire: &[u8]) -> Result<Message, ExchangeError> {
-    connection.write_all(&[&(wire.len() as u16).to_be_bytes()[..], wire].concat()).await?;
-    connection.flush().await?;
-    let mut buffer = vec![0; usize::from(connection.read_u16().await?)];
-    connection.read_exact(&mut buffer).await?;
-    Message::parse(&buffer).ok_or(ExchangeError::Malformed)
+async fn converse(connection: &mut Connection, asked: &Asked) -> Result<Message, ExchangeError> {
+    let stream = &mut connection.stream;
+    stream.write_all(&[&(asked.wire.len() as u16).to_be_bytes()[..], &asked.wire].concat()).await?;
+    stream.flush().await?;
+    let mut buffer = vec![0; usize::from(stream.read_u16().await?)];
+    stream.read_exact(&mut buffer).await?;
+    asked.answer_in(&buffer).ok_or(ExchangeError::Malformed)
 }
 
 /// Keyed by the system and different at each call: what an id needs.

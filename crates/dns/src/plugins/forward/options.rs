@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::tls::{self, Tls};
 use crate::config::directive::{Directive, Line, Mistakes, zones};
 use crate::name::Name;
+use crate::wire::rcode;
 
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -15,13 +16,25 @@ pub struct Options {
     pub except: Vec<Name>,
     pub transport: Transport,
     pub policy: Policy,
-    /// Failures in a row after which an upstream is left out until it answers a probe; 0 never leaves it out.
+    /// Probes in a row that fail until an upstream is left out; 0 never leaves it out, and never probes.
     pub max_fails: u32,
     pub health_check: Duration,
     /// What a probe asks for, and whether it asks for recursion.
     pub probe: (Name, bool),
+    /// For one try.
+    pub read_timeout: Duration,
+    /// Tries for one question. `None`: two for each upstream; 0: as many as there is time for, within reason.
+    pub max_connect_attempts: Option<usize>,
+    /// Where no upstream is well, none is asked.
+    pub failfast: bool,
+    /// Where questions leave from.
+    pub source_address: Option<IpAddr>,
     /// How long an idle connection is kept.
     pub expire: Duration,
+    /// After which a connection is not used again, however busy it is; 0: no end.
+    pub max_age: Duration,
+    /// Connections that are kept, to each upstream; 0: the server's own number.
+    pub max_idle_conns: usize,
     /// For the servers behind `tls://`.
     pub tls: Option<Tls>,
     /// Queries in flight at once; more are refused. 0: no bound but the server's own.
@@ -30,7 +43,12 @@ pub struct Options {
     pub failover: Vec<u8>,
     /// Return codes after which the next plugin is asked: another `forward`, mostly.
     pub next: Vec<u8>,
+    /// The same after an answer without records.
+    pub next_on_nodata: bool,
 }
+
+/// CoreDNS's bound.
+const MAX_UPSTREAMS: usize = 15;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
@@ -46,7 +64,7 @@ pub enum Transport {
     /// UDP, and TCP where the client came by it.
     AsAsked,
     Tcp,
-    /// UDP even for clients that came by TCP.
+    /// UDP even for clients that came by TCP, and TCP for what was cut.
     Udp,
 }
 
@@ -63,6 +81,9 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
         "force_tcp",
         "prefer_udp",
         "expire",
+        "max_age",
+        "read_timeout",
+        "source_address",
         "max_fails",
         "max_connect_attempts",
         "policy",
@@ -70,6 +91,7 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
         "max_concurrent",
         "failover",
         "next",
+        "next_on_nodata",
         "tls",
         "tls_servername",
         "failfast_all_unhealthy_upstreams",
@@ -88,12 +110,19 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
         except: Vec::new(),
         transport: Transport::AsAsked,
         policy: Policy::Random,
-        // 2 and 0.5 s: CoreDNS's defaults.
+        // 2, 0.5 s and 2 s: CoreDNS's defaults.
         max_fails: 2,
         health_check: Duration::from_millis(500),
         max_concurrent: 0,
+        read_timeout: Duration::from_secs(2),
+        max_connect_attempts: None,
+        failfast: false,
+        source_address: None,
+        max_age: Duration::ZERO,
+        max_idle_conns: 0,
         failover: Vec::new(),
         next: Vec::new(),
+        next_on_nodata: false,
         probe: (Name::root(), true),
         // CoreDNS's.
         expire: Duration::from_secs(10),
@@ -104,10 +133,20 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
         match property.name.as_str() {
             "except" => options.except.extend(property.zones(mistakes)),
             "force_tcp" => options.transport = Transport::Tcp,
+            // `force_tcp` is the stronger of the two, in whatever order they stand.
+            "prefer_udp" if options.transport == Transport::Tcp => {}
             "prefer_udp" => options.transport = Transport::Udp,
             "expire" => options.expire = property.duration(mistakes).unwrap_or(options.expire),
-            // Tries are bounded by time, connections that idle by a number of our own.
-            "max_connect_attempts" | "max_idle_conns" | "failfast_all_unhealthy_upstreams" => {}
+            "max_age" => options.max_age = property.duration(mistakes).unwrap_or_default(),
+            "read_timeout" => match property.duration(mistakes) {
+                Some(time) if time.is_zero() => mistakes.add(property.line, "`read_timeout` is longer than nothing"),
+                time => options.read_timeout = time.unwrap_or(options.read_timeout),
+            },
+            "source_address" => options.source_address = property.parsed("an IP address", mistakes),
+            "max_connect_attempts" => options.max_connect_attempts = property.parsed("a number", mistakes),
+            "max_idle_conns" => options.max_idle_conns = property.parsed("a number", mistakes).unwrap_or_default(),
+            "failfast_all_unhealthy_upstreams" => options.failfast = true,
+            "next_on_nodata" => options.next_on_nodata = true,
             "max_fails" => options.max_fails = property.parsed("a number", mistakes).unwrap_or(options.max_fails),
             "max_concurrent" => options.max_concurrent = property.parsed("a number", mistakes).unwrap_or_default(),
             "health_check" => health_check(property, &mut options, mistakes),
@@ -118,7 +157,12 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
                 Some(other) => mistakes.add(property.line, format!("`policy {other}`: not random, round_robin or sequential")),
                 None => {}
             },
-            "failover" => options.failover.extend(codes(property, mistakes)),
+            "failover" => {
+                options.failover.extend(codes(property, mistakes));
+                if options.failover.contains(&rcode::NOERROR) {
+                    mistakes.add(property.line, "`failover NOERROR`: a good answer is no failure");
+                }
+            }
             "next" => options.next.extend(codes(property, mistakes)),
             "tls" => match property.args.as_slice() {
                 [] => {}
@@ -133,6 +177,15 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
             "tls_servername" => tls.server_name = property.one(mistakes).map(str::to_owned),
             _ => mistakes.unknown(property, "forward", KNOWN),
         }
+    }
+    if options.to.len() > MAX_UPSTREAMS {
+        mistakes.add(directive.line, format!("`forward` takes {MAX_UPSTREAMS} servers at the most, not {}", options.to.len()));
+    }
+    if !options.max_age.is_zero() && options.max_age < options.expire {
+        mistakes.add(directive.line, "`max_age` is not shorter than `expire`");
+    }
+    if tls.server_name.is_some() && options.to.iter().any(|to| matches!(to, Target::Tls(_, Some(_)))) {
+        mistakes.add(directive.line, "`tls_servername` and a server's own name behind `%`: one of them");
     }
     if options.to.iter().any(|to| matches!(to, Target::Tls(..))) {
         match tls.load() {

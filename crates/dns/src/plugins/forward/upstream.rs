@@ -11,14 +11,16 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::{info, warn};
 
+use super::hedge::Latency;
 use super::{Options, exchange};
 use crate::server::metrics::Metrics;
 
 pub(crate) struct Upstream {
     pub(crate) address: SocketAddr,
     pub(crate) label: String,
-    /// Failures in a row.
+    /// Probes in a row that failed.
     fails: AtomicU32,
+    pub(crate) latency: Latency,
     probing: AtomicBool,
     looping: AtomicBool,
     pub(crate) tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
@@ -27,13 +29,16 @@ pub(crate) struct Upstream {
 }
 
 /// A connection of whatever transport.
-pub(crate) type Connection = Box<dyn Stream>;
+pub(crate) struct Connection {
+    pub(crate) stream: Box<dyn Stream>,
+    opened: Instant,
+}
 
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
-/// Connections that are kept for later, to one upstream.
+/// Connections that are kept for later, to one upstream, where the Corefile names no number.
 const MAX_IDLE: usize = 32;
 
 /// A probe that takes longer has failed.
@@ -45,6 +50,7 @@ impl Upstream {
             address,
             label: address.to_string(),
             fails: AtomicU32::new(0),
+            latency: Latency::default(),
             probing: AtomicBool::new(false),
             looping: AtomicBool::new(false),
             tls,
@@ -52,16 +58,18 @@ impl Upstream {
         }
     }
 
-    /// A connection that was used before, not longer than `expire` ago.
-    pub(crate) fn idle(&self, expire: Duration) -> Option<Connection> {
+    /// A connection that was used before, as lately and as young as the options ask.
+    pub(crate) fn idle(&self, options: &Options) -> Option<Connection> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.retain(|(_, since)| since.elapsed() < expire);
+        let is_young = |connection: &Connection| options.max_age.is_zero() || connection.opened.elapsed() < options.max_age;
+        idle.retain(|(connection, since)| since.elapsed() < options.expire && is_young(connection));
         idle.pop().map(|(connection, _)| connection)
     }
 
-    pub(crate) fn keep(&self, connection: Connection) {
+    pub(crate) fn keep(&self, connection: Connection, options: &Options) {
+        let most = if options.max_idle_conns == 0 { MAX_IDLE } else { options.max_idle_conns };
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < MAX_IDLE {
+        if idle.len() < most {
             idle.push((connection, Instant::now()));
         }
     }
@@ -78,38 +86,39 @@ impl Upstream {
     pub(crate) fn is_healthy(&self, max_fails: u32) -> bool {
         max_fails == 0 || self.fails.load(Ordering::Relaxed) < max_fails
     }
+}
 
-    pub(crate) fn answered(&self) {
-        self.fails.store(0, Ordering::Relaxed);
+impl Connection {
+    pub(crate) fn new(stream: Box<dyn Stream>) -> Self {
+        Self { stream, opened: Instant::now() }
     }
 }
 
-/// Counts a failure; from then on the upstream is probed until it answers.
+/// Has an upstream probed, now that a question to it failed, until it answers. Only probes that fail count (as CoreDNS's `max_fails` says):
+/// a name that nobody can resolve in time says nothing of the server that was asked for it. With `max_fails 0` nothing is probed.
 pub(crate) fn failed(upstream: &Arc<Upstream>, options: &Options, metrics: &Arc<Metrics>) {
-    let fails = upstream.fails.fetch_add(1, Ordering::Relaxed) + 1;
-    if fails == options.max_fails {
-        warn!(upstream = %upstream.address, fails, "an upstream is left out until it answers a probe");
-    }
-    if upstream.probing.swap(true, Ordering::AcqRel) {
+    if options.max_fails == 0 || upstream.probing.swap(true, Ordering::AcqRel) {
         return;
     }
     let (weak, options, metrics) = (Arc::downgrade(upstream), options.clone(), metrics.clone());
-    let (every, max_fails) = (options.health_check, options.max_fails);
     tokio::spawn(async move {
         // Ends with the configuration that names the upstream.
         while let Some(upstream) = weak.upgrade() {
             if exchange::probe(&upstream, &options, PROBE, &metrics).await {
-                if !upstream.is_healthy(max_fails) {
+                if !upstream.is_healthy(options.max_fails) {
                     info!(upstream = %upstream.address, "an upstream answers again");
                 }
-                upstream.answered();
+                upstream.fails.store(0, Ordering::Relaxed);
                 upstream.probing.store(false, Ordering::Release);
                 return;
             }
             metrics.healthcheck_failures.with_label_values(&["forward", &upstream.label]).inc();
-            upstream.fails.fetch_add(1, Ordering::Relaxed);
+            let fails = upstream.fails.fetch_add(1, Ordering::Relaxed) + 1;
+            if fails == options.max_fails {
+                warn!(upstream = %upstream.address, fails, "an upstream is left out until it answers a probe");
+            }
             drop(upstream);
-            tokio::time::sleep(every).await;
+            tokio::time::sleep(options.health_check).await;
         }
     });
 }
