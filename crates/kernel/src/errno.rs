@@ -12,6 +12,7 @@ impl Errno {
     pub const EEXIST: Errno = Errno(libc::EEXIST);
     pub const EBUSY: Errno = Errno(libc::EBUSY);
     pub const EPROTONOSUPPORT: Errno = Errno(libc::EPROTONOSUPPORT);
+    pub const EOPNOTSUPP: Errno = Errno(libc::EOPNOTSUPP);
 
     /// What the last failed system call of this thread left behind.
     pub(crate) fn last() -> Self {

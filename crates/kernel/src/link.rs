@@ -13,6 +13,7 @@ const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
 const RTM_SETLINK: u16 = 19;
 const RTM_NEWADDR: u16 = 20;
+const RTM_DELADDR: u16 = 21;
 const RTM_NEWROUTE: u16 = 24;
 
 const NLM_F_EXCL: u16 = 0x200;
@@ -38,7 +39,8 @@ const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
 
-const LOOPBACK: &str = "lo";
+/// The link that every namespace has.
+pub const LOOPBACK: &str = "lo";
 
 /// In place of the number of a link that the kernel is to choose.
 const NEW: [u8; 4] = [0; 4];
@@ -68,6 +70,18 @@ impl Links {
         self.request(RTM_SETLINK, 0, |w| {
             w.raw(&link_header(libc::AF_UNSPEC as u8, index, 0));
             w.bytes(IFLA_ADDRESS, &hardware);
+        })
+    }
+
+    /// Makes a link that leads nowhere: a place for addresses.
+    ///
+    /// # Errors
+    /// EOPNOTSUPP where the kernel has no such links (module `dummy`).
+    pub fn add_dummy(&mut self, name: &str) -> Result<(), Errno> {
+        self.create(RTM_NEWLINK, NLM_F_EXCL, |w| {
+            w.raw(&link_header(libc::AF_UNSPEC as u8, NEW, 0));
+            w.str(IFLA_IFNAME, name);
+            w.nest(IFLA_LINKINFO, |w| w.str(IFLA_INFO_KIND, "dummy"));
         })
     }
 
@@ -120,6 +134,19 @@ impl Links {
             w.bytes(IFA_LOCAL, &octets(address));
             w.bytes(IFA_ADDRESS, &octets(address));
         })
+    }
+
+    /// Takes an address from `name`. One that is not there is no error.
+    pub fn delete_address(&mut self, name: &str, address: IpAddr, prefix: u8) -> Result<(), Errno> {
+        let Ok(index) = index(name) else { return Ok(()) };
+        let deleted = self.request(RTM_DELADDR, 0, |w| {
+            w.raw(&[family(address), prefix, 0, 0, index[0], index[1], index[2], index[3]]);
+            w.bytes(IFA_LOCAL, &octets(address));
+        });
+        match deleted {
+            Err(Errno(libc::EADDRNOTAVAIL)) => Ok(()),
+            done => done,
+        }
     }
 
     /// Sends everything of the gateway's family that has no better route to `gateway`, by way of `name`.
@@ -248,5 +275,23 @@ mod tests {
         netns::remove(&pod).expect("removed");
         netns::remove(&pod).expect("removing what is gone is no error");
         assert!(port.contains("hairpin on"), "{port}");
+    }
+
+    #[test]
+    fn an_address_goes_as_it_came() {
+        let ns = Netns::new("link-address");
+        ns.run(|| {
+            let mut links = Links::open().expect("a socket");
+            for (address, prefix) in [("192.0.2.7", 32), ("2001:db8::7", 128)] {
+                let address = address.parse().expect("an address");
+                let has = || crate::rtnl::addresses().expect("addresses").iter().any(|there| there.address == address);
+                links.add_address(LOOPBACK, address, prefix).expect("added");
+                assert!(has());
+                links.delete_address(LOOPBACK, address, prefix).expect("deleted");
+                assert!(!has());
+                links.delete_address(LOOPBACK, address, prefix).expect("what is gone is no error");
+            }
+            links.delete_address("nowhere", [192, 0, 2, 7].into(), 32).expect("a link that is gone neither");
+        });
     }
 }

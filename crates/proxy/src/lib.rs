@@ -13,7 +13,7 @@
 //! [`start`] must be called inside a tokio runtime. The `watch` may start with a default view: nothing is programmed before the
 //! first one whose revision is not 0. When the drain starts the thread ends after the sync in hand; rules stay in the kernel.
 //! [`render`] gives the rules of a view as text and touches nothing; [`cleanup`] removes what any mode of ours, or of
-//! kube-proxy, left in the kernel.
+//! kube-proxy, left in the kernel. [`node_local`] is a room beside the modes, for a DNS server on this node.
 
 mod alone;
 pub mod config;
@@ -27,6 +27,7 @@ mod localhost;
 mod metrics;
 mod mode;
 mod nftables;
+pub mod node_local;
 mod node_ports;
 mod reports;
 mod stale_flows;
@@ -61,6 +62,15 @@ pub enum StartError {
     Thread(std::io::Error),
     #[error(transparent)]
     Mode(#[from] ApplyError),
+}
+
+/// What could not be removed.
+#[derive(Debug, thiserror::Error)]
+pub enum CleanupError {
+    #[error(transparent)]
+    Mode(#[from] ApplyError),
+    #[error(transparent)]
+    NodeLocal(#[from] node_local::NodeLocalError),
 }
 
 /// A proxy at work.
@@ -123,9 +133,10 @@ pub fn differences(view: &NodeView, config: &Config) -> Result<Vec<Difference>, 
 }
 
 /// Removes what our modes and kube-proxy's left in the kernel, both families. What is not there is no error.
-pub fn cleanup() -> Result<(), ApplyError> {
+pub fn cleanup() -> Result<(), CleanupError> {
     nftables::cleanup()?;
-    leftovers::remove()
+    node_local::remove()?;
+    Ok(leftovers::remove()?)
 }
 
 impl Running {

@@ -305,6 +305,7 @@ fn encode(w: &mut Writer, family: Family, statement: &Statement) {
             const NF_NAT_RANGE_PROTO_RANDOM_FULLY: u32 = 1 << 4;
             w.be32(1, NF_NAT_RANGE_PROTO_RANDOM_FULLY);
         }),
+        Statement::Notrack => expr(w, "notrack", |_| {}),
         Statement::Counter => expr(w, "counter", |_| {}),
         Statement::Reject => expr(w, "reject", |w| {
             const NFT_REJECT_ICMP_UNREACH: u32 = 0;
@@ -355,6 +356,7 @@ fn load(w: &mut Writer, family: Family, what: &Load, register: u32) {
         Load::Source => payload(w, NETWORK_HEADER, source, len, register),
         Load::Destination => payload(w, NETWORK_HEADER, destination, len, register),
         Load::L4Proto => meta(w, META_L4PROTO, register),
+        Load::SourcePort => payload(w, TRANSPORT_HEADER, 0, 2, register),
         Load::DestinationPort => payload(w, TRANSPORT_HEADER, 2, 2, register),
         Load::Mark => meta(w, META_MARK, register),
         Load::Priority => meta(w, META_PRIORITY, register),

@@ -50,6 +50,7 @@ pub enum Load {
     Source,
     Destination,
     L4Proto,
+    SourcePort,
     DestinationPort,
     Mark,
     Priority,
@@ -133,6 +134,8 @@ pub enum Statement {
         map: Name,
     },
     Masquerade,
+    /// Connection tracking, and with it every redirection, leaves the packet alone.
+    Notrack,
     Counter,
     /// Refuses with ICMP port unreachable.
     Reject,

@@ -37,6 +37,7 @@ fn everything() -> Batch {
     for set in [services(), nets(), allowed(), seen()] {
         batch.push(Op::AddSet(set));
     }
+    batch.push(Op::AddSet(Set::new("served", [Type::Ipv4Addr, Type::InetService])));
     batch.push(Op::AddSet(Set::map("picks", [Type::ClassId], Data::Verdict)));
     batch.push(Op::AddSet(Set::map(
         "backends",
@@ -45,6 +46,7 @@ fn everything() -> Batch {
     )));
     batch.push(Op::AddChain(Chain::base("pre", HookKind::Nat, HookPoint::Prerouting, -100)));
     batch.push(Op::AddChain(Chain::base("post", HookKind::Nat, HookPoint::Postrouting, 100)));
+    batch.push(Op::AddChain(Chain::base("raw", HookKind::Filter, HookPoint::Output, -300)));
     batch.push(Op::AddChain(Chain::new("pick")));
     let mut rule = |chain: &'static str, statements: Vec<Statement>| batch.push(Op::AddRule(Rule::new(chain, statements).comment("why")));
     rule(
@@ -86,6 +88,7 @@ fn everything() -> Batch {
     rule("pick", vec![Statement::DnatByMap { key: slot(Load::Random { modulo: 3 }), map: "backends".into() }]);
     rule("post", vec![Statement::MarkBits(0x4000, Compare::Equal), Statement::ClearMarkBits(0x4000), Statement::Masquerade]);
     rule("post", vec![Statement::CtStatusDnat, Statement::CtStateNew, Statement::Masquerade]);
+    rule("raw", vec![Statement::is_in([Load::Source, Load::SourcePort], "served"), Statement::Notrack]);
     batch.push(Op::AddElements(
         services(),
         vec![
