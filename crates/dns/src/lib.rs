@@ -14,6 +14,7 @@
 pub mod config;
 mod name;
 pub mod plugins;
+pub mod probe;
 mod server;
 pub mod trace;
 mod wire;

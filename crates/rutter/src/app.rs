@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use model::facts::{IngressName, LoadBalancerName};
-use model::{Issue, NodeView, ObjectKind, ObjectRef, Revision, RouteView};
+use model::{Issue, NameView, NodeView, ObjectKind, ObjectRef, Revision, RouteView};
 use runtime::status::{self, Page, Pages};
 use runtime::{Drain, Readiness, Registry, Trigger, drain};
 use source::Origin;
@@ -132,6 +132,15 @@ impl App {
 
     pub fn readiness(&self) -> &Readiness {
         &self.readiness
+    }
+
+    pub fn name_views(&self) -> watch::Receiver<Arc<NameView>> {
+        self.source.names.clone()
+    }
+
+    /// Starts with the end of the process, which waits for whoever holds it.
+    pub fn ending(&self) -> Drain {
+        self.drain.clone()
     }
 
     pub fn node_views(&self) -> watch::Receiver<Arc<NodeView>> {

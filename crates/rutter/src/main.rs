@@ -7,6 +7,7 @@ mod app;
 mod commands;
 mod echo;
 mod flags;
+mod node_local;
 mod trace;
 mod usage;
 
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
     let ended = match Path::new(&called).file_name().and_then(OsStr::to_str) {
         Some("kube-proxy") => commands::kube_proxy::run(args),
         Some("coredns") => commands::coredns::run(args),
+        Some("node-cache") => commands::node_cache::run(args),
         _ => match flags::parse(std::iter::once(called).chain(args)) {
             Ok(command) => commands::run(command),
             Err(stop) => return stop,

@@ -9,6 +9,7 @@ mod events;
 mod example;
 mod killed;
 mod mistakes;
+mod node_local;
 mod one_revision;
 mod shim;
 mod side_by_side;

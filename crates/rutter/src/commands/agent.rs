@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use clap::Args;
 use model::resolve::Want;
 
-use super::dns::{DnsFlags, needs_pods};
+use super::dns::{DnsFlags, NodeLocalFlags, needs_pods};
 use super::ingress::IngressFlags;
 use super::objects::ObjectsFlags;
 use super::proxy::{self as packets, ProxyFlags};
@@ -19,6 +19,8 @@ pub struct Flags {
     pub proxy: ProxyFlags,
     #[command(flatten)]
     pub dns: DnsFlags,
+    #[command(flatten)]
+    pub node_local: NodeLocalFlags,
     /// Answer DNS here in place of the Corefile's ports and addresses (repeatable)
     #[arg(long, value_name = "ADDR:PORT")]
     pub dns_listen: Vec<SocketAddr>,
@@ -39,7 +41,7 @@ pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
     proxy::prepare(&config);
     let mut app = App::new("agent", source::Config { model, pods: needs_pods(&corefile) }, origin).await?;
     app.start_proxy(config)?;
-    app.start_dns(dns::Config { corefile, listen: flags.dns_listen }, "--dns-listen")?;
     app.start_ingress(flags.ingress.config()?, flags.ingress_status, "--ingress-status")?;
-    app.run().await
+    let config = dns::Config { corefile, listen: flags.dns_listen };
+    super::dns::start(&mut app, config, "--dns-listen", flags.node_local.service()).await?.run(app).await
 }

@@ -1,12 +1,11 @@
 //! Called as `coredns`: its flags, and then `rutter dns`.
-//!
-//! Go's flag package takes one dash or two, and a value behind `=` or a blank.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use dns::config::Corefile;
 
+use super::go_flags::GoFlags;
 use super::objects::ObjectsFlags;
 use crate::usage::Usage;
 
@@ -37,7 +36,12 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
     // CoreDNS reads ./Corefile if nobody says otherwise.
     let path = told.conf.unwrap_or_else(|| PathBuf::from("Corefile"));
     let corefile = Corefile::read_on(&path, told.port.unwrap_or(DNS_PORT)).map_err(super::dns::usage)?;
-    super::block_on(super::dns::serve(corefile, &ObjectsFlags::default(), Vec::new()))
+    super::block_on(super::dns::serve(corefile, &ObjectsFlags::default(), Vec::new(), None))
+}
+
+/// The value of a flag that names a port.
+pub fn port(name: &str, text: &str) -> Result<u16, Usage> {
+    text.parse().map_err(|_| Usage(format!("-{name} {text}: no port from 0 to 65535")))
 }
 
 // === impl Told ===
@@ -45,23 +49,17 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
 impl Told {
     fn parse(args: impl Iterator<Item = String>) -> Result<Self, Usage> {
         let mut told = Self::default();
-        let mut args = args.peekable();
-        while let Some(arg) = args.next() {
-            let Some(flag) = arg.strip_prefix("--").or_else(|| arg.strip_prefix('-')) else {
-                return Err(Usage(format!("{arg}: coredns takes flags only")));
-            };
-            let (name, value) = flag.split_once('=').map_or((flag, None), |(name, value)| (name, Some(value.to_string())));
-            let mut value = || value.clone().or_else(|| args.next()).ok_or_else(|| Usage(format!("-{name}: a value is missing")));
-            match name {
-                "conf" => told.conf = Some(value()?.into()),
-                "dns.port" | "p" => {
-                    let text = value()?;
-                    told.port = Some(text.parse().map_err(|_| Usage(format!("-{name} {text}: no port from 0 to 65535")))?);
+        let mut flags = GoFlags::new("coredns", args);
+        while let Some(flag) = flags.next()? {
+            match flag.name.as_str() {
+                "conf" => told.conf = Some(flags.value(flag)?.into()),
+                "dns.port" | "p" => told.port = Some(port(&flag.name.clone(), &flags.value(flag)?)?),
+                "quiet" => told.quiet = flag.is_on()?,
+                "version" => told.version = flag.is_on()?,
+                "plugins" => told.plugins = flag.is_on()?,
+                name => {
+                    return Err(Usage(format!("unknown flag: -{name}; known: -conf, -dns.port, -p, -plugins, -quiet, -version")));
                 }
-                "quiet" => told.quiet = true,
-                "version" => told.version = true,
-                "plugins" => told.plugins = true,
-                _ => return Err(Usage(format!("unknown flag: -{name}; known: -conf, -dns.port, -p, -plugins, -quiet, -version"))),
             }
         }
         Ok(told)

@@ -18,6 +18,11 @@ pub struct ObjectsFlags {
 }
 
 impl ObjectsFlags {
+    /// Whether neither flag was given.
+    pub fn are_unsaid(&self) -> bool {
+        self.objects.is_none() && self.kubeconfig.is_none()
+    }
+
     /// A flag, else what the configuration file says, else the credentials of a pod.
     pub fn origin(&self, configured: Option<PathBuf>) -> anyhow::Result<Origin> {
         if let Some(path) = &self.objects {
