@@ -50,8 +50,11 @@ pub enum Absence {
 /// How patient a follower is. The default is what a cluster bears.
 #[derive(Debug, Clone)]
 pub struct Pace {
-    /// After failures, and before a new list that the server forced on us. Starts at 0.8 s and ends at 30 s as client-go's does.
+    /// Before a list that the server forced on us or refused. Starts at 0.8 s and ends at 30 s as client-go's does.
     pub retry: Backoff,
+    /// While the server cannot be reached, or does not let us resume a watch yet. Nothing is listed for that, so it may be short: a server
+    /// that comes back is found within its end of 5 s.
+    pub resume: Backoff,
     /// While the kind is absent.
     pub absent: Backoff,
     /// Objects per page.
@@ -60,6 +63,8 @@ pub struct Pace {
 
 /// A server may ask us to wait; not for longer than this.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
+/// For so long a 403 for what was watched before means a server that is starting and has not read its RBAC rules yet.
+const LOADING: Duration = Duration::from_secs(30);
 /// A watch that lives this long was a success, even if nothing happened.
 const LIVED: Duration = Duration::from_secs(10);
 /// Watches end by themselves after 5 to 10 minutes, at random, so that clients spread over several servers again.
@@ -89,11 +94,13 @@ pub async fn follow<K: Object, T>(
         scope,
         limit: pace.limit,
         retry: pace.retry,
+        resume: pace.resume,
         absent: pace.absent,
         freshness,
         lower,
         events,
         told: None,
+        forbidden: Forbidden::Never,
         n_failures: 0,
         has_bookmarks: false,
         opened: None,
@@ -115,6 +122,8 @@ struct Follower<T, F> {
     limit: u32,
     /// Starts anew only by what a watch brings: lists that work and watches that do not must not alternate fast.
     retry: Backoff,
+    /// Starts anew as `retry` does.
+    resume: Backoff,
     /// Starts anew once a watch opens.
     absent: Backoff,
     freshness: Freshness,
@@ -122,10 +131,20 @@ struct Follower<T, F> {
     events: Sender<Event<T>>,
     /// The absence that was told, so that it is told once.
     told: Option<Absence>,
+    forbidden: Forbidden,
     n_failures: u32,
     has_bookmarks: bool,
     /// When the server accepted the watch that runs.
     opened: Option<Instant>,
+}
+
+/// Whether a 403 is to be believed.
+#[derive(Clone, Copy)]
+enum Forbidden {
+    /// No watch opened so far, so nothing speaks against it.
+    Never,
+    /// What is forbidden now was watched before; since when it is refused, if it is.
+    Watched { refused: Option<Instant> },
 }
 
 // === impl Follower ===
@@ -150,7 +169,7 @@ impl<T, F> Follower<T, F> {
             self.freshness.lost();
             let lived = self.opened.take().is_some_and(|opened| opened.elapsed() > LIVED);
             if lived {
-                self.retry.reset();
+                self.was_successful();
             }
             match ended {
                 Ok(()) if lived => {}
@@ -164,7 +183,9 @@ impl<T, F> Follower<T, F> {
                 // The list finds out whether the kind is gone.
                 Err(error) if error.code() == Some(404) => return,
                 // Permissions may come back with other contents; where one may list but not watch, this becomes polling.
-                Err(error) if error.code() == Some(403) => return self.wait_after::<K>(&error, "watch").await,
+                Err(error) if error.code() == Some(403) && !self.forbidden.is_loading() => {
+                    return self.wait_after::<K>(&error, "watch").await;
+                }
                 Err(error) => self.wait_after::<K>(&error, "watch").await,
             }
         }
@@ -216,6 +237,7 @@ impl<T, F> Follower<T, F> {
         self.freshness.current();
         self.opened = Some(Instant::now());
         self.told = None;
+        self.forbidden = Forbidden::Watched { refused: None };
         self.absent.reset();
         self.n_failures = 0;
         let deadline = tokio::time::Instant::now() + Duration::from_secs(seconds) + GRACE;
@@ -249,7 +271,7 @@ impl<T, F> Follower<T, F> {
                     }
                     Err(error) => Some(Event::Broken(error)),
                 };
-                self.retry.reset();
+                self.was_successful();
                 if let Some(event) = event {
                     self.send(event).await;
                 }
@@ -260,7 +282,9 @@ impl<T, F> Follower<T, F> {
     /// Tells an absence once; logs the first of a row of other failures; waits.
     async fn wait_after<K: Object>(&mut self, error: &Error, verb: &str) {
         let absence = match error {
-            Error::Refused { status, .. } if status.code == 403 => Absence::Forbidden(status.message.clone()),
+            Error::Refused { status, .. } if status.code == 403 && !self.forbidden.is_loading() => {
+                Absence::Forbidden(status.message.clone())
+            }
             // 405: a kind that exists but has no such verb.
             Error::Refused { status, .. } if matches!(status.code, 404 | 405) => Absence::NotServed,
             _ => {
@@ -271,8 +295,9 @@ impl<T, F> Follower<T, F> {
                     debug!(kind = %K::KIND, verb, %error, n_failures = self.n_failures, "still no answer");
                 }
                 let least = error.retry_after().unwrap_or_default().min(MAX_RETRY_AFTER);
-                let delay = self.retry.delay().max(least);
-                return sleep(delay).await;
+                let is_cheap = verb == "watch" || matches!(error, Error::Transport(_) | Error::Refused { .. });
+                let delay = if is_cheap { self.resume.delay() } else { self.retry.delay() };
+                return sleep(delay.max(least)).await;
             }
         };
         if self.told.as_ref() != Some(&absence) {
@@ -282,6 +307,11 @@ impl<T, F> Follower<T, F> {
         sleep(self.absent.delay()).await;
     }
 
+    fn was_successful(&mut self) {
+        self.retry.reset();
+        self.resume.reset();
+    }
+
     async fn pause(&mut self) {
         sleep(self.retry.delay()).await;
     }
@@ -289,6 +319,18 @@ impl<T, F> Follower<T, F> {
     /// Fails only once nobody listens, and then `follow` is about to end.
     async fn send(&self, event: Event<T>) {
         let _ = self.events.send(event).await;
+    }
+}
+
+// === impl Forbidden ===
+
+impl Forbidden {
+    /// Notes a 403; whether it may pass by itself.
+    fn is_loading(&mut self) -> bool {
+        match self {
+            Forbidden::Never => false,
+            Forbidden::Watched { refused } => refused.get_or_insert_with(Instant::now).elapsed() < LOADING,
+        }
     }
 }
 
@@ -306,6 +348,7 @@ impl Default for Pace {
     fn default() -> Pace {
         Pace {
             retry: Backoff::new(Duration::from_millis(800), Duration::from_secs(30)),
+            resume: Backoff::new(Duration::from_millis(200), Duration::from_secs(5)),
             absent: Backoff::new(Duration::from_secs(1), Duration::from_secs(60)),
             limit: 500,
         }

@@ -1,7 +1,8 @@
 //! Single requests: how they are made, and how an answer becomes a kind or an error.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use api::{Encoding, Kind, List, Object, Status};
 use bytes::Bytes;
@@ -20,12 +21,21 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(70);
 /// A page holds at most 500 objects and few are above a megabyte.
 const MAX_BODY_BYTES: usize = 512 << 20;
 const MAX_ERROR_BYTES: usize = 64 << 10;
+/// How often refused credentials are read anew at most: where they come from may be a program that has to be run.
+const RENEW_EVERY: Duration = Duration::from_secs(5);
 
 /// A connection to one API server, cheap to clone.
 #[derive(Clone)]
 pub struct Client {
-    inner: kube_client::Client,
+    access: Arc<RwLock<Access>>,
+    origin: Origin,
     namespace: String,
+}
+
+struct Access {
+    inner: kube_client::Client,
+    /// When the credentials were last read because they had been refused.
+    renewed: Option<Instant>,
 }
 
 /// Where the server and our credentials are told.
@@ -44,21 +54,27 @@ impl Client {
     /// # Errors
     /// [`Error::Credentials`] when they are missing or cannot be understood.
     pub async fn connect(origin: &Origin) -> Result<Client, Error> {
-        let refuse = |reason: String| Error::Credentials { origin: origin.to_string(), reason };
-        let mut config = match origin {
-            Origin::Kubeconfig(path) => {
-                let file = Kubeconfig::read_from(path).map_err(|error| refuse(chain(&error)))?;
-                let options = KubeConfigOptions::default();
-                let config = kube_client::Config::from_custom_kubeconfig(file, &options).await;
-                config.map_err(|error| refuse(chain(&error)))?
+        let (inner, namespace) = open(origin).await?;
+        Ok(Client { access: Arc::new(RwLock::new(Access { inner, renewed: None })), origin: origin.clone(), namespace })
+    }
+
+    fn inner(&self) -> kube_client::Client {
+        self.access.read().unwrap_or_else(PoisonError::into_inner).inner.clone()
+    }
+
+    /// Reads the credentials again after the server refused them; whether it is worth asking once more. A token that is replaced
+    /// while it is valid needs none of this: its file is read again within a minute.
+    async fn renew(&self) -> bool {
+        {
+            let mut access = self.access.write().unwrap_or_else(PoisonError::into_inner);
+            if access.renewed.is_some_and(|renewed| renewed.elapsed() < RENEW_EVERY) {
+                return false;
             }
-            Origin::InCluster => kube_client::Config::incluster().map_err(|error| refuse(chain(&error)))?,
-        };
-        // Retries are ours: `follow` knows what it has and what it may skip.
-        config.default_retry = false;
-        let namespace = config.default_namespace.clone();
-        let inner = kube_client::Client::try_from(config).map_err(|error| refuse(chain(&error)))?;
-        Ok(Client { inner, namespace })
+            access.renewed = Some(Instant::now());
+        }
+        let Ok((inner, _)) = open(&self.origin).await else { return false };
+        self.access.write().unwrap_or_else(PoisonError::into_inner).inner = inner;
+        true
     }
 
     /// The namespace that the credentials name as their own.
@@ -153,6 +169,19 @@ impl Client {
         accept: &'static str,
         body: Option<(&'static str, String)>,
     ) -> Result<Response<Body>, Error> {
+        match self.try_send(&method, path, accept, body.clone()).await {
+            Err(error) if error.code() == Some(401) && self.renew().await => self.try_send(&method, path, accept, body).await,
+            answer => answer,
+        }
+    }
+
+    async fn try_send(
+        &self,
+        method: &Method,
+        path: &str,
+        accept: &'static str,
+        body: Option<(&'static str, String)>,
+    ) -> Result<Response<Body>, Error> {
         let mut request = Request::builder().method(method).uri(path).header(header::ACCEPT, accept);
         let body = match body {
             None => Body::empty(),
@@ -162,7 +191,7 @@ impl Client {
             }
         };
         let request = request.body(body).map_err(|error| Error::Unreadable(error.to_string()))?;
-        let response = timeout(ANSWER_WITHIN, self.inner.send(request)).await;
+        let response = timeout(ANSWER_WITHIN, self.inner().send(request)).await;
         let response = response.map_err(|_| Error::Timeout(ANSWER_WITHIN))?.map_err(|error| Error::Transport(chain(&error)))?;
         if response.status().is_success() { Ok(response) } else { Err(refusal(response).await) }
     }
@@ -182,6 +211,25 @@ impl std::fmt::Display for Origin {
             Origin::InCluster => f.write_str("in-cluster credentials"),
         }
     }
+}
+
+/// Reads the credentials and makes a connection of them, and the namespace that they name.
+async fn open(origin: &Origin) -> Result<(kube_client::Client, String), Error> {
+    let refuse = |reason: String| Error::Credentials { origin: origin.to_string(), reason };
+    let mut config = match origin {
+        Origin::Kubeconfig(path) => {
+            let file = Kubeconfig::read_from(path).map_err(|error| refuse(chain(&error)))?;
+            let options = KubeConfigOptions::default();
+            let config = kube_client::Config::from_custom_kubeconfig(file, &options).await;
+            config.map_err(|error| refuse(chain(&error)))?
+        }
+        Origin::InCluster => kube_client::Config::incluster().map_err(|error| refuse(chain(&error)))?,
+    };
+    // Retries are ours: `follow` knows what it has and what it may skip.
+    config.default_retry = false;
+    let namespace = config.default_namespace.clone();
+    let inner = kube_client::Client::try_from(config).map_err(|error| refuse(chain(&error)))?;
+    Ok((inner, namespace))
 }
 
 /// Servers without protobuf for a kind answer in JSON; the answer's own Content-Type decides how it is read.

@@ -46,7 +46,7 @@ async fn connect(server: &Server) -> Client {
 
 fn quick() -> Pace {
     let backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(5));
-    Pace { retry: backoff.clone(), absent: backoff, limit: 500 }
+    Pace { retry: backoff.clone(), resume: backoff.clone(), absent: backoff, limit: 500 }
 }
 
 async fn next(receiver: &mut Receiver<Event<String>>) -> Event<String> {
@@ -166,6 +166,23 @@ async fn a_kind_that_may_be_listed_but_not_watched_is_polled() {
 }
 
 #[tokio::test]
+async fn a_403_for_what_was_watched_is_a_server_that_starts_and_the_watch_resumes() {
+    check(
+        vec![
+            Step::ok(LIST),
+            Step::watch(&[event("ADDED", "b", 11)], End::Abort),
+            status(403, "Forbidden", "RBAC is not loaded"),
+            status(401, "Unauthorized", "tokens cannot be looked up"),
+            status(403, "Forbidden", "RBAC is not loaded"),
+            Step::watch(&[event("ADDED", "c", 12)], End::Hold),
+        ],
+        &["restarted a", "applied b", "applied c"],
+        &["list limit=500", "watch 10", "watch 11", "watch 11", "watch 11", "watch 11"],
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn a_kind_that_vanishes_is_absent_and_may_come_back() {
     check(
         vec![Step::ok(LIST), status(404, "NotFound", ""), status(404, "NotFound", ""), status(404, "NotFound", ""), Step::ok(LIST)],
@@ -221,6 +238,35 @@ async fn a_refusal_says_why_whatever_its_body_is() {
     assert_eq!(gateway.to_string(), "the API server refused: 502 <html>bad gateway");
     let conflict = client.patch::<Service>("n", "x", Some("status"), &serde_json::json!({})).await.expect_err("409");
     assert!(conflict.is_conflict());
+}
+
+/// As kubelet writes a projected token: `token` is a link through `..data`, which is renamed over.
+fn project(folder: &std::path::Path, version: &str, token: &str) {
+    use std::os::unix::fs::symlink;
+    std::fs::create_dir_all(folder.join(version)).expect("a folder");
+    std::fs::write(folder.join(version).join("token"), token).expect("a token");
+    symlink(version, folder.join("..data_tmp")).expect("a link");
+    std::fs::rename(folder.join("..data_tmp"), folder.join("..data")).expect("renamed");
+    let _ = symlink("..data/token", folder.join("token"));
+}
+
+#[tokio::test]
+async fn a_token_that_expired_is_read_anew_where_kubelet_put_the_next() {
+    let service = || Step::ok(r#"{"metadata":{"name":"a","namespace":"n"}}"#);
+    let server = Server::start(vec![service(), service()]);
+    let folder = std::env::temp_dir().join(format!("rutter-client-token-{}", std::process::id()));
+    project(&folder, "..1", "one");
+    server.token_file(&folder.join("token"));
+    server.let_in("one");
+    let client = connect(&server).await;
+    let get = || async { client.get::<Service>("n", "a").await.map(drop).map_err(|error| error.code()) };
+    assert_eq!(get().await, Ok(()));
+    project(&folder, "..2", "two");
+    server.let_in("two");
+    assert_eq!(get().await, Ok(()), "the new token, without a failure in between");
+    server.let_in("three");
+    assert_eq!(get().await, Err(Some(401)), "nothing new to show");
+    std::fs::remove_dir_all(&folder).expect("removed");
 }
 
 #[tokio::test]

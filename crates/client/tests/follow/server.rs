@@ -37,6 +37,8 @@ pub enum End {
 pub struct Server {
     kubeconfig: PathBuf,
     requests: Arc<Mutex<Vec<String>>>,
+    /// The one token that is let in, where there is one.
+    token: Arc<Mutex<Option<String>>>,
     n_left: watch::Receiver<usize>,
 }
 
@@ -67,6 +69,8 @@ impl Server {
         std::fs::write(&kubeconfig, text).expect("a writable temporary directory");
 
         let requests = Arc::new(Mutex::new(Vec::new()));
+        let token = Arc::new(Mutex::new(None::<String>));
+        let valid = token.clone();
         let (left, n_left) = watch::channel(script.len());
         let script = Arc::new(Mutex::new(VecDeque::from(script)));
         let log = requests.clone();
@@ -74,23 +78,41 @@ impl Server {
             let listener = TcpListener::from_std(listener).expect("a socket");
             let left = Arc::new(left);
             while let Ok((stream, _)) = listener.accept().await {
-                let (script, log, left) = (script.clone(), log.clone(), left.clone());
+                let (script, log, left, valid) = (script.clone(), log.clone(), left.clone(), valid.clone());
                 let answer = service_fn(move |request: Request<hyper::body::Incoming>| {
+                    let shown = request.headers().get("authorization").and_then(|value| value.to_str().ok());
+                    let valid = valid.lock().expect("no panic").as_ref().map(|token| format!("Bearer {token}"));
+                    if valid.is_some() && shown != valid.as_deref() {
+                        let refusal =
+                            Step::new(401, vec![r#"{"kind":"Status","code":401,"message":"Unauthorized"}"#.to_owned()], End::Close);
+                        return std::future::ready(Ok::<_, Infallible>(respond(Some(refusal))));
+                    }
                     let step = script.lock().expect("no panic").pop_front();
                     if step.is_some() {
                         log.lock().expect("no panic").push(show(request.uri()));
                         left.send_modify(|n| *n -= 1);
                     }
-                    async move { Ok::<_, Infallible>(respond(step)) }
+                    std::future::ready(Ok::<_, Infallible>(respond(step)))
                 });
                 tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer));
             }
         });
-        Server { kubeconfig, requests, n_left }
+        Server { kubeconfig, requests, token, n_left }
     }
 
     pub fn origin(&self) -> client::Origin {
         client::Origin::Kubeconfig(self.kubeconfig.clone())
+    }
+
+    /// From now on lets in who shows this token, and nobody else.
+    pub fn let_in(&self, token: &str) {
+        *self.token.lock().expect("no panic") = Some(token.to_owned());
+    }
+
+    /// Has clients read their token from this file.
+    pub fn token_file(&self, path: &std::path::Path) {
+        let text = std::fs::read_to_string(&self.kubeconfig).expect("the kubeconfig");
+        std::fs::write(&self.kubeconfig, text.replace("user: {}", &format!("user: {{tokenFile: {}}}", path.display()))).expect("written");
     }
 
     /// Waits until every step of the script was asked for.
