@@ -24,6 +24,7 @@ fn config(inside: &str) -> dns::Config {
 /// The view of one Service, `default/web` at 10.96.0.1.
 fn view() -> Arc<NameView> {
     let port = ServicePort {
+        at: 0,
         name: "http".into(),
         protocol: Protocol::Tcp,
         port: 80,

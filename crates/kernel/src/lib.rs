@@ -12,6 +12,7 @@
 //! | [`iptables_legacy`] | chains of the old iptables: removed |
 //! | [`rtnl`] | which addresses and links this network namespace has |
 //! | [`limits`] | open files |
+//! | [`memory`] | what the allocator gives back |
 //! | [`link`] | bridges, veth pairs, addresses, routes: made and removed |
 //! | [`sandbox`] | processes in namespaces of their own |
 //! | [`sysctl`] | knobs below /proc/sys |
@@ -26,6 +27,7 @@ pub mod iptables_legacy;
 pub mod ipvs;
 pub mod limits;
 pub mod link;
+pub mod memory;
 pub(crate) mod netlink;
 pub mod netns;
 pub mod nft;

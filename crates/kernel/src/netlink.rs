@@ -131,20 +131,26 @@ impl Socket {
         }
     }
 
-    /// Sends one dump request and collects the answer. A dump that the kernel says was torn by a change is asked for anew.
+    /// Sends one dump request and collects the answer. For short ones; see [`Socket::fold`].
     pub(crate) fn dump(&mut self, message: &[u8]) -> Result<Vec<Message>, Errno> {
+        self.fold(message, |found: &mut Vec<Message>, kind, body| found.push(Message { kind, body: body.to_vec() }))
+    }
+
+    /// Sends one dump request and hands on each message of the answer (type, body) as it comes, so that a long one is never in memory.
+    /// A dump that the kernel says was torn by a change is asked for anew, with a new `T`.
+    pub(crate) fn fold<T: Default>(&mut self, message: &[u8], mut take: impl FnMut(&mut T, u16, &[u8])) -> Result<T, Errno> {
         // Under constant change a big dump may be torn each time; whoever asks then tries again later.
         for _ in 0..10 {
             self.send(message)?;
-            if let Some(found) = self.collect()? {
+            if let Some(found) = self.collect(&mut take)? {
                 return Ok(found);
             }
         }
         Err(Errno::EINTR)
     }
 
-    fn collect(&mut self) -> Result<Option<Vec<Message>>, Errno> {
-        let (mut found, mut torn) = (Vec::new(), false);
+    fn collect<T: Default>(&mut self, take: &mut impl FnMut(&mut T, u16, &[u8])) -> Result<Option<T>, Errno> {
+        let (mut found, mut torn) = (T::default(), false);
         loop {
             let n = self.receive(true)?.unwrap_or(0);
             for (header, body) in messages(&self.buffer[..n]) {
@@ -157,7 +163,7 @@ impl Socket {
                         None => return Ok(Some(found)),
                     },
                     kind => {
-                        found.push(Message { kind, body: body.to_vec() });
+                        take(&mut found, kind, body);
                         if header.flags & NLM_F_MULTI == 0 {
                             return Ok(Some(found));
                         }

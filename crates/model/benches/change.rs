@@ -144,6 +144,7 @@ fn service(names: &Names, at: usize) -> Service {
         kind: ServiceKind::ClusterIp,
         cluster_ips: vec![IpAddr::V4(Ipv4Addr::from(0x0a60_0000 + at as u32))],
         ports: vec![ServicePort {
+            at: 0,
             name: names.http.clone(),
             protocol: Protocol::Tcp,
             port: 80,
@@ -177,6 +178,7 @@ fn slice_change(names: &Names, at: usize, generation: usize) -> Change {
         let moved = if endpoint == 0 { generation * 0x40_0000 } else { 0 };
         let zone = &names.zones[pod % 3];
         Endpoint {
+            at: endpoint as u32,
             address: IpAddr::V4(Ipv4Addr::from(0x0b00_0000 + (pod + moved) as u32)),
             ready: true,
             serving: true,
@@ -204,8 +206,9 @@ fn ingress(names: &Names, at: usize) -> Change {
     let ServiceName { namespace, name } = service_name(names, at);
     let backend = IngressBackend::Service { name: name.clone(), port: BackendPort::Number(80) };
     let rule = IngressRule {
+        at: 0,
         host: Some(format!("{name}.example.com").into()),
-        paths: vec![IngressPath { path: PathMatch::Prefix("/".into()), backend }],
+        paths: vec![IngressPath { at: 0, path: PathMatch::Prefix("/".into()), backend }],
     };
     let ingress = Ingress {
         class: Some("nginx".into()),

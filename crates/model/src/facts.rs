@@ -16,6 +16,9 @@ use crate::options::RouteOptions;
 
 pub type Labels = BTreeMap<Text, Text>;
 
+/// The place of an entry in the object's list as it is written, where issues point: entries before it may have been left out.
+pub type Index = u32;
+
 /// One change of the facts: the object as it is now, or `None` once it is gone.
 #[derive(Clone, Debug)]
 pub enum Change {
@@ -108,6 +111,7 @@ pub enum TrafficPolicy {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServicePort {
+    pub at: Index,
     /// Empty for the unnamed port. Links to the slices' ports; the target port is never read for that.
     pub name: Text,
     pub protocol: Protocol,
@@ -128,11 +132,13 @@ pub enum TargetPort {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Slice {
     /// Label `kubernetes.io/service-name`, or for a slice of another cluster that has only it,
-    /// `multicluster.kubernetes.io/service-name`; slices without either are not facts. `labels` has to hold these labels too.
+    /// `multicluster.kubernetes.io/service-name`; slices without either are not facts.
     pub service: ServiceName,
     pub family: Family,
     pub ports: Arc<[SlicePort]>,
     pub endpoints: Arc<[Endpoint]>,
+    /// Those that a decision reads: of another cluster's slice all of `multicluster.kubernetes.io` and whether it names a Service here,
+    /// and those that give a slice to another proxy.
     pub labels: Arc<Labels>,
     /// Annotation `endpoints.kubernetes.io/last-change-trigger-time` in Unix milliseconds, for the programming-latency metric.
     pub triggered_at_ms: Option<u64>,
@@ -155,6 +161,7 @@ pub struct SlicePort {
 /// One endpoint of a slice, with its first address: the others are never used (as in kube-proxy).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
+    pub at: Index,
     pub address: IpAddr,
     pub ready: bool,
     pub serving: bool,
@@ -223,6 +230,7 @@ pub struct Ingress {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct IngressRule {
+    pub at: Index,
     /// Lower case; `None` for every host. `*.` starts a wildcard of exactly one label.
     pub host: Option<Text>,
     pub paths: Vec<IngressPath>,
@@ -230,6 +238,7 @@ pub struct IngressRule {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct IngressPath {
+    pub at: Index,
     pub path: PathMatch,
     pub backend: IngressBackend,
 }
@@ -262,6 +271,7 @@ pub enum BackendPort {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IngressTls {
+    pub at: Index,
     pub hosts: Vec<Text>,
     pub secret: Option<Text>,
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::facts::Node;
+use crate::facts::{Index, Node};
 use crate::names::{Family, NodePort, Protocol, Revision, ServiceName, Text};
 use crate::view::{Changed, View};
 
@@ -51,6 +51,7 @@ pub struct NodeService {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeServicePort {
+    pub at: Index,
     pub name: Text,
     pub protocol: Protocol,
     pub port: u16,

@@ -79,7 +79,7 @@ pub(crate) fn changes(text: &str) -> Vec<Change> {
                     });
                 }
                 let slice = slices.get_mut(&last_slice).expect("a slice before its endpoint");
-                slice.endpoints = slice.endpoints.iter().cloned().chain([endpoint(ip, words)]).collect();
+                slice.endpoints = slice.endpoints.iter().cloned().chain([endpoint(slice.endpoints.len(), ip, words)]).collect();
             }
             "class" => {
                 let controller = words.next().expect("a controller").into();
@@ -181,9 +181,9 @@ fn service<'a>(words: impl Iterator<Item = &'a str>) -> Service {
                     service.cluster_ips.push(ip);
                 } else if let Ok(address) = SocketAddr::from_str(word) {
                     service.cluster_ips.push(address.ip());
-                    service.ports.push(port(&format!(":{}", address.port())));
+                    service.ports.push(port(service.ports.len(), &format!(":{}", address.port())));
                 } else {
-                    service.ports.push(port(word));
+                    service.ports.push(port(service.ports.len(), word));
                 }
             }
         }
@@ -192,13 +192,13 @@ fn service<'a>(words: impl Iterator<Item = &'a str>) -> Service {
 }
 
 /// `name:80/udp>8080@30080`.
-fn port(word: &str) -> ServicePort {
+fn port(at: usize, word: &str) -> ServicePort {
     let (rest, node_port) = word.split_once('@').map_or((word, None), |(rest, port)| (rest, Some(NodePort(parse(port)))));
     let (rest, target) = rest.split_once('>').map_or((rest, None), |(rest, target)| (rest, Some(target)));
     let SlicePort { name, protocol, port } = slice_port(rest);
     let target_port = target
         .map_or(TargetPort::Number(port), |target| target.parse().map_or_else(|_| TargetPort::Name(target.into()), TargetPort::Number));
-    ServicePort { name, protocol, port, node_port, app_protocol: None, target_port }
+    ServicePort { at: at as Index, name, protocol, port, node_port, app_protocol: None, target_port }
 }
 
 fn slice_port(word: &str) -> SlicePort {
@@ -236,8 +236,9 @@ fn slice<'a>(service: &ServiceName, words: impl Iterator<Item = &'a str>) -> Sli
     slice
 }
 
-fn endpoint<'a>(address: IpAddr, words: impl Iterator<Item = &'a str>) -> Endpoint {
+fn endpoint<'a>(at: usize, address: IpAddr, words: impl Iterator<Item = &'a str>) -> Endpoint {
     let mut endpoint = Endpoint {
+        at: at as Index,
         address,
         ready: true,
         serving: true,
@@ -288,7 +289,8 @@ fn ingress<'a>(words: impl Iterator<Item = &'a str>) -> Ingress {
             ("tls", tls) => {
                 let (secret, hosts) = tls.split_once(':').unwrap_or((tls, ""));
                 let hosts = hosts.split(',').filter(|host| !host.is_empty()).map(Text::from).collect();
-                ingress.tls.push(IngressTls { hosts, secret: (!secret.is_empty()).then(|| secret.into()) });
+                let at = ingress.tls.len() as Index;
+                ingress.tls.push(IngressTls { at, hosts, secret: (!secret.is_empty()).then(|| secret.into()) });
             }
             ("use-regex", _) => options.use_regex = true,
             ("rewrite", target) => options.rewrite_target = Some(target.into()),
@@ -303,7 +305,8 @@ fn ingress<'a>(words: impl Iterator<Item = &'a str>) -> Ingress {
                     prefix => PathMatch::Prefix(prefix.into()),
                 };
                 let host = (!host.is_empty()).then(|| Text::from(host));
-                ingress.rules.push(IngressRule { host, paths: vec![IngressPath { path, backend: backend(name) }] });
+                let paths = vec![IngressPath { at: 0, path, backend: backend(name) }];
+                ingress.rules.push(IngressRule { at: ingress.rules.len() as Index, host, paths });
             }
             _ => panic!("unknown word for an ingress: {word}"),
         }

@@ -129,6 +129,7 @@ fn service(i: u32, turn: u32) -> NodeService {
     let endpoints: Arc<[SocketAddr]> = (0..N_ENDPOINTS).map(endpoint).collect();
     let verdict = Verdict::To(endpoints.clone());
     let port = NodeServicePort {
+        at: 0,
         name: "http".into(),
         protocol: Protocol::Tcp,
         port: 80,

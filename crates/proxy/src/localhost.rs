@@ -167,6 +167,7 @@ pub(crate) mod tests {
     pub(crate) fn service(endpoints: &[SocketAddr]) -> NodeService {
         let verdict = if endpoints.is_empty() { Verdict::Reject } else { Verdict::To(endpoints.into()) };
         let port = NodeServicePort {
+            at: 0,
             name: "".into(),
             protocol: Protocol::Tcp,
             port: 80,

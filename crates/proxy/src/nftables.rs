@@ -18,6 +18,7 @@
 //! | `sync` | the order of it all, one family at a time |
 //! | `difference` | operations that would be needed, in words |
 //! | `sticky` | session affinity's memory, when slots move |
+//! | `uses` | which addresses the sets of addresses have |
 
 mod claims;
 mod class;
@@ -29,6 +30,7 @@ mod maglev;
 mod plan;
 mod sticky;
 mod sync;
+mod uses;
 mod want;
 
 use std::collections::BTreeMap;

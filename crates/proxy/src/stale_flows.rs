@@ -108,6 +108,7 @@ mod tests {
         let serving: Arc<[SocketAddr]> = serving.split_whitespace().map(|e| e.parse().expect("an endpoint")).collect();
         let verdict = Verdict::To(serving.clone());
         let port = NodeServicePort {
+            at: 0,
             name: "".into(),
             protocol,
             port: 53,

@@ -16,6 +16,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    kernel::memory::return_big_blocks();
     let mut args = std::env::args_os();
     let called = args.next().unwrap_or_default();
     let ended = match Path::new(&called).file_name().and_then(OsStr::to_str) {

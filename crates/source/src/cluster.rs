@@ -42,7 +42,8 @@ struct Shared {
 /// Starts following what `config` needs.
 pub(crate) fn follow(client: Client, config: &Config, drain: Drain) -> Told {
     let (batches, out) = mpsc::channel(QUEUE);
-    let shared = Shared { client, texts: Texts::default(), batches };
+    let texts = if config.model.want.names { Interner::default() } else { Interner::without_names() };
+    let shared = Shared { client, texts: Arc::new(Mutex::new(texts)), batches };
     let mut told = Told { batches: out, missing: HashSet::new(), wanted_secrets: None, freshness: Vec::new() };
     for interest in interests(config) {
         if interest.by_name {

@@ -140,7 +140,7 @@ impl Task {
             while let Ok(batch) = self.told.batches.try_recv() {
                 take(batch, &mut changes, &mut awaited);
             }
-            let views = self.model.update(changes.drain(..).map(|change| tellers.keep(change)));
+            let views = self.model.update(std::mem::take(&mut changes).into_iter().map(|change| tellers.keep(change)));
             self.want_secrets();
             if awaited.as_ref().is_some_and(|awaited| !awaited.is_over(&self.model, &self.told)) {
                 continue;

@@ -104,22 +104,33 @@ impl Nft {
 
     /// The elements of a set, in no order (ranges of a plain interval set: ascending).
     pub fn elements(&mut self, table: &Table, set: &Set) -> Result<Vec<Element>, CommitError> {
-        let found = self.get(message::GET_SET_ELEM, table, |w| {
+        if set.interval && set.key.len() == 1 {
+            return Ok(join_ranges(self.fold_raw(table, set, |found: &mut Vec<_>, element, is_end| found.push((element, is_end)))?));
+        }
+        self.fold_elements(table, set, |found: &mut Vec<_>, element| found.push(element))
+    }
+
+    /// Hands on the elements of a set one by one, in no order, so that a big one is never in memory as the kernel has it. The set must
+    /// not be a plain interval set, whose ranges come as two elements each.
+    pub fn fold_elements<T: Default>(&mut self, table: &Table, set: &Set, mut take: impl FnMut(&mut T, Element)) -> Result<T, CommitError> {
+        self.fold_raw(table, set, |found, element, _| take(found, element))
+    }
+
+    fn fold_raw<T: Default>(&mut self, table: &Table, set: &Set, mut take: impl FnMut(&mut T, Element, bool)) -> Result<T, CommitError> {
+        let request = self.get_request(message::GET_SET_ELEM, table, |w| {
             w.str(1, &table.name);
             w.str(2, &set.name);
-        })?;
-        let mut elements = Vec::new();
-        for message in &found {
-            let Some(list) = attributes(message).nest(3) else { continue };
-            for (_, element) in list {
-                elements.extend(read_element(set, Attributes::of(element)));
+        });
+        let found = self.socket.fold(&request, |found, _, body| {
+            let list = Attributes::of(body.get(4..).unwrap_or(&[])).nest(3);
+            for (element, is_end) in list.into_iter().flatten().filter_map(|(_, element)| read_element(set, Attributes::of(element))) {
+                take(found, element, is_end);
             }
+        });
+        match found {
+            Err(Errno::ENOENT) => Ok(T::default()),
+            other => other.map_err(CommitError::socket),
         }
-        Ok(if set.interval && set.key.len() == 1 {
-            join_ranges(elements)
-        } else {
-            elements.into_iter().map(|(element, _)| element).collect()
-        })
     }
 
     /// The names of all tables of a family.
@@ -130,16 +141,21 @@ impl Nft {
     }
 
     pub(super) fn get(&mut self, kind: u16, table: &Table, body: impl FnOnce(&mut Writer)) -> Result<Vec<Message>, CommitError> {
+        let request = self.get_request(kind, table, body);
+        match self.socket.dump(&request) {
+            Err(Errno::ENOENT) => Ok(Vec::new()),
+            other => other.map_err(CommitError::socket),
+        }
+    }
+
+    fn get_request(&mut self, kind: u16, table: &Table, body: impl FnOnce(&mut Writer)) -> Vec<u8> {
         let seq = self.next_seq(1);
         let mut w = Writer::default();
         w.message(10 << 8 | kind, NLM_F_REQUEST | NLM_F_DUMP, seq, |w| {
             w.raw(&[table.family.number(), 0, 0, 0]);
             body(w);
         });
-        match self.socket.dump(&w.finish()) {
-            Err(Errno::ENOENT) => Ok(Vec::new()),
-            other => other.map_err(CommitError::socket),
-        }
+        w.finish()
     }
 }
 

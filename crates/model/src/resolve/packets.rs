@@ -127,6 +127,7 @@ fn node_port(
         TrafficPolicy::Local => local.clone(),
     };
     NodeServicePort {
+        at: port.at,
         name: port.name.clone(),
         protocol: port.protocol,
         port: port.port,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::Config;
 use super::ledger::{Ledger, Subject, Told};
 use super::take::Touched;
-use crate::facts::{BackendPort, Facts, Ingress, IngressBackend, IngressName};
+use crate::facts::{BackendPort, Facts, Ingress, IngressBackend, IngressName, IngressPath};
 use crate::issue::{Issue, Reason};
 use crate::names::{ObjectRef, Revision, SecretName, ServiceName};
 use crate::route::{Action, Host, HostKey, HostPattern, Listener, RouteView, UpstreamKey};
@@ -227,12 +227,12 @@ impl Index {
             for (field, backend) in backends(ingress) {
                 issues.extend(upstreams::issue(facts, name, &field, backend));
             }
-            for (at, tls) in ingress.tls.iter().enumerate() {
+            for tls in &ingress.tls {
                 let Some(secret) = &tls.secret else { continue };
                 if !facts.secrets.contains_key(&SecretName { namespace: name.namespace.clone(), name: secret.clone() }) {
                     let message =
                         format!("there is no Secret {secret:?} in namespace {:?}; the default certificate serves", name.namespace);
-                    issues.push(Issue::new(format!("spec.tls[{at}].secretName"), Reason::NoSuchObject, message));
+                    issues.push(Issue::new(format!("spec.tls[{}].secretName", tls.at), Reason::NoSuchObject, message));
                 }
             }
         } else if let Some(class) = ingress.class.as_ref().filter(|class| !facts.ingress_classes.contains_key(*class))
@@ -305,9 +305,9 @@ fn in_our_namespace(config: &Config, name: &IngressName) -> bool {
 /// Every backend with its field path.
 fn backends(ingress: &Ingress) -> impl Iterator<Item = (String, &IngressBackend)> {
     let default = ingress.default_backend.iter().map(|backend| ("spec.defaultBackend".to_owned(), backend));
-    let rules = ingress.rules.iter().enumerate().flat_map(|(rule_at, rule)| {
-        let paths = rule.paths.iter().enumerate();
-        paths.map(move |(path_at, path)| (format!("spec.rules[{rule_at}].http.paths[{path_at}].backend"), &path.backend))
+    let rules = ingress.rules.iter().flat_map(|rule| {
+        let field = |path: &IngressPath| format!("spec.rules[{}].http.paths[{}].backend", rule.at, path.at);
+        rule.paths.iter().map(move |path| (field(path), &path.backend))
     });
     default.chain(rules)
 }

@@ -8,11 +8,11 @@ use crate::names::{Family, ServiceName, SliceName};
 /// Endpoints whose address is not of the family that their slice promises; nobody uses them.
 pub(super) fn of_slice(facts: &Facts, name: &SliceName) -> Told {
     let Some(slice) = facts.slice(name) else { return Vec::new() };
-    let wrong = slice.endpoints.iter().enumerate().filter(|(_, endpoint)| Family::of(endpoint.address) != slice.family);
+    let wrong = slice.endpoints.iter().filter(|endpoint| Family::of(endpoint.address) != slice.family);
     wrong
-        .map(|(at, endpoint)| {
+        .map(|endpoint| {
             let message = format!("{} is no {} address; the endpoint is left out", endpoint.address, slice.family);
-            (name.object(), Issue::new(format!("endpoints[{at}].addresses[0]"), Reason::WrongFamily, message))
+            (name.object(), Issue::new(format!("endpoints[{}].addresses[0]", endpoint.at), Reason::WrongFamily, message))
         })
         .collect()
 }
@@ -29,11 +29,11 @@ pub(super) fn of_service(facts: &Facts, name: &ServiceName) -> Told {
         let mut known = slices().flat_map(|slice| slice.ports.iter());
         known.any(|known| known.port != 0 && known.name == port.name && known.protocol == port.protocol)
     };
-    let missing = service.ports.iter().enumerate().filter(|(_, port)| !has(port));
+    let missing = service.ports.iter().filter(|port| !has(port));
     missing
-        .map(|(at, port)| {
+        .map(|port| {
             let message = format!("no EndpointSlice of this Service has a {} port named {:?}", port.protocol, port.name);
-            (name.object(), Issue::new(format!("spec.ports[{at}].name"), Reason::NoSuchPort, message))
+            (name.object(), Issue::new(format!("spec.ports[{}].name", port.at), Reason::NoSuchPort, message))
         })
         .collect()
 }

@@ -26,8 +26,8 @@ pub(super) const N_COUNTERS: u16 = SOURCE_HASH - ROUND_ROBIN;
 /// What happens to the first packet of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Target {
-    /// To one of so many slots.
-    Slots(usize),
+    /// To one of so many slots, at most [`MAX_SLOTS`].
+    Slots(u16),
     Reject,
     Drop,
 }
@@ -105,7 +105,7 @@ impl Class {
         let count = match self.target {
             Target::Reject => 0,
             Target::Drop => DROP,
-            Target::Slots(n) => n as u32,
+            Target::Slots(n) => n.into(),
         };
         let shape = match self.shape {
             Shape::Plain => 0,
@@ -126,7 +126,7 @@ impl Class {
             target: match code & COUNT {
                 0 => Target::Reject,
                 DROP => Target::Drop,
-                n => Target::Slots(n as usize),
+                n => Target::Slots(n as u16),
             },
             shape: match code {
                 c if c & LOCAL != 0 => Shape::Local,
@@ -174,7 +174,7 @@ impl Class {
         let base = self.base(lane);
         match (self.target, self.sticky) {
             (Target::Slots(n), None) => {
-                let modulo = n as u32;
+                let modulo = n.into();
                 let slot = match self.balance {
                     Balance::Random => Load::Random { modulo },
                     Balance::RoundRobin(_) => Load::Next { modulo },
@@ -182,7 +182,7 @@ impl Class {
                 };
                 parts.chains.push((Chain::new(base.clone()), pick_rules(base.clone(), lane, slot)));
             }
-            (Target::Slots(n), Some(sticky)) => sticky_parts(&mut parts, base.clone(), lane, family, n, sticky),
+            (Target::Slots(n), Some(sticky)) => sticky_parts(&mut parts, base.clone(), lane, family, n.into(), sticky),
             (Target::Reject | Target::Drop, _) => {}
         }
         let chain = self.chain(lane);
@@ -248,7 +248,7 @@ mod tests {
         let stickies = [None, Some(10_800), Some(1), Some(32_767), Some(86_400)].map(|s| s.map(|s| Sticky::new(Duration::from_secs(s))));
         for sticky in stickies {
             for shape in [Shape::Plain, Shape::Masquerade, Shape::Local] {
-                for target in [Target::Slots(1), Target::Slots(MAX_SLOTS), Target::Reject, Target::Drop] {
+                for target in [Target::Slots(1), Target::Slots(MAX_SLOTS as u16), Target::Reject, Target::Drop] {
                     let balances = [Balance::Random, Balance::RoundRobin(0), Balance::RoundRobin(N_COUNTERS - 1), Balance::SourceHash];
                     for balance in balances.into_iter().filter(|balance| sticky.is_none() || *balance == Balance::Random) {
                         let class = Class { target, shape, sticky, balance };

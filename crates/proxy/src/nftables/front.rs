@@ -5,12 +5,14 @@
 //! So the slots beyond the count stay until the caller drains them, at least [`DRAIN_AFTER`] later.
 
 use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use kernel::nft::{Element, Field};
-use model::node::NodeKey;
+use model::node::{NodeKey, Verdict};
 
 use super::class::{Balance, Class, MAX_SLOTS, Target};
 use super::maglev;
@@ -21,16 +23,20 @@ use super::want::{Front, Want};
 /// a second on a busy machine.
 pub(super) const DRAIN_AFTER: Duration = Duration::from_millis(1);
 
-/// A front as the kernel holds it.
+/// A front as the kernel holds it. There are as many as there are ports of Services, hence shared and compact.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Held {
     /// `None`: its key leads nowhere, only slots are left to drain.
     pub(super) class: Option<Class>,
-    pub(super) comment: Option<Box<str>>,
-    /// By slot. Those from the class's count on are draining.
-    pub(super) slots: Vec<SocketAddr>,
-    pub(super) sources: Option<Vec<IpNet>>,
+    pub(super) comment: Option<Comment>,
+    /// By slot; mostly the view's own list. Those from the class's count on are draining.
+    pub(super) slots: Arc<[SocketAddr]>,
+    pub(super) sources: Option<Box<[IpNet]>>,
 }
+
+/// The comment of a front's element, which is only compared: its hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Comment(u64);
 
 /// A slot whose endpoint changed, for whoever remembers slots.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,12 +46,22 @@ pub(super) struct Moved {
     pub(super) to: Option<usize>,
 }
 
+// === impl Comment ===
+
+impl Comment {
+    pub(super) fn of(text: &str) -> Self {
+        let mut hasher = DefaultHasher::new();
+        text.hash(&mut hasher);
+        Self(hasher.finish())
+    }
+}
+
 // === impl Held ===
 
 impl Held {
     pub(super) fn active(&self) -> usize {
         match self.class {
-            Some(Class { target: Target::Slots(n), .. }) => n,
+            Some(Class { target: Target::Slots(n), .. }) => n.into(),
             _ => 0,
         }
     }
@@ -59,33 +75,36 @@ impl Held {
     pub(super) fn turn(&mut self, front: &Front, want: Option<(&NodeKey, &Want)>) -> (Vec<Change>, Vec<Moved>) {
         let mut changes = Vec::new();
         let class = want.map(|(_, want)| want.class());
-        let wanted = want.map_or(&[][..], |(_, want)| want.verdict.endpoints());
-        let slots = match class {
-            Some(Class { balance: Balance::SourceHash, .. }) => maglev::table(wanted),
-            _ => arrange(&self.slots, &wanted[..wanted.len().min(MAX_SLOTS)]),
+        let slots = match (class, want.map(|(_, want)| &want.verdict)) {
+            (Some(Class { balance: Balance::SourceHash, .. }), Some(verdict)) => maglev::table(verdict.endpoints()).into(),
+            (_, Some(Verdict::To(wanted))) if wanted.len() <= MAX_SLOTS => arrange(&self.slots, wanted),
+            (_, Some(Verdict::To(wanted))) => arrange(&self.slots, &wanted[..MAX_SLOTS].into()),
+            _ => Arc::default(),
         };
         let moved = self.moved(&slots);
         for (slot, endpoint) in slots.iter().enumerate() {
             match self.slots.get(slot) {
                 Some(held) if held == endpoint => continue,
-                Some(held) => {
-                    changes.push(Change::Delete(Place::Backends(front.lane), backend(front, slot, *held)));
-                    self.slots[slot] = *endpoint;
-                }
-                None => self.slots.push(*endpoint),
+                Some(held) => changes.push(Change::Delete(Place::Backends(front.lane), backend(front, slot, *held))),
+                None => {}
             }
             changes.push(Change::Add(Place::Backends(front.lane), backend(front, slot, *endpoint)));
         }
-        let sources = want.and_then(|(_, want)| want.sources.clone());
+        self.slots = match self.slots.get(slots.len()..) {
+            Some(draining @ [_, ..]) => slots.iter().chain(draining).copied().collect(),
+            _ => slots,
+        };
+        let sources = want.and_then(|(_, want)| Some(want.sources.as_ref()?.clone().into_boxed_slice()));
         self.turn_sources(front, sources, &mut changes);
-        let comment = want.map(|(owner, want)| want.comment(owner).into_boxed_str());
-        if (self.class, &self.comment) != (class, &comment) {
+        let text = want.map(|(owner, want)| want.comment(owner));
+        let comment = text.as_deref().map(Comment::of);
+        if (self.class, self.comment) != (class, comment) {
             let place = Place::Services(front.lane);
             if let Some(held) = self.class {
                 changes.push(Change::Delete(place, service(front, held, None)));
             }
             if let Some(class) = class {
-                changes.push(Change::Add(place, service(front, class, comment.as_deref())));
+                changes.push(Change::Add(place, service(front, class, text.as_deref())));
             }
             (self.class, self.comment) = (class, comment);
         }
@@ -95,16 +114,18 @@ impl Held {
     /// Deletes the slots beyond the count.
     pub(super) fn drain(&mut self, front: &Front) -> Vec<Change> {
         let active = self.active();
-        let gone = self.slots.split_off(active.min(self.slots.len()));
+        let slots = std::mem::take(&mut self.slots);
+        let (kept, gone) = slots.split_at(active.min(slots.len()));
+        self.slots = kept.into();
         gone.iter().enumerate().map(|(i, e)| Change::Delete(Place::Backends(front.lane), backend(front, active + i, *e))).collect()
     }
 
     /// Narrowing closes before it opens, widening opens before it closes; both are one transaction unless there are thousands.
-    fn turn_sources(&mut self, front: &Front, sources: Option<Vec<IpNet>>, changes: &mut Vec<Change>) {
+    fn turn_sources(&mut self, front: &Front, sources: Option<Box<[IpNet]>>, changes: &mut Vec<Change>) {
         if self.sources == sources {
             return;
         }
-        let elements = |of: &Option<Vec<IpNet>>| of.as_deref().map_or_else(Vec::new, |nets| front.source_elements(nets));
+        let elements = |of: &Option<Box<[IpNet]>>| of.as_deref().map_or_else(Vec::new, |nets| front.source_elements(nets));
         let (old, new) = (elements(&self.sources), elements(&sources));
         let gate = || Element::new(front.key());
         if self.sources.is_some() && sources.is_none() {
@@ -130,22 +151,23 @@ impl Held {
 }
 
 /// Puts `wanted` endpoints into slots so that as few as possible change: who has a slot below the new count keeps it, the others fill
-/// the holes.
-fn arrange(held: &[SocketAddr], wanted: &[SocketAddr]) -> Vec<SocketAddr> {
-    // The common case, and the one that should cost nothing.
-    if held.get(..wanted.len()) == Some(wanted) {
-        return wanted.to_vec();
+/// the holes. Where that is their order already, it is the very list.
+fn arrange(held: &[SocketAddr], wanted: &Arc<[SocketAddr]>) -> Arc<[SocketAddr]> {
+    // The common cases, and those that should cost nothing.
+    if held.is_empty() || held.starts_with(wanted) {
+        return wanted.clone();
     }
     let mut left: HashSet<SocketAddr> = wanted.iter().copied().collect();
     let kept: Vec<Option<SocketAddr>> =
         (0..wanted.len()).map(|slot| held.get(slot).copied().filter(|endpoint| left.remove(endpoint))).collect();
     // Those that lose a slot beyond the count go first, then the new ones in their order: equal inputs give equal slots.
     let displaced = held.iter().skip(wanted.len());
-    let mut fill = displaced.chain(wanted).filter(|endpoint| left.remove(*endpoint)).copied().collect::<Vec<_>>().into_iter();
-    kept.into_iter().map_while(|slot| slot.or_else(|| fill.next())).collect()
+    let mut fill = displaced.chain(wanted.iter()).filter(|endpoint| left.remove(*endpoint)).copied().collect::<Vec<_>>().into_iter();
+    let arranged: Arc<[SocketAddr]> = kept.into_iter().map_while(|slot| slot.or_else(|| fill.next())).collect();
+    if arranged == *wanted { wanted.clone() } else { arranged }
 }
 
-fn backend(front: &Front, slot: usize, endpoint: SocketAddr) -> Element {
+pub(super) fn backend(front: &Front, slot: usize, endpoint: SocketAddr) -> Element {
     Element::new(front.slot_key(slot)).to([Field::ip(endpoint.ip()), Field::Port(endpoint.port())])
 }
 

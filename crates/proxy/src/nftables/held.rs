@@ -4,10 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
-use kernel::nft::{Element, Field, Name, Nft, Set, Table};
+use kernel::nft::{Element, Field, Name, Nft, Table};
 
 use super::class::Class;
-use super::front;
+use super::front::{self, Comment};
 use super::layout::{self, Lane};
 use super::plan::{Change, Place};
 use super::want::Front;
@@ -17,6 +17,7 @@ use crate::ApplyError;
 #[derive(Debug, Default)]
 pub(super) struct Held {
     pub(super) fronts: HashMap<Front, front::Held>,
+    /// These two until they are compared; from then on they are what `Uses` has.
     pub(super) cluster_ips: HashSet<IpAddr>,
     pub(super) hairpins: HashSet<IpAddr>,
     pub(super) globals: HashMap<Name, Vec<Element>>,
@@ -34,9 +35,9 @@ impl Held {
         for lane in Lane::ALL {
             held.read_lane(nft, table, lane)?;
         }
-        let singles = |elements: Vec<Element>| elements.into_iter().filter_map(|e| e.key.first()?.as_ip()).collect();
-        held.cluster_ips = singles(nft.elements(table, &layout::cluster_ips(family))?);
-        held.hairpins = singles(nft.elements(table, &layout::hairpins(family))?);
+        let single = |found: &mut HashSet<IpAddr>, element: Element| found.extend(element.key.first().and_then(|ip| ip.as_ip()));
+        held.cluster_ips = nft.fold_elements(table, &layout::cluster_ips(family), single)?;
+        held.hairpins = nft.fold_elements(table, &layout::hairpins(family), single)?;
         held.read_sources(nft, table)?;
         for set in [layout::service_cidrs(family), layout::nodeport_ips(family)] {
             let elements = nft.elements(table, &set)?;
@@ -46,32 +47,32 @@ impl Held {
     }
 
     fn read_lane(&mut self, nft: &mut Nft, table: &Table, lane: Lane) -> Result<(), ApplyError> {
-        let mut elements = |set: Set| nft.elements(table, &set);
-        for element in elements(lane.services_map(table.family))? {
-            let (Some(front), [Field::ClassId(code)]) = (Front::from_key(lane, &element.key), element.fields()) else { continue };
-            let held = self.fronts.entry(front).or_default();
-            held.class = Some(Class::from_code(*code));
-            held.comment = element.comment.map(String::into_boxed_str);
+        let fronts = nft.fold_elements(table, &lane.services_map(table.family), |found: &mut HashMap<_, front::Held>, element| {
+            let (Some(front), [Field::ClassId(code)]) = (Front::from_key(lane, &element.key), element.fields()) else { return };
+            let comment = element.comment.as_deref().map(Comment::of);
+            found.insert(front, front::Held { class: Some(Class::from_code(*code)), comment, ..front::Held::default() });
+        })?;
+        // The first lane is the big one.
+        if self.fronts.is_empty() {
+            self.fronts = fronts
+        } else {
+            self.fronts.extend(fronts)
         }
-        let mut slots: HashMap<Front, Vec<(u32, SocketAddr, Element)>> = HashMap::new();
-        for element in elements(lane.backends_map(table.family))? {
-            let Some((Field::Mark(slot), key)) = element.key.split_last() else { continue };
-            let (Some(front), [address, Field::Port(port)]) = (Front::from_key(lane, key), element.fields()) else { continue };
-            let Some(ip) = address.as_ip() else { continue };
-            slots.entry(front).or_default().push((*slot, SocketAddr::new(ip, *port), element));
+
+        let mut slots = nft.fold_elements(table, &lane.backends_map(table.family), |found: &mut Vec<_>, element| {
+            let Some((Field::Mark(slot), key)) = element.key.split_last() else { return };
+            let (Some(front), [address, Field::Port(port)]) = (Front::from_key(lane, key), element.fields()) else { return };
+            found.extend(address.as_ip().map(|ip| (front, *slot, SocketAddr::new(ip, *port))));
+        })?;
+        slots.sort_unstable_by_key(|(front, slot, _)| (*front, *slot));
+        for of_one in slots.chunk_by(|(a, ..), (b, ..)| a == b) {
+            let front = of_one[0].0;
+            let n = of_one.iter().zip(0..).take_while(|((_, slot, _), at)| slot == at).count();
+            self.fronts.entry(front).or_default().slots = of_one[..n].iter().map(|(.., endpoint)| *endpoint).collect();
+            let stray = of_one[n..].iter().map(|(_, slot, endpoint)| front::backend(&front, *slot as usize, *endpoint));
+            self.stray.extend(stray.map(|element| Change::Delete(Place::Backends(lane), element)));
         }
-        for (front, mut found) in slots {
-            found.sort_unstable_by_key(|(slot, ..)| *slot);
-            let held = self.fronts.entry(front).or_default();
-            for (slot, endpoint, element) in found {
-                if slot as usize == held.slots.len() {
-                    held.slots.push(endpoint);
-                } else {
-                    self.stray.push(Change::Delete(Place::Backends(lane), element));
-                }
-            }
-        }
-        let codes = elements(lane.verdicts_map())?.into_iter().filter_map(|e| match e.key[..] {
+        let codes = nft.elements(table, &lane.verdicts_map())?.into_iter().filter_map(|e| match e.key[..] {
             [Field::ClassId(code)] => Some(code),
             _ => None,
         });
@@ -80,21 +81,22 @@ impl Held {
     }
 
     fn read_sources(&mut self, nft: &mut Nft, table: &Table) -> Result<(), ApplyError> {
+        let mut sources: HashMap<Front, Vec<IpNet>> = HashMap::new();
         for element in nft.elements(table, &layout::firewalled(table.family))? {
             if let Some(front) = Front::from_key(Lane::Address, &element.key) {
-                self.fronts.entry(front).or_default().sources.get_or_insert_default();
+                sources.entry(front).or_default();
             }
         }
         for element in nft.elements(table, &layout::allowed_sources(table.family))? {
             let front = element.key.split_last().and_then(|(_, key)| Front::from_key(Lane::Address, key));
-            let Some(sources) = front.and_then(|front| self.fronts.get_mut(&front)?.sources.as_mut()) else {
+            let Some(sources) = front.and_then(|front| sources.get_mut(&front)) else {
                 self.stray.push(Change::Delete(Place::AllowedSources, element));
                 continue;
             };
             sources.extend(nets_of(&element));
         }
-        for held in self.fronts.values_mut() {
-            held.sources = held.sources.take().map(|nets| IpNet::aggregate(&nets));
+        for (front, nets) in sources {
+            self.fronts.entry(front).or_default().sources = Some(IpNet::aggregate(&nets).into());
         }
         Ok(())
     }

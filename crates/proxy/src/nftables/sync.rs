@@ -18,6 +18,7 @@ use super::front::{DRAIN_AFTER, Moved};
 use super::held::Held;
 use super::layout::{self, Lane};
 use super::plan::{Change, Place, Plan, Sink};
+use super::uses::{Member, Uses};
 use super::want::{self, Front, Want};
 use super::{nft_family, sticky};
 use crate::{Applied, ApplyError, Config, Difference};
@@ -37,9 +38,8 @@ pub(super) struct FamilySync {
 struct State {
     held: Held,
     claims: Claims,
-    /// How many Services list an address as an endpoint's, or as their own.
-    endpoint_uses: HashMap<IpAddr, u32>,
-    cluster_ip_uses: HashMap<IpAddr, u32>,
+    endpoint_uses: Uses,
+    cluster_ip_uses: Uses,
     structure: Structure,
     /// Fronts with slots to drain, and from when on.
     drains: HashMap<Front, Instant>,
@@ -180,8 +180,8 @@ impl FamilySync {
             for (front, _) in want::fronts(service, node_ips) {
                 self.state.claims.claim(front, key);
             }
-            count(&mut self.state.endpoint_uses, want::endpoint_ips(service));
-            count(&mut self.state.cluster_ip_uses, [service.cluster_ip]);
+            self.state.endpoint_uses.count(want::endpoint_ips(service));
+            self.state.cluster_ip_uses.count([service.cluster_ip]);
         }
         self.turn_members(&mut plan)?;
         for key in ours {
@@ -248,11 +248,9 @@ impl FamilySync {
                 *cluster_ips.entry(service.cluster_ip).or_insert(0) += sign;
             }
         }
-        let State { endpoint_uses, cluster_ip_uses, held, .. } = &mut self.state;
-        let mut members = Vec::new();
-        recount(endpoint_uses, endpoints, &mut held.hairpins, &mut members, hairpin);
-        recount(cluster_ip_uses, cluster_ips, &mut held.cluster_ips, &mut members, cluster_ip);
-        plan.unit(members)?;
+        let hairpins = self.state.endpoint_uses.recount(endpoints).into_iter().map(|member| change(member, hairpin));
+        let cluster_ips = self.state.cluster_ip_uses.recount(cluster_ips).into_iter().map(|member| change(member, cluster_ip));
+        plan.unit(hairpins.chain(cluster_ips).collect())?;
         for front in dirty {
             let Some(owner) = self.state.claims.owner(&front).cloned() else {
                 self.turn(front, None, &mut plan, &mut later)?;
@@ -356,11 +354,11 @@ impl FamilySync {
     /// Sets of addresses, for a full sync: counts are known, what is held was read.
     fn turn_members(&mut self, plan: &mut Plan<'_>) -> Result<(), ApplyError> {
         let State { endpoint_uses, cluster_ip_uses, held, .. } = &mut self.state;
-        let mut changes = Vec::new();
-        align(endpoint_uses, &mut held.hairpins, &mut changes, hairpin);
-        align(cluster_ip_uses, &mut held.cluster_ips, &mut changes, cluster_ip);
-        for change in changes {
-            plan.unit(vec![change])?;
+        for member in endpoint_uses.align(&std::mem::take(&mut held.hairpins)) {
+            plan.unit(vec![change(member, hairpin)])?;
+        }
+        for member in cluster_ip_uses.align(&std::mem::take(&mut held.cluster_ips)) {
+            plan.unit(vec![change(member, cluster_ip)])?;
         }
         Ok(())
     }
@@ -526,49 +524,15 @@ fn cluster_ip(ip: IpAddr) -> (Place, Element) {
     (Place::ClusterIps, Element::new([Field::ip(ip)]))
 }
 
-fn count(uses: &mut HashMap<IpAddr, u32>, ips: impl IntoIterator<Item = IpAddr>) {
-    for ip in ips {
-        *uses.entry(ip).or_default() += 1;
-    }
-}
-
-type Member = fn(IpAddr) -> (Place, Element);
-
-/// Makes `held` the addresses that are used.
-fn align(uses: &HashMap<IpAddr, u32>, held: &mut HashSet<IpAddr>, changes: &mut Vec<Change>, member: Member) {
-    for ip in held.iter().filter(|ip| !uses.contains_key(ip)) {
-        let (place, element) = member(*ip);
-        changes.push(Change::Delete(place, element));
-    }
-    let new: BTreeSet<IpAddr> = uses.keys().filter(|ip| !held.contains(ip)).copied().collect();
-    for ip in new {
-        let (place, element) = member(ip);
-        changes.push(Change::Add(place, element));
-    }
-    *held = uses.keys().copied().collect();
-}
-
-/// Takes up differences of use counts.
-fn recount(
-    uses: &mut HashMap<IpAddr, u32>,
-    differences: HashMap<IpAddr, i64>,
-    held: &mut HashSet<IpAddr>,
-    changes: &mut Vec<Change>,
-    member: Member,
-) {
-    for (ip, difference) in differences.into_iter().filter(|(_, difference)| *difference != 0) {
-        let now = i64::from(uses.get(&ip).copied().unwrap_or(0)) + difference;
-        let now = u32::try_from(now).expect("BUG: an address was released more often than taken");
-        let (place, element) = member(ip);
-        if now == 0 {
-            uses.remove(&ip);
-            held.remove(&ip);
-            changes.push(Change::Delete(place, element));
-        } else {
-            uses.insert(ip, now);
-            if held.insert(ip) {
-                changes.push(Change::Add(place, element));
-            }
+fn change(member: Member, element: fn(IpAddr) -> (Place, Element)) -> Change {
+    match member {
+        Member::New(ip) => {
+            let (place, element) = element(ip);
+            Change::Add(place, element)
+        }
+        Member::Gone(ip) => {
+            let (place, element) = element(ip);
+            Change::Delete(place, element)
         }
     }
 }

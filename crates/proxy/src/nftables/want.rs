@@ -75,8 +75,8 @@ impl Front {
 impl Want {
     pub(super) fn class(&self) -> Class {
         let target = match &self.verdict {
-            Verdict::To(_) if self.balance == Balance::SourceHash => Target::Slots(maglev::SIZE),
-            Verdict::To(endpoints) => Target::Slots(endpoints.len().min(MAX_SLOTS)),
+            Verdict::To(_) if self.balance == Balance::SourceHash => Target::Slots(maglev::SIZE as u16),
+            Verdict::To(endpoints) => Target::Slots(endpoints.len().min(MAX_SLOTS) as u16),
             Verdict::Reject => Target::Reject,
             Verdict::Drop => Target::Drop,
         };
@@ -166,12 +166,12 @@ pub(super) fn issues(service: &NodeService) -> Vec<Issue> {
             issues.push(Issue::new(FIELD, Reason::InvalidValue, message));
         }
     }
-    for (index, port) in service.ports.iter().enumerate() {
+    for port in &service.ports {
         let most = if balance(service, port) == Balance::SourceHash { maglev::SIZE } else { MAX_SLOTS };
         let n = [&port.internal, &port.external, &port.external_from_inside].map(|verdict| verdict.endpoints().len()).into_iter().max();
         if let Some(n) = n.filter(|n| *n > most) {
             let message = format!("{n} endpoints are more than the {most} that are used; the rest gets no connections");
-            issues.push(Issue::new(format!("spec.ports[{index}]"), Reason::Unsupported, message));
+            issues.push(Issue::new(format!("spec.ports[{}]", port.at), Reason::Unsupported, message));
         }
     }
     issues

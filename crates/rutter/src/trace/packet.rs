@@ -52,7 +52,6 @@ pub fn trace(place: &Place<'_>, protocol: Protocol, from: From, to: SocketAddr) 
     trace.say(format!("{to} over {protocol}, from {}", place.describe(from)));
     let Some(hit) = place.find(protocol, to) else { return no_service(place, trace, protocol, to) };
     let object = hit.key.service.object();
-    let index = place.port_index(&hit);
     trace.say_by(hit.door.describe(&hit.key.service), &object, hit.door.field());
     trace.say_by(
         format!(
@@ -61,7 +60,7 @@ pub fn trace(place: &Place<'_>, protocol: Protocol, from: From, to: SocketAddr) 
             if hit.port.name.is_empty() { "unnamed".to_string() } else { format!("\"{}\"", hit.port.name) }
         ),
         &object,
-        format!("spec.ports[{index}].{}", if hit.door == Door::NodePort { "nodePort" } else { "port" }),
+        format!("spec.ports[{}].{}", hit.port.at, if hit.door == Door::NodePort { "nodePort" } else { "port" }),
     );
     if let Some(end) = source_range(place, &hit, from, to, &mut trace) {
         return trace.end(end);
@@ -155,14 +154,14 @@ fn endpoints(place: &Place<'_>, hit: &Hit<'_>, verdict: &Verdict, local_only: bo
             trace.say_by(format!("has no {} port named \"{}\"", hit.port.protocol, hit.port.name), &object, "ports");
             continue;
         };
-        for (index, endpoint) in slice.endpoints.iter().enumerate() {
+        for endpoint in slice.endpoints.iter() {
             let address = SocketAddr::new(endpoint.address, port.port);
             let chosen = verdict.endpoints().contains(&address);
             let (words, field) = reason(endpoint, chosen, local_only, place.node_name);
             trace.say_by(
                 format!("{address}{}: {}{words}", pod(endpoint), if chosen { "" } else { "left out, " }),
                 &object,
-                format!("endpoints[{index}]{field}"),
+                format!("endpoints[{}]{field}", endpoint.at),
             );
         }
     }
@@ -245,11 +244,6 @@ impl<'a> Place<'a> {
         let by_listener = || protocol == Protocol::Tcp && self.localhost_node_ports.contains(&Family::of(address));
         let own_loopback = [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)];
         self.node_port_addresses.contains(&address) || own_loopback.contains(&address) && by_listener()
-    }
-
-    fn port_index(&self, hit: &Hit<'_>) -> usize {
-        let ports = self.facts.services.get(&hit.key.service).map_or(&[][..], |service| &service.ports);
-        ports.iter().position(|port| port.name == hit.port.name && port.protocol == hit.port.protocol).unwrap_or(0)
     }
 
     fn policy(&self, hit: &Hit<'_>) -> TrafficPolicy {

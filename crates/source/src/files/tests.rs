@@ -188,6 +188,24 @@ async fn an_object_that_cannot_be_read_stays_as_it_was_and_is_told() {
 }
 
 #[tokio::test]
+async fn an_issue_points_where_the_entry_is_written_though_one_before_it_is_left_out() {
+    let service = "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec:\n  clusterIP: 10.96.0.1\n  \
+                   ports: [{name: a, port: 99999}, {name: b, port: 80}]\n---\n";
+    let slice = "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\naddressType: IPv4\n\
+                 metadata: {name: web-1, labels: {kubernetes.io/service-name: web}}\nports: [{name: c, port: 80}]\n\
+                 endpoints: [{addresses: []}, {addresses: ['fd00::1']}]\n";
+    let mut world = World::of(&[("a.yaml", &(service.to_owned() + slice))]).await;
+    let told = [
+        "default/web 10.96.0.1 []",
+        "Service default/web spec.ports[0].port: 99999 is no port from 1 to 65535 (InvalidValue)",
+        "Service default/web spec.ports[1].name: no EndpointSlice of this Service has a TCP port named \"b\" (NoSuchPort)",
+        "EndpointSlice default/web-1 endpoints[0].addresses: has no address (InvalidValue)",
+        "EndpointSlice default/web-1 endpoints[1].addresses[0]: fd00::1 is no IPv4 address; the endpoint is left out (WrongFamily)",
+    ];
+    world.shows(&told).await;
+}
+
+#[tokio::test]
 async fn an_object_in_two_files_is_the_later_ones_by_name_and_told() {
     let mut world = World::of(&[("b.yaml", &service("web", "10.96.0.2"))]).await;
     world.put("a.yaml", &service("web", "10.96.0.1"));

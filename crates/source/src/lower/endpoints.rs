@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::core::{EndpointAddress, EndpointSubset};
-use model::facts::{Endpoint, Labels, Slice, SlicePort};
+use model::facts::{Endpoint, Index, Labels, Slice, SlicePort};
 use model::{Family, ServiceName, SliceName};
 
 use super::Fields;
@@ -68,7 +68,7 @@ fn by_family(subset_at: usize, subset: &EndpointSubset, fields: &mut Fields<'_>)
     let lists = [("addresses", &subset.addresses, true), ("notReadyAddresses", &subset.not_ready_addresses, false)];
     for (list, addresses, ready) in lists {
         for (index, address) in addresses.iter().enumerate() {
-            let found = endpoint(address, ready, || format!("subsets[{subset_at}].{list}[{index}].ip"), fields);
+            let found = endpoint(index, address, ready, || format!("subsets[{subset_at}].{list}[{index}].ip"), fields);
             if let Some(endpoint) = found {
                 families.entry(Family::of(endpoint.address)).or_default().push(endpoint);
             }
@@ -77,18 +77,25 @@ fn by_family(subset_at: usize, subset: &EndpointSubset, fields: &mut Fields<'_>)
     families
 }
 
-fn endpoint(address: &EndpointAddress, ready: bool, field: impl FnOnce() -> String, fields: &mut Fields<'_>) -> Option<Endpoint> {
+fn endpoint(
+    index: usize,
+    address: &EndpointAddress,
+    ready: bool,
+    field: impl FnOnce() -> String,
+    fields: &mut Fields<'_>,
+) -> Option<Endpoint> {
     let pod = address.target_ref.as_ref().filter(|target| &*target.kind == "Pod");
     Some(Endpoint {
+        at: index as Index,
         address: fields.address(&address.ip, field)?,
         ready,
         serving: ready,
         terminating: false,
-        hostname: fields.some_text(Some(&address.hostname)),
+        hostname: fields.own_name(Some(&address.hostname)),
         node: fields.some_text(address.node_name.as_deref()),
         zone: None,
         zone_hints: None,
         node_hints: None,
-        pod: pod.and_then(|pod| fields.some_text(Some(&pod.name))),
+        pod: pod.and_then(|pod| fields.own_name(Some(&pod.name))),
     })
 }

@@ -13,6 +13,8 @@ use model::{Issue, Protocol, Reason, Text};
 pub(crate) struct Interner {
     texts: HashSet<Text>,
     no_labels: Option<Arc<Labels>>,
+    /// Nobody answers names: what an endpoint is called, which only names show, is not kept. A quarter of a million of them are 30 MB.
+    no_names: bool,
 }
 
 /// Reads the fields of one object and collects what is wrong.
@@ -27,6 +29,10 @@ const SWEEP_AT: usize = 100_000;
 // === impl Interner ===
 
 impl Interner {
+    pub(crate) fn without_names() -> Self {
+        Self { no_names: true, ..Self::default() }
+    }
+
     pub(crate) fn text(&mut self, text: &str) -> Text {
         if let Some(known) = self.texts.get(text) {
             return known.clone();
@@ -64,6 +70,11 @@ impl<'a> Fields<'a> {
 
     pub(crate) fn text(&mut self, text: &str) -> Text {
         self.texts.text(text)
+    }
+
+    /// What one endpoint is called, held by it alone; `None` also where nobody wants to know.
+    pub(crate) fn own_name(&mut self, text: Option<&str>) -> Option<Text> {
+        text.filter(|text| !text.is_empty() && !self.texts.no_names).map(Text::from)
     }
 
     /// `None` for an unset (or empty) field.

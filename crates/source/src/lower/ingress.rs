@@ -7,7 +7,7 @@ use std::sync::Arc;
 use api::networking;
 use model::Text;
 use model::facts::PathMatch;
-use model::facts::{BackendPort, Ingress, IngressBackend, IngressPath, IngressRule, IngressTls};
+use model::facts::{BackendPort, Index, Ingress, IngressBackend, IngressPath, IngressRule, IngressTls};
 
 use super::Fields;
 
@@ -34,7 +34,7 @@ fn rule(index: usize, rule: &networking::IngressRule, fields: &mut Fields<'_>) -
         host => Some(self::host(host, || format!("spec.rules[{index}].host"), fields)?),
     };
     let paths = rule.http.iter().flat_map(|http| http.paths.iter()).enumerate();
-    Some(IngressRule { host, paths: paths.filter_map(|(n, it)| path(index, n, it, fields)).collect() })
+    Some(IngressRule { at: index as Index, host, paths: paths.filter_map(|(n, it)| path(index, n, it, fields)).collect() })
 }
 
 /// Lower case; a wildcard stands for the whole first label.
@@ -68,7 +68,7 @@ fn path(rule: usize, index: usize, path: &networking::HttpIngressPath, fields: &
             return None;
         }
     };
-    Some(IngressPath { path: matched, backend: backend(&path.backend, at("backend"), fields)? })
+    Some(IngressPath { at: index as Index, path: matched, backend: backend(&path.backend, at("backend"), fields)? })
 }
 
 fn backend(backend: &networking::IngressBackend, field: impl Fn() -> String, fields: &mut Fields<'_>) -> Option<IngressBackend> {
@@ -99,5 +99,5 @@ fn tls(index: usize, tls: &networking::IngressTls, fields: &mut Fields<'_>) -> O
     let named = tls.hosts.iter().enumerate();
     let hosts: Vec<_> = named.filter_map(|(n, it)| host(it, || format!("spec.tls[{index}].hosts[{n}]"), fields)).collect();
     let is_lost = hosts.is_empty() && !tls.hosts.is_empty();
-    (!is_lost).then(|| IngressTls { hosts, secret: fields.some_text(Some(&tls.secret_name)) })
+    (!is_lost).then(|| IngressTls { at: index as Index, hosts, secret: fields.some_text(Some(&tls.secret_name)) })
 }

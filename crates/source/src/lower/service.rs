@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use api::IntOrString;
 use ipnet::IpNet;
-use model::facts::{LoadBalancerName, Service, ServiceKind, ServicePort, TargetPort, TrafficPolicy};
+use model::facts::{Index, LoadBalancerName, Service, ServiceKind, ServicePort, TargetPort, TrafficPolicy};
 use model::{Family, NodePort};
 
 use super::Fields;
@@ -127,6 +127,7 @@ fn port(index: usize, port: &api::core::ServicePort, fields: &mut Fields<'_>) ->
     let protocol = fields.protocol(&port.protocol, path("protocol"))?;
     let node_port = if port.node_port == 0 { None } else { fields.port(port.node_port, path("nodePort")).map(NodePort) };
     Some(ServicePort {
+        at: index as Index,
         name: fields.text(&port.name),
         protocol,
         port: number,

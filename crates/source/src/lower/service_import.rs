@@ -1,6 +1,6 @@
 //! ServiceImport (KEP-1645).
 
-use model::facts::{ServiceImport, ServicePort, TargetPort};
+use model::facts::{Index, ServiceImport, ServicePort, TargetPort};
 
 use super::Fields;
 
@@ -11,6 +11,7 @@ pub(super) fn lower(import: &api::ServiceImport, fields: &mut Fields<'_>) -> Ser
         let Some(number) = fields.port(port.port, path("port")) else { continue };
         let Some(protocol) = fields.protocol(&port.protocol, path("protocol")) else { continue };
         ports.push(ServicePort {
+            at: index as Index,
             name: fields.text(&port.name),
             protocol,
             port: number,

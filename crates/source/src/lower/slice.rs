@@ -1,15 +1,19 @@
 //! EndpointSlice.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::discovery;
-use model::facts::{Endpoint, Hints, Slice, SlicePort};
+use model::facts::{Endpoint, Hints, Index, Labels, Slice, SlicePort};
 use model::{Family, ServiceName};
 
 use super::Fields;
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
+const MULTICLUSTER: &str = "multicluster.kubernetes.io/";
 const IMPORTED: &str = "multicluster.kubernetes.io/service-name";
+const HEADLESS: &str = "service.kubernetes.io/headless";
+const PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
 const TRIGGER: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
 /// A slice that belongs to no Service, or holds host names, is no fact.
@@ -32,12 +36,21 @@ pub(super) fn lower(slice: &api::EndpointSlice, fields: &mut Fields<'_>) -> Opti
         family,
         ports: slice.ports.iter().enumerate().filter_map(|(index, port)| self::port(index, port, fields)).collect(),
         endpoints: slice.endpoints.iter().enumerate().filter_map(|(index, it)| endpoint(index, it, fields)).collect(),
-        labels: fields.texts().labels(&slice.metadata.labels),
+        labels: self::labels(labels, fields),
         triggered_at_ms: slice.metadata.annotations.0.get(TRIGGER).and_then(|text| api::Time::parse(text)).and_then(|time| {
             let ms = u64::try_from(time.seconds).ok()?.checked_mul(1_000)?;
             Some(ms + u64::from(time.nanos) / 1_000_000)
         }),
     })
+}
+
+/// The labels that decide something. All others, which are copied from the Service to each of its slices, would be most of its size;
+/// what one label alone says is in [`Slice::service`].
+fn labels(labels: &BTreeMap<Box<str>, Box<str>>, fields: &mut Fields<'_>) -> Arc<Labels> {
+    let is_imported = labels.contains_key(IMPORTED);
+    let decides = |key: &str| key.starts_with(MULTICLUSTER) || matches!(key, HEADLESS | PROXY_NAME) || is_imported && key == SERVICE_NAME;
+    let kept = labels.iter().filter(|(key, _)| decides(key));
+    fields.texts().labels(&api::Map(kept.map(|(key, value)| (key.clone(), value.clone())).collect()))
 }
 
 /// A port without a number stands for all ports, which no Service can use: left out.
@@ -61,17 +74,18 @@ fn endpoint(index: usize, endpoint: &discovery::Endpoint, fields: &mut Fields<'_
     let pod = endpoint.target_ref.as_ref().filter(|target| &*target.kind == "Pod" || target.kind.is_empty());
     let ready = conditions.ready.unwrap_or(true);
     Some(Endpoint {
+        at: index as Index,
         // Of the wrong family, it stays a fact: the model says what that means.
         address: fields.address(first, || format!("endpoints[{index}].addresses[0]"))?,
         ready,
         serving: conditions.serving.unwrap_or(true),
         terminating: conditions.terminating.unwrap_or(false),
-        hostname: fields.some_text(endpoint.hostname.as_deref()),
+        hostname: fields.own_name(endpoint.hostname.as_deref()),
         node: fields.some_text(endpoint.node_name.as_deref()),
         zone: fields.some_text(endpoint.zone.as_deref()),
         zone_hints: hints.and_then(|hints| names(&hints.for_zones, fields)),
         node_hints: hints.and_then(|hints| names(&hints.for_nodes, fields)),
-        pod: pod.and_then(|pod| fields.some_text(Some(&pod.name))),
+        pod: pod.and_then(|pod| fields.own_name(Some(&pod.name))),
     })
 }
 

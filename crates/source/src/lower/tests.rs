@@ -123,7 +123,7 @@ fn slice(it: &Slice) -> String {
     let ports: Vec<_> = it.ports.iter().map(|port| format!("{}:{}/{}", port.name, port.port, port.protocol.lower())).collect();
     let mut text = format!("of {} {} {}", it.service, it.family, ports.join(" "));
     it.triggered_at_ms.iter().for_each(|ms| write!(text, " triggered {ms}").unwrap());
-    for Endpoint { address, ready, serving, terminating, hostname, node, zone, zone_hints, node_hints, pod } in it.endpoints.iter() {
+    for Endpoint { at: _, address, ready, serving, terminating, hostname, node, zone, zone_hints, node_hints, pod } in it.endpoints.iter() {
         write!(text, "\n  {address}").unwrap();
         for (word, holds) in [("unready", !ready), ("unserving", !serving), ("terminating", *terminating)] {
             if holds {

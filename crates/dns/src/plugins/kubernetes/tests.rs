@@ -110,6 +110,7 @@ pub(crate) fn names(objects: &str) -> NameView {
             "svc" => {
                 let ips = words[2].split(',').map(|ip| ip.parse().expect("address")).collect();
                 let ports = words[3..].iter().filter_map(|word| port(word)).map(|(name, port, protocol)| ServicePort {
+                    at: 0,
                     name: name.into(),
                     protocol,
                     port,

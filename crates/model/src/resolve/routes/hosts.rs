@@ -136,10 +136,10 @@ fn attach(pattern: &HostPattern, name: &IngressName, ingress: &Ingress, terms: &
 
 /// The paths that an Ingress has for this host, each with its field.
 fn paths<'a>(pattern: &'a HostPattern, ingress: &'a Ingress) -> impl Iterator<Item = (Text, &'a PathMatch, &'a IngressBackend)> {
-    let rules = ingress.rules.iter().enumerate().filter(move |(_, rule)| self::pattern(rule.host.as_ref()) == *pattern);
-    rules.flat_map(|(rule_at, rule)| {
-        rule.paths.iter().enumerate().map(move |(path_at, path)| {
-            let field = format!("spec.rules[{rule_at}].http.paths[{path_at}]").into();
+    let rules = ingress.rules.iter().filter(move |rule| self::pattern(rule.host.as_ref()) == *pattern);
+    rules.flat_map(|rule| {
+        rule.paths.iter().map(move |path| {
+            let field = format!("spec.rules[{}].http.paths[{}]", rule.at, path.at).into();
             (field, &path.path, &path.backend)
         })
     })

@@ -1,4 +1,3 @@
-use model::node::Verdict;
 use model::{Family, ServiceName};
 
 use super::super::class::{Balance, Shape, Sticky};

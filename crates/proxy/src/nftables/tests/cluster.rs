@@ -110,6 +110,7 @@ fn parse(line: &str) -> (NodeKey, Option<NodeService>) {
     };
     let everywhere = verdict(&rest[1..]);
     let mut port = NodeServicePort {
+        at: 0,
         name: "http".into(),
         protocol,
         port: number.parse().expect(line),
