@@ -7,6 +7,7 @@
 //! Must not know why a rule exists. Emits the expressions that nft 1.0.6 emits, so that any nft from there on lists them.
 //! Source: linux/netfilter/nf_tables.h, nft(8), libnftnl.
 
+mod accept;
 mod batch;
 mod dump;
 mod encode;
@@ -15,6 +16,7 @@ mod rule;
 mod set;
 mod text;
 
+pub use accept::Accept;
 pub use batch::{Batch, CommitError, MAX_ELEMENTS, Nft, Op};
 pub use dump::{Dump, DumpedRule};
 pub use rule::{Chain, Compare, Hook, HookKind, HookPoint, Load, Operand, Rule, Statement};

@@ -7,8 +7,8 @@
 //! The exempted addresses and ports are elements that live for [`LIFE`] and are written again meanwhile. Whoever is killed, hangs or is
 //! told that the server is not well thus hands the traffic back to the Service's other endpoints; nothing has to be cleaned up for
 //! that. Which addresses stand where is kept in the table too, so that the next start, or [`remove`], finds them.
-//! An accept of ours would not overrule a drop in somebody else's table: a firewall that drops what is not tracked, or what is new for
-//! port 53 of the node, has to let DNS in, as for any server on the node.
+//! An accept in this table would not overrule a drop in somebody else's, so in those that iptables made, and in no others, these
+//! packets are accepted first: a firewall there lets in what it tracks, and these are not tracked.
 //!
 //! Source: KEP-1024 (NodeLocal DNSCache), kubernetes/dns `cmd/node-cache`.
 
@@ -18,13 +18,16 @@ use std::time::Duration;
 use kernel::Errno;
 use kernel::link::{LOOPBACK, Links};
 use kernel::nft::{
-    Batch, Chain, CommitError, Element, Family, Field, HookKind, HookPoint, Load, Nft, Op, Rule, Set, Statement, Table, Type,
+    Accept, Batch, Chain, CommitError, Element, Family, Field, HookKind, HookPoint, Load, Nft, Op, Rule, Set, Statement, Table, Type,
 };
 use runtime::Drain;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 const TABLE: &str = "rutter-node-local";
+/// iptables' table of firewalls, and what our rules in it are known by.
+const FILTER: &str = "filter";
+const COMMENT: &str = "rutter node-local";
 /// `NF_IP_PRI_RAW`: before connection tracking looks.
 const RAW: i32 = -300;
 /// The port that whoever looks whether the server is well has to ask from, at the address that is asked: these questions come to the
@@ -112,6 +115,9 @@ impl NodeLocal {
         // What is to be done is written down first: whoever is killed in between can be cleaned up after.
         this.here.write_tables()?;
         this.here.put_addresses()?;
+        if let Err(error) = this.here.accept() {
+            warn!(%error, "a firewall of iptables on this node may drop DNS");
+        }
         Ok(this)
     }
 
@@ -236,11 +242,29 @@ impl Here {
         Ok(())
     }
 
+    /// Lets a firewall of iptables accept what it cannot track.
+    fn accept(&self) -> Result<(), NodeLocalError> {
+        if !self.config.rules {
+            return Ok(());
+        }
+        let mut nft = Nft::open()?;
+        for family in self.families() {
+            for (chain, from) in [("INPUT", false), ("OUTPUT", true)] {
+                let of = |address| [UDP, TCP].map(|protocol| Accept { address, protocol, port: self.config.port, from });
+                let accepts: Vec<Accept> = self.of(family).flat_map(of).collect();
+                nft.put_accepts(&Table::new(family, FILTER), chain, &accepts, COMMENT)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Exempts all for [`LIFE`], or nothing from now on. What others removed meanwhile is put back.
     fn exempt(&self, all: bool) -> Result<(), NodeLocalError> {
         let mut nft = Nft::open()?;
         if all {
             self.put_addresses()?;
+            // Whoever writes the firewall anew (iptables-restore) knows nothing of these. That it failed was told at the start.
+            let _ = self.accept();
         }
         for family in self.families() {
             let batch = self.exemptions(family, all);
@@ -315,6 +339,7 @@ fn make_link(name: &str) -> Result<String, NodeLocalError> {
 pub(crate) fn remove() -> Result<(), NodeLocalError> {
     let mut nft = Nft::open()?;
     for family in [Family::Ip, Family::Ip6] {
+        nft.remove_commented(&Table::new(family, FILTER), COMMENT)?;
         if !nft.tables(family)?.iter().any(|name| name == TABLE) {
             continue;
         }

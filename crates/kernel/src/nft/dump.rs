@@ -265,7 +265,7 @@ fn highest(of: super::Field) -> super::Field {
 }
 
 /// The value of one TLV inside user data.
-fn udata(mut bytes: &[u8], wanted: u8) -> Option<&[u8]> {
+pub(super) fn udata(mut bytes: &[u8], wanted: u8) -> Option<&[u8]> {
     loop {
         let (kind, len) = (*bytes.first()?, usize::from(*bytes.get(1)?));
         let value = bytes.get(2..2 + len)?;

@@ -10,10 +10,10 @@ use super::{Family, Table, Type};
 use crate::netlink::Writer;
 
 /// `NFT_REG32_00`: the first of sixteen registers of four bytes.
-const R0: u32 = 8;
+pub(super) const R0: u32 = 8;
 /// Where a map's value goes: behind the longest key that a value is looked up with (IPv6 address, protocol, port, slot).
 const VALUE: u32 = R0 + 8;
-const VERDICT_REGISTER: u32 = 0;
+pub(super) const VERDICT_REGISTER: u32 = 0;
 
 /// TLV types inside user data; nft shows the comments and skips what it does not know.
 pub(super) mod udata {
@@ -137,7 +137,7 @@ fn tlv(out: &mut Vec<u8>, kind: u8, value: &[u8]) {
     out.extend_from_slice(value);
 }
 
-fn comment_tlv(out: &mut Vec<u8>, comment: &str) {
+pub(super) fn comment_tlv(out: &mut Vec<u8>, comment: &str) {
     let mut text: Vec<u8> = comment.bytes().take(127).collect();
     text.push(0);
     tlv(out, udata::COMMENT, &text);
@@ -184,7 +184,7 @@ pub(super) fn one_behind(last: &[u8]) -> Option<Vec<u8>> {
     None
 }
 
-fn verdict(w: &mut Writer, v: &Verdict) {
+pub(super) fn verdict(w: &mut Writer, v: &Verdict) {
     let (code, chain) = match v {
         Verdict::Drop => (0, None),
         Verdict::Accept => (1, None),
@@ -230,7 +230,7 @@ fn expressions(w: &mut Writer, family: Family, rule: &Rule) {
     }
 }
 
-fn expr(w: &mut Writer, name: &str, body: impl FnOnce(&mut Writer)) {
+pub(super) fn expr(w: &mut Writer, name: &str, body: impl FnOnce(&mut Writer)) {
     w.nest(1, |w| {
         w.str(1, name);
         w.nest(2, body);
@@ -324,10 +324,10 @@ const META_PRIORITY: u32 = 2;
 const META_MARK: u32 = 3;
 const META_IIFNAME: u32 = 6;
 const META_OIFNAME: u32 = 7;
-const META_L4PROTO: u32 = 16;
+pub(super) const META_L4PROTO: u32 = 16;
 const CT_STATE: u32 = 0;
 const CT_STATUS: u32 = 2;
-const NETWORK_HEADER: u32 = 1;
+pub(super) const NETWORK_HEADER: u32 = 1;
 const TRANSPORT_HEADER: u32 = 2;
 
 fn load_key(w: &mut Writer, family: Family, key: &[Load]) {
@@ -377,7 +377,7 @@ fn load(w: &mut Writer, family: Family, what: &Load, register: u32) {
 /// The same everywhere, so that every node sends a client to the same place.
 pub(super) const SOURCE_HASH_SEED: u32 = 0x7275_7474;
 
-fn payload(w: &mut Writer, base: u32, offset: u32, len: u32, register: u32) {
+pub(super) fn payload(w: &mut Writer, base: u32, offset: u32, len: u32, register: u32) {
     expr(w, "payload", |w| {
         w.be32(1, register);
         w.be32(2, base);
@@ -386,7 +386,7 @@ fn payload(w: &mut Writer, base: u32, offset: u32, len: u32, register: u32) {
     });
 }
 
-fn meta(w: &mut Writer, key: u32, register: u32) {
+pub(super) fn meta(w: &mut Writer, key: u32, register: u32) {
     expr(w, "meta", |w| {
         w.be32(1, register);
         w.be32(2, key);
@@ -442,7 +442,7 @@ fn lookup(w: &mut Writer, set: &str, value: Option<u32>, inverted: bool) {
     });
 }
 
-fn cmp(w: &mut Writer, register: u32, compare: Compare, value: &[u8]) {
+pub(super) fn cmp(w: &mut Writer, register: u32, compare: Compare, value: &[u8]) {
     expr(w, "cmp", |w| {
         w.be32(1, register);
         w.be32(2, if compare == Compare::Equal { 0 } else { 1 });

@@ -41,22 +41,33 @@ impl Nft {
                 found.rules.push((chain, handle));
             }
         }
-        self.send(table, message::DEL_RULE, &found.rules, |w, (chain, handle)| {
-            w.str(2, chain);
-            w.be64(3, *handle);
-        })?;
+        self.delete_rules(table, &found.rules)?;
         // They may jump to each other: all are emptied before the first is deleted.
         for some in found.chains.chunks(CHUNK) {
-            self.send(table, message::DEL_RULE, some, |w, chain| w.str(2, chain))?;
+            self.send(table, (message::DEL_RULE, 0), some, |w, chain| w.str(2, chain))?;
         }
         for some in found.chains.chunks(CHUNK) {
-            self.send(table, message::DEL_CHAIN, some, |w, chain| w.str(3, chain))?;
+            self.send(table, (message::DEL_CHAIN, 0), some, |w, chain| w.str(3, chain))?;
         }
         Ok(found.chains.len())
     }
 
-    /// One transaction of a message for each of `items`.
-    fn send<T>(&mut self, table: &Table, kind: u16, items: &[T], body: impl Fn(&mut Writer, &T)) -> Result<(), CommitError> {
+    /// Deletes rules by (chain, handle), together.
+    pub(super) fn delete_rules(&mut self, table: &Table, rules: &[(String, u64)]) -> Result<(), CommitError> {
+        self.send(table, (message::DEL_RULE, 0), rules, |w, (chain, handle)| {
+            w.str(2, chain);
+            w.be64(3, *handle);
+        })
+    }
+
+    /// One transaction of a message (its kind and flags) for each of `items`.
+    pub(super) fn send<T>(
+        &mut self,
+        table: &Table,
+        (kind, flags): (u16, u16),
+        items: &[T],
+        body: impl Fn(&mut Writer, &T),
+    ) -> Result<(), CommitError> {
         if items.is_empty() {
             return Ok(());
         }
@@ -65,7 +76,7 @@ impl Nft {
         let edge = |w: &mut Writer, kind, seq| w.message(kind, NLM_F_REQUEST, seq, |w| w.raw(&[0, 0, 0, NFNL_SUBSYS_NFTABLES as u8]));
         edge(&mut w, NFNL_MSG_BATCH_BEGIN, first);
         for (item, seq) in items.iter().zip(1..) {
-            w.message(NFNL_SUBSYS_NFTABLES << 8 | kind, NLM_F_REQUEST, first.wrapping_add(seq), |w| {
+            w.message(NFNL_SUBSYS_NFTABLES << 8 | kind, NLM_F_REQUEST | flags, first.wrapping_add(seq), |w| {
                 w.raw(&[table.family.number(), 0, 0, 0]);
                 w.str(1, &table.name);
                 body(w, item);
@@ -75,7 +86,7 @@ impl Nft {
         match self.socket.commit(&w.finish()).map_err(CommitError::socket)?.into_iter().next() {
             None => Ok(()),
             Some(refusal) => Err(CommitError::Refused {
-                op: format!("remove chains of table {}", table.name),
+                op: format!("change chains of table {}", table.name),
                 errno: refusal.errno,
                 message: refusal.message,
             }),

@@ -205,6 +205,26 @@ fn what_others_did_to_the_node_is_put_right_or_left_alone() {
 }
 
 #[test]
+fn a_firewall_of_iptables_lets_in_what_is_not_tracked() {
+    let net = Net::new();
+    for save in ["iptables-nft", "ip6tables-nft"] {
+        net.node.output(&[save, "-P", "INPUT", "DROP"]);
+        net.node.output(&[save, "-A", "INPUT", "-m", "conntrack", "--ctstate", "ESTABLISHED,RELATED", "-j", "ACCEPT"]);
+    }
+    net.node.output(&["ip6tables-nft", "-A", "INPUT", "-p", "icmpv6", "-j", "ACCEPT"]);
+    let firewall = || net.node.output(&["sh", "-c", "for c in iptables ip6tables; do $c-nft-save | grep ^-A; done"]);
+    let before = firewall();
+    let node_local = net.node.run(|| NodeLocal::place(config(None)).expect("placed"));
+    net.node.run(|| {
+        answer("here", &SERVICE.map(|ip| SocketAddr::new(ip.parse().expect("an address"), 53).to_string()).each_ref().map(String::as_str))
+    });
+    net.node.run(|| node_local.here.exempt(true).expect("exempted"));
+    assert_eq!(net.who(&net.pod), ["here"; 4]);
+    net.node.run(|| drop(node_local));
+    assert_eq!(firewall(), before);
+}
+
+#[test]
 fn without_rules_only_the_addresses_are_there() {
     let ns = Netns::new("node-local");
     ns.run(|| {
