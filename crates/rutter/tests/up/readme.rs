@@ -71,9 +71,9 @@ struct Shell<'a> {
 }
 
 impl Shell<'_> {
-    /// All that a command says.
+    /// All that a command says, on both outputs.
     fn run(&self, command: &str) -> String {
-        let line = format!("cd {} && {command}", project().display());
+        let line = format!("cd {} && exec 2>&1 && {command}", project().display());
         let (home, kubeconfig) = (self.machine.files.text(), self.machine.kubeconfig().display().to_string());
         let env = [("HOME", home.as_str()), ("KUBECONFIG", kubeconfig.as_str()), ("PATH", self.path.as_str())];
         self.machine.node.run(|| run(&["sh", "-c", &line], None, &env)).unwrap_or_else(|said| said)
