@@ -7,6 +7,7 @@ mod cluster;
 mod event;
 mod pod;
 mod service;
+mod service_cidr;
 #[cfg(test)]
 mod tests;
 
@@ -76,6 +77,8 @@ pub(crate) struct Hooks {
     pub(crate) prepare: fn(&mut Value, Option<&Value>),
     /// After the object was written: what follows it.
     pub(crate) written: fn(&mut World<'_, '_>, &Value, Option<&Value>),
+    /// After an object of the kind was written or has gone, when the transaction shows that.
+    pub(crate) after: fn(&mut World<'_, '_>),
     /// Before the object goes away.
     pub(crate) removing: fn(&mut World<'_, '_>, &Value) -> Result<(), Refusal>,
 }
@@ -98,6 +101,7 @@ const PLAIN: Hooks = Hooks {
     admit: |_, _, _| Ok(()),
     prepare: |_, _| {},
     written: |_, _, _| {},
+    after: |_| {},
     removing: |_, _| Ok(()),
 };
 
@@ -158,6 +162,7 @@ const HOOKS: &[(&str, &str, Hooks)] = &[
             prepare: service::prepare,
             written: service::written,
             removing: service::removing,
+            after: service_cidr::settle,
             ..PLAIN
         },
     ),
@@ -172,7 +177,8 @@ const HOOKS: &[(&str, &str, Hooks)] = &[
     ),
     ("networking.k8s.io", "Ingress", Hooks { generation: Generation::Spec, admit: cluster::ingress, ..PLAIN }),
     ("networking.k8s.io", "IngressClass", Hooks { generation: Generation::Spec, ..PLAIN }),
-    ("networking.k8s.io", "ServiceCIDR", Hooks { prepare: cluster::service_cidr, ..PLAIN }),
+    ("networking.k8s.io", "IPAddress", Hooks { after: service_cidr::settle, ..PLAIN }),
+    ("networking.k8s.io", "ServiceCIDR", Hooks { prepare: service_cidr::prepare, after: service_cidr::settle, ..PLAIN }),
 ];
 
 /// The hooks of a kind; most kinds need none.

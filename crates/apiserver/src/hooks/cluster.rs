@@ -80,12 +80,3 @@ pub(super) fn ingress(world: &mut World<'_, '_>, new: &mut Value, old: Option<&V
     }
     Ok(())
 }
-
-/// A ServiceCIDR serves at once: there is no other server that might hold addresses of it.
-pub(super) fn service_cidr(new: &mut Value, old: Option<&Value>) {
-    if old.is_none() {
-        let time = new["metadata"]["creationTimestamp"].clone();
-        let condition = json!({"type": "Ready", "status": "True", "lastTransitionTime": time, "reason": "", "message": "Kubernetes Service CIDR is ready"});
-        new["status"] = json!({"conditions": [condition]});
-    }
-}

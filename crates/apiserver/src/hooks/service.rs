@@ -20,6 +20,10 @@ use crate::value::Get;
 /// The Service by which pods reach this server.
 pub(crate) const KUBERNETES: &str = "kubernetes";
 
+/// The label of an IPAddress, and its value where the server gave the address to a Service.
+pub(super) const MANAGED_BY: &str = "ipaddress.kubernetes.io/managed-by";
+pub(super) const ALLOCATOR: &str = "ipallocator.k8s.io";
+
 pub(super) type Spec = Map<String, Value>;
 
 /// Node ports that a Service holds; no other may have them.
@@ -107,7 +111,7 @@ pub(crate) fn ip_address(ip: &str, namespace: &str, service: &str, now: &str) ->
             "name": ip,
             "uid": names::uid(),
             "creationTimestamp": now,
-            "labels": {"ipaddress.kubernetes.io/ip-family": family, "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io"},
+            "labels": {"ipaddress.kubernetes.io/ip-family": family, MANAGED_BY: ALLOCATOR},
         },
         "spec": {"parentRef": {"resource": "services", "namespace": namespace, "name": service}},
     })

@@ -155,7 +155,9 @@ impl Draft<'_> {
     pub(crate) fn remove(&self, txn: &mut Txn<'_>, last: Value) -> Result<Arc<Stored>, Refusal> {
         (self.kind.hooks.removing)(&mut self.api.world(txn, self.kind, self.now), &last)?;
         let mut last = self.inward(last);
-        Ok(txn.delete(self.api.collection(self.kind), &mut last))
+        let gone = txn.delete(self.api.collection(self.kind), &mut last);
+        (self.kind.hooks.after)(&mut self.api.world(txn, self.kind, self.now));
+        Ok(gone)
     }
 
     /// Writes an object as it is.
@@ -164,6 +166,7 @@ impl Draft<'_> {
         (kind.hooks.written)(&mut api.world(txn, kind, self.now), &new, old);
         let mut new = self.inward(new);
         let stored = txn.put(api.collection(kind), &mut new);
+        (kind.hooks.after)(&mut api.world(txn, kind, self.now));
         if !self.options.dry_run {
             return stored;
         }

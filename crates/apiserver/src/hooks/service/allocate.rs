@@ -10,8 +10,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
-use super::{Spec, claim, families::family_of, needs_cluster_ip, needs_health_check_port, needs_node_port, node_ports_used};
-use crate::hooks::World;
+use super::{Spec, claim, needs_cluster_ip, needs_health_check_port, needs_node_port, node_ports_used};
+use crate::hooks::{World, service_cidr};
 use crate::names;
 use crate::refusal::Refusal;
 use crate::schema::Gvk;
@@ -46,8 +46,9 @@ pub(super) fn cluster_ips(world: &mut World<'_, '_>, name: &str, spec: &mut Spec
                 given.push(ip.clone());
             }
             None => {
-                let Some(net) = world.cluster.service_cidrs.iter().find(|net| family_of(net) == family) else { continue };
-                let ip = free_ip(world, *net, &given).ok_or_else(|| Refusal::internal("failed to allocate a serviceIP: range is full"))?;
+                let nets = service_cidr::ranges(world, family == "IPv4");
+                let ip = nets.into_iter().find_map(|net| free_ip(world, net, &given));
+                let ip = ip.ok_or_else(|| Refusal::internal("failed to allocate a serviceIP: range is full"))?;
                 given.push(ip.to_string());
             }
         }
@@ -69,9 +70,9 @@ fn check_asked(world: &World<'_, '_>, name: &str, asked: &[String], ip: &str) ->
         let message = format!("Invalid value: {}: failed to allocate IP {ip}: {text}", json!(asked));
         Err(Refusal::invalid_field(&Gvk::new("", "v1", "Service"), name, "FieldValueInvalid", "spec.clusterIPs", message))
     };
-    let same_family = world.cluster.service_cidrs.iter().find(|net| net.addr().is_ipv4() == address.is_ipv4());
-    let Some(net) = same_family else { return Ok(()) };
-    if !usable(*net).contains(&number(address)) {
+    let nets = service_cidr::ranges(world, address.is_ipv4());
+    let Some(net) = nets.first() else { return Ok(()) };
+    if !nets.iter().any(|net| usable(*net).contains(&number(address))) {
         return refuse(format!("the provided IP ({ip}) is not in the valid range. The range of valid IPs is {net}"));
     }
     if world.txn.get(world.ip_addresses(), &address.to_string()).is_some() {

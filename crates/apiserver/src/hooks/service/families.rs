@@ -14,7 +14,7 @@ use crate::schema::Gvk;
 use crate::validate::Cause;
 use crate::value::Get;
 
-pub(super) fn family_of(net: &IpNet) -> &'static str {
+fn family_of(net: &IpNet) -> &'static str {
     if matches!(net, IpNet::V4(_)) { "IPv4" } else { "IPv6" }
 }
 

@@ -85,3 +85,53 @@ async fn a_refused_or_dry_write_gives_nothing_away() {
         ])
         .await;
 }
+
+#[tokio::test]
+async fn addresses_come_from_every_range_that_serves() {
+    const RANGES: &str = "/apis/networking.k8s.io/v1/servicecidrs";
+    let server = Server::start("ranges").await;
+    let range = |name: &str, cidr: &str| json!({"metadata": {"name": name}, "spec": {"cidrs": [cidr]}});
+    let (post, ranges) = (format!("POST {SERVICES}"), format!("POST {RANGES}"));
+    let in_more = service("a", json!({"clusterIP": "10.97.0.9"}));
+    server
+        .check(&[
+            (&post, in_more.clone(), 422, "is not in the valid range"),
+            (&ranges, range("more", "10.97.0.0/28"), 201, r#""finalizers":["networking.k8s.io/service-cidr-finalizer"]"#),
+            (&post, in_more, 201, ""),
+            (&format!("GET {ADDRESSES}/10.97.0.9"), Value::Null, 200, ""),
+            // An address holds it, and no other range has that address.
+            (&format!("DELETE {RANGES}/more"), Value::Null, 200, ""),
+            (&format!("GET {RANGES}/more"), Value::Null, 200, "There are still IPAddresses referencing the ServiceCIDR"),
+            (&post, service("b", json!({"clusterIP": "10.97.0.10"})), 422, "is not in the valid range"),
+            (&format!("DELETE {SERVICES}/a"), Value::Null, 200, ""),
+            (&format!("GET {RANGES}/more"), Value::Null, 404, ""),
+            // One that lies within another is free to go.
+            (&ranges, range("more", "10.97.0.0/28"), 201, ""),
+            (&post, service("c", json!({"clusterIP": "10.97.0.9"})), 201, ""),
+            (&ranges, range("wide", "10.97.0.0/16"), 201, ""),
+            (&format!("DELETE {RANGES}/more"), Value::Null, 200, ""),
+            (&format!("GET {RANGES}/more"), Value::Null, 404, ""),
+            // A new range frees one that waits.
+            (&format!("DELETE {RANGES}/wide"), Value::Null, 200, ""),
+            (&format!("GET {RANGES}/wide"), Value::Null, 200, r#""reason":"Terminating","status":"False""#),
+            (&ranges, range("small", "10.97.0.0/24"), 201, ""),
+            (&format!("GET {RANGES}/wide"), Value::Null, 404, ""),
+        ])
+        .await;
+}
+
+#[tokio::test]
+async fn a_second_range_is_used_when_the_first_is_full() {
+    let server = Server::start("second-range").await;
+    let range = json!({"metadata": {"name": "more"}, "spec": {"cidrs": ["10.97.0.0/28"]}});
+    assert_eq!(server.ask("POST /apis/networking.k8s.io/v1/servicecidrs", range).await.0, 201);
+    let mut outside = 0;
+    // 253 addresses are left in the first range, 14 in the second.
+    for n in 0..267 {
+        let (status, made) = server.ask(&format!("POST {SERVICES}"), service(&format!("s{n}"), json!({}))).await;
+        assert_eq!(status, 201, "{n}: {made}");
+        outside += usize::from(made["spec"].text("clusterIP").starts_with("10.97.0."));
+    }
+    assert_eq!(outside, 14);
+    server.check(&[(&format!("POST {SERVICES}"), service("last", json!({})), 500, "range is full")]).await;
+}
