@@ -1,9 +1,11 @@
-//! `/openapi/v3`: the index and one document per group and version, made once and kept compressed.
+//! `/openapi/v3`: the index and one document per group and version; `/openapi/v2`: one for all. Made when first asked for and kept compressed.
 //!
 //! Owns the documents' shape: the components of the embedded schema, and for each kind one path with a PATCH operation that takes
 //! `fieldValidation` and a strategic merge patch, which is what tells kubectl that the server validates and merges. Must not know HTTP.
 //!
 //! Source: KEP-2896; kubectl's pkg/explain and validation code, which read no more than this.
+
+mod v2;
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -14,11 +16,12 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::schema::{DISCOVERY, OPENAPI};
+pub use v2::v2;
 
 /// A document as it is sent.
 #[derive(Debug)]
 pub struct Document {
-    pub json: Vec<u8>,
+    pub plain: Vec<u8>,
     pub gzip: Vec<u8>,
     /// Of the content: part of the document's address, and its ETag.
     pub hash: String,
@@ -28,6 +31,9 @@ pub struct Document {
 const DESCRIPTIONS: &str = include_str!("../schema/descriptions.json");
 
 type Descriptions = HashMap<String, HashMap<String, String>>;
+
+/// The forms of a patch.
+const PATCHES: [&str; 3] = ["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
 
 /// What of `discovery.json` makes a path.
 #[derive(Deserialize)]
@@ -51,7 +57,7 @@ static DOCUMENTS: LazyLock<HashMap<String, Document>> = LazyLock::new(documents)
 static INDEX: LazyLock<Document> = LazyLock::new(|| {
     let address = |path: &String, document: &Document| format!("/openapi/v3/{path}?hash={}", document.hash);
     let paths = DOCUMENTS.iter().map(|(path, document)| (path.clone(), json!({"serverRelativeURL": address(path, document)})));
-    Document::of(&json!({"paths": paths.collect::<BTreeMap<_, _>>()}))
+    Document::of(json!({"paths": paths.collect::<BTreeMap<_, _>>()}).to_string().into_bytes())
 });
 
 /// `/openapi/v3`: where the documents are.
@@ -65,20 +71,19 @@ pub fn document(path: &str) -> Option<&'static Document> {
 }
 
 impl Document {
-    fn of(value: &Value) -> Document {
-        let json = value.to_string().into_bytes();
+    fn of(plain: Vec<u8>) -> Document {
         let mut hasher = DefaultHasher::new();
-        json.hash(&mut hasher);
+        plain.hash(&mut hasher);
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-        let written = encoder.write_all(&json).and_then(|()| encoder.finish());
-        Document { gzip: written.expect("BUG: memory takes any write"), hash: format!("{:016X}", hasher.finish()), json }
+        let written = encoder.write_all(&plain).and_then(|()| encoder.finish());
+        Document { gzip: written.expect("BUG: memory takes any write"), hash: format!("{:016X}", hasher.finish()), plain }
     }
 }
 
 fn documents() -> HashMap<String, Document> {
     let data: Value = serde_json::from_str(OPENAPI).expect("BUG: the embedded schema is no JSON");
     let resources: Vec<Resource> = serde_json::from_str(DISCOVERY).expect("BUG: the embedded discovery is no JSON of its shape");
-    let texts: Descriptions = serde_json::from_str(DESCRIPTIONS).expect("BUG: the embedded descriptions are no JSON of their shape");
+    let texts = texts();
     let groups = data["groups"].as_object().into_iter().flatten();
     let document = |(path, names): (&String, &Value)| {
         let names = names.as_array().into_iter().flatten().filter_map(Value::as_str);
@@ -86,10 +91,14 @@ fn documents() -> HashMap<String, Document> {
             names.map(|name| (name.to_owned(), described(name, data["schemas"][name].clone(), &texts))).collect();
         let paths: Map<String, Value> = resources.iter().filter(|resource| resource.root() == *path).filter_map(Resource::path).collect();
         let info = json!({"title": "Kubernetes", "version": "v1.37.0"});
-        let document = Document::of(&json!({"openapi": "3.0.0", "info": info, "paths": paths, "components": {"schemas": schemas}}));
-        (path.clone(), document)
+        let document = json!({"openapi": "3.0.0", "info": info, "paths": paths, "components": {"schemas": schemas}});
+        (path.clone(), Document::of(document.to_string().into_bytes()))
     };
     groups.map(document).collect()
+}
+
+fn texts() -> Descriptions {
+    serde_json::from_str(DESCRIPTIONS).expect("BUG: the embedded descriptions are no JSON of their shape")
 }
 
 /// Adds what is said about a type and its fields, for `kubectl explain`.
@@ -122,12 +131,11 @@ impl Resource {
         let namespace = if self.scope == "Namespaced" { "/namespaces/{namespace}" } else { "" };
         let path = format!("/{}{namespace}/{}/{{name}}", self.root(), self.resource);
         let body = |ty: &str| (ty.to_owned(), json!({"schema": {"type": "object"}}));
-        let bodies = ["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
         let parameter = |name: &str| json!({"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": true}});
         let operation = json!({
             "operationId": format!("patch{}", self.kind.kind),
             "parameters": [parameter("dryRun"), parameter("fieldManager"), parameter("fieldValidation")],
-            "requestBody": {"content": bodies.map(body).into_iter().collect::<Map<_, _>>(), "required": true},
+            "requestBody": {"content": PATCHES.map(body).into_iter().collect::<Map<_, _>>(), "required": true},
             "responses": {"200": {"description": "OK"}},
             "x-kubernetes-action": "patch",
             "x-kubernetes-group-version-kind": {"group": self.group, "version": self.version, "kind": self.kind.kind},
@@ -144,7 +152,7 @@ mod tests {
 
     #[test]
     fn the_index_leads_to_documents_that_know_their_kinds() {
-        let index: Value = serde_json::from_slice(&index().json).expect("JSON");
+        let index: Value = serde_json::from_slice(&index().plain).expect("JSON");
         for (path, pointer) in [
             ("api/v1", "/paths/~1api~1v1~1namespaces~1{namespace}~1services~1{name}/patch"),
             ("api/v1", "/paths/~1api~1v1~1nodes~1{name}/patch"),
@@ -153,7 +161,7 @@ mod tests {
         ] {
             let found = document(path).expect("a document");
             assert_eq!(index["paths"][path]["serverRelativeURL"], format!("/openapi/v3/{path}?hash={}", found.hash));
-            let json: Value = serde_json::from_slice(&found.json).expect("JSON");
+            let json: Value = serde_json::from_slice(&found.plain).expect("JSON");
             let operation = json.pointer(pointer).expect("a PATCH");
             assert!(operation["parameters"].as_array().expect("a list").iter().any(|parameter| parameter["name"] == "fieldValidation"));
             assert!(operation["requestBody"]["content"].get("application/strategic-merge-patch+json").is_some());
@@ -164,7 +172,7 @@ mod tests {
     #[test]
     fn every_reference_stays_within_its_document() {
         for (path, found) in &*DOCUMENTS {
-            let text = std::str::from_utf8(&found.json).expect("UTF-8");
+            let text = std::str::from_utf8(&found.plain).expect("UTF-8");
             let json: Value = serde_json::from_str(text).expect("JSON");
             for reference in text.split("\"#/components/schemas/").skip(1).filter_map(|rest| rest.split('"').next()) {
                 assert!(json["components"]["schemas"].get(reference).is_some(), "{path}: {reference}");
@@ -181,7 +189,7 @@ mod tests {
                 assert!(data["schemas"][name]["properties"].get(field).is_some(), "{name}.{field}");
             }
         }
-        let found: Value = serde_json::from_slice(&document("api/v1").expect("a document").json).expect("JSON");
+        let found: Value = serde_json::from_slice(&document("api/v1").expect("a document").plain).expect("JSON");
         let service = &found["components"]["schemas"]["io.k8s.api.core.v1.Service"];
         assert!(service["description"].is_string() && service["properties"]["spec"]["description"].is_string());
     }
@@ -191,7 +199,7 @@ mod tests {
         let found = document("api/v1").expect("a document");
         let mut plain = Vec::new();
         flate2::read::GzDecoder::new(&*found.gzip).read_to_end(&mut plain).expect("unpacks");
-        assert_eq!(plain, found.json);
-        assert!(found.gzip.len() * 5 < found.json.len());
+        assert_eq!(plain, found.plain);
+        assert!(found.gzip.len() * 5 < found.plain.len());
     }
 }

@@ -10,7 +10,7 @@ mod decode;
 mod encode;
 #[cfg(test)]
 mod tests;
-mod wire;
+pub(crate) mod wire;
 
 pub use decode::decode;
 pub use encode::{encode, encode_text, list_head, put_item};

@@ -183,7 +183,7 @@ impl Server {
         match path {
             "/" => Ok(Answer::json(
                 200,
-                &json!({"paths": ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v3", "/readyz", "/version"]}),
+                &json!({"paths": ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]}),
             )),
             "/metrics" => Ok(Answer::text(200, self.registry.render())),
             "/openid/v1/jwks" => Ok(Answer::json(200, &self.api.tokens.key_set())),
@@ -192,6 +192,10 @@ impl Server {
                 &json!({"issuer": issuer, "jwks_uri": format!("{issuer}/openid/v1/jwks"), "response_types_supported": ["id_token"],
                         "subject_types_supported": ["public"], "id_token_signing_alg_values_supported": ["ES256"]}),
             )),
+            "/openapi/v2" => {
+                let (content_type, document) = openapi::v2(accept).ok_or_else(Refusal::not_acceptable)?;
+                Ok(Answer { content_type, ..openapi_document(document, "", known) })
+            }
             "/openapi/v3" => Ok(openapi_document(openapi::index(), "", known)),
             _ => {
                 let document = path.strip_prefix("/openapi/v3/").and_then(openapi::document);
@@ -209,7 +213,7 @@ fn openapi_document(document: &'static openapi::Document, asked: &str, known: &s
     if known == tag {
         answer.status = 304;
     } else {
-        answer.body = Body::Packed { plain: bytes::Bytes::from_static(&document.json), gzip: bytes::Bytes::from_static(&document.gzip) };
+        answer.body = Body::Packed { plain: bytes::Bytes::from_static(&document.plain), gzip: bytes::Bytes::from_static(&document.gzip) };
     }
     answer.headers = vec![("etag", tag), ("vary", "Accept".to_owned())];
     if asked == document.hash {

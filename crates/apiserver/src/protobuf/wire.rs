@@ -78,7 +78,7 @@ pub(super) fn put_int(out: &mut Vec<u8>, number: u32, value: i64) {
     put_varint(out, value as u64);
 }
 
-pub(super) fn put_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
+pub(crate) fn put_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
     put_head(out, number, bytes.len());
     out.extend_from_slice(bytes);
 }
@@ -91,7 +91,7 @@ pub(super) fn put_head(out: &mut Vec<u8>, number: u32, length: usize) {
 
 /// A field whose content `write` appends. Its length stands before it and is known only after it: most are shorter than 128 bytes and have
 /// their place, a longer content moves by a byte or two.
-pub(super) fn put_nested<E>(out: &mut Vec<u8>, number: u32, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
+pub(crate) fn put_nested<E>(out: &mut Vec<u8>, number: u32, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
     put_head(out, number, 0);
     let start = out.len();
     write(out)?;
