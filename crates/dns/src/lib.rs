@@ -65,6 +65,9 @@ pub struct Running {
 pub enum Error {
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// Of a changed Corefile: which objects are followed is settled at the start.
+    #[error("`pods verified` in place of other pods takes a restart: this process does not follow pods")]
+    PodsNotFollowed,
 }
 
 /// As [`start_with`], of a source whose freshness nobody tells.

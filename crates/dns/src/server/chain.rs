@@ -115,6 +115,11 @@ impl<'a> Next<'a> {
         self.rest.first().map(|plugin| plugin.name())
     }
 
+    /// Whether a block serves the name that is there for a zone of its own, and not for the rest of the world.
+    pub(crate) fn has_zone(self, name: &Name) -> bool {
+        route_of(self.routes, &Folded::of(name)).is_some_and(|(_, route)| route.n_labels > 0)
+    }
+
     /// Asks the next plugin. Where there is none, nobody knows the answer: SERVFAIL, as CoreDNS.
     pub(crate) fn run(self, request: &'a Request) -> Answering<'a> {
         match self.rest.split_first() {

@@ -25,7 +25,7 @@ use super::status::Status;
 use crate::config::Corefile;
 use crate::plugins::cache::{Refreshes, Store};
 use crate::plugins::forward::Guard;
-use crate::plugins::kubernetes::{Current, Follower, Options};
+use crate::plugins::kubernetes::{Current, Follower, Options, Pods};
 use crate::plugins::{Spec, reload};
 use crate::{Config, Error, Inputs, Running};
 
@@ -43,6 +43,8 @@ pub(crate) struct Server {
     status: Status,
     listeners: Vec<Listener>,
     followed: Vec<Kept>,
+    /// Whether the Corefile of the start wanted pods, which is when their source began to follow them.
+    follows_pods: bool,
     /// Blocks made so far: each has a part of the cache of its own.
     n_blocks: u32,
 }
@@ -76,6 +78,7 @@ impl Server {
             status,
             listeners: Vec::new(),
             followed: Vec::new(),
+            follows_pods: verifies_pods(&corefile),
             n_blocks: 0,
             corefile: Corefile::default(),
         };
@@ -173,6 +176,9 @@ impl Server {
     }
 
     async fn take_up(&mut self, corefile: Corefile, later: &mpsc::Sender<slow::Job>) -> Result<(), Error> {
+        if verifies_pods(&corefile) && !self.follows_pods {
+            return Err(Error::PodsNotFollowed);
+        }
         let (wanted, bound) = self.bind_missing(&corefile)?;
         self.listeners.extend(bound);
         // The ones that start with this Corefile are not those that `/ready` waits for.
@@ -268,6 +274,10 @@ impl Server {
     fn patience(&self) -> Duration {
         self.followed.iter().map(|kept| kept.options.startup_timeout).max().unwrap_or_default()
     }
+}
+
+fn verifies_pods(corefile: &Corefile) -> bool {
+    corefile.kubernetes().is_some_and(|options| options.pods == Pods::Verified)
 }
 
 fn lameduck(corefile: &Corefile) -> Duration {

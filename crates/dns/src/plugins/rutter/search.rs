@@ -6,14 +6,16 @@
 //! asked for both, and the one that is missing is NODATA. Where nothing on the list exists the answer is NXDOMAIN, and the client
 //! walks on in vain as it would have. Must not know upstreams: it asks the server itself.
 //!
-//! Guards: the namespace exists and no Service has the name in front of it; the client is no process of this machine's own; the last
-//! step leaves the cluster for names under a public suffix only.
+//! Guards: the namespace exists and no Service has the name in front of it; the client is no process of this machine's own and, where
+//! pods are known (`pods verified`), a pod of that very namespace, whose search list it is; the last step leaves the cluster only for
+//! names under a delegated top-level domain or in a zone that a block of its own serves, so that a name like `redis-0.redis`, asked
+//! before its Service is there, is told to nobody. The answer's own name holds the namespace, so no cache mixes two of them up.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use crate::name::Name;
-use crate::plugins::kubernetes::Kubernetes;
+use crate::plugins::kubernetes::{Kubernetes, Pods};
 use crate::server::chain::{Answering, Next, Plugin, Request};
 use crate::wire::message::{Message, Record};
 use crate::wire::{Folded, Query, rcode, rtype};
@@ -24,25 +26,8 @@ pub(crate) struct Search {
     host: Vec<Name>,
 }
 
-/// Last labels that are nobody's in the public tree (RFC 6761, RFC 6762, RFC 9476, ICANN's `internal`, and what routers hand out).
-const NEVER_PUBLIC: &[&[u8]] = &[
-    b"local",
-    b"localhost",
-    b"localdomain",
-    b"internal",
-    b"invalid",
-    b"test",
-    b"alt",
-    b"onion",
-    b"lan",
-    b"home",
-    b"corp",
-    b"mail",
-    b"svc",
-    b"pod",
-    b"cluster",
-    b"arpa",
-];
+/// Top-level domains as a resolver finds them in the root zone.
+const DELEGATED: &str = include_str!("tlds.txt");
 
 impl Search {
     pub(crate) fn new(kubernetes: Arc<Kubernetes>, host: Vec<Name>) -> Self {
@@ -65,8 +50,8 @@ impl Search {
         (snapshot.synced && exists && !service).then_some(above - 2)
     }
 
-    /// What the client will ask, in its order.
-    fn list(&self, name: &Name, n_labels: usize) -> Vec<Name> {
+    /// What the client will ask, in its order. `has_zone`: whether a name is served by a block of its own.
+    fn list(&self, name: &Name, n_labels: usize, has_zone: impl Fn(&Name) -> bool) -> Vec<Name> {
         let mut asked = Vec::new();
         for label in name.labels().take(n_labels) {
             asked.push(label.len() as u8);
@@ -76,17 +61,27 @@ impl Search {
         let services = zone.prefixed(b"\x03svc");
         let domains = services.iter().chain([zone]).chain(&self.host);
         let mut list: Vec<Name> = domains.filter_map(|domain| domain.prefixed(&asked)).collect();
-        let last = name.labels().nth(n_labels - 1).unwrap_or_default().to_ascii_lowercase();
-        let public = last.len() > 1 && last.iter().all(|byte| byte.is_ascii_alphabetic()) || last.starts_with(b"xn--");
-        if public && !NEVER_PUBLIC.contains(&last.as_slice()) {
-            list.extend(Name::root().prefixed(&asked));
-        }
+        list.extend(Name::root().prefixed(&asked).filter(|bare| is_public(bare) || has_zone(bare)));
         list
     }
 
-    fn is_own(&self, client: IpAddr) -> bool {
-        client.is_loopback() || self.kubernetes.zones.local.contains(&client)
+    /// Whether this client has the search list of the name's namespace, as far as that is known.
+    fn is_for(&self, client: IpAddr, name: &Folded) -> bool {
+        if client.is_loopback() || self.kubernetes.zones.local.contains(&client) {
+            return false;
+        }
+        let zones = &self.kubernetes.zones;
+        let Some(above) = name.above(zones.primary.wire(), zones.primary.n_labels()).filter(|above| *above >= 2) else { return false };
+        zones.options.pods != Pods::Verified || self.kubernetes.current.load().has_pod(client, name.between(above - 2, above - 1))
     }
+}
+
+/// Whether the root zone delegates the name's last label.
+pub(super) fn is_public(name: &Name) -> bool {
+    static SORTED: LazyLock<Vec<&str>> =
+        LazyLock::new(|| DELEGATED.lines().filter(|line| !line.starts_with('#')).flat_map(str::split_whitespace).collect());
+    let last = name.labels().last().map(<[u8]>::to_ascii_lowercase).unwrap_or_default();
+    SORTED.binary_search_by(|tld| tld.as_bytes().cmp(&last)).is_ok()
 }
 
 /// The other family.
@@ -102,11 +97,12 @@ impl Plugin for Search {
     fn answer<'a>(&'a self, request: &'a Request, next: Next<'a>) -> Answering<'a> {
         Box::pin(async move {
             let question = &request.question;
-            let expanded = self.expanded(&Folded::of(&question.name), question.qtype).filter(|_| request.depth == 0);
-            let Some(n_labels) = expanded.filter(|_| !self.is_own(request.client.ip().to_canonical())) else {
+            let folded = Folded::of(&question.name);
+            let expanded = self.expanded(&folded, question.qtype).filter(|_| request.depth == 0);
+            let Some(n_labels) = expanded.filter(|_| self.is_for(request.client.ip().to_canonical(), &folded)) else {
                 return next.run(request).await;
             };
-            for name in self.list(&question.name, n_labels) {
+            for name in self.list(&question.name, n_labels, |name| next.has_zone(name)) {
                 let asked = request.renamed(name.clone());
                 let mut other = asked.clone();
                 other.question.qtype = sibling(question.qtype);

@@ -59,6 +59,8 @@ fn what_is_no_search_step_is_not_touched() {
         "www.example.com.default.svc.cluster.local. TXT",
         "com.default.svc.cluster.local. A",
         "printer.local.default.svc.cluster.local. A",
+        // No Service yet, and no name of the world either.
+        "redis-0.redis.default.svc.cluster.local. A",
     ] {
         let answer = ask(". {\n rutter {\n search-completion\n }\n kubernetes cluster.local\n}", question);
         let without = ask(". {\n kubernetes cluster.local\n}", question);
@@ -66,6 +68,51 @@ fn what_is_no_search_step_is_not_touched() {
         let codes = |text: &str| text.lines().map(|line| line.split(' ').take(4).collect::<Vec<_>>().join(" ")).collect::<Vec<_>>();
         assert_eq!(codes(&answer), codes(&without), "{question}");
     }
+}
+
+#[test]
+fn the_last_step_is_taken_into_a_zone_of_its_own_and_for_delegated_domains() {
+    let corefile = "printer.corp {
+    template IN A printer.corp {
+        answer \"{{ .Name }} 60 IN A 192.0.2.9\"
+    }
+}
+. {
+    rutter {
+        search-completion
+    }
+    kubernetes cluster.local
+}";
+    let asked = "a.printer.corp.default.svc.cluster.local.";
+    assert_eq!(
+        ask(corefile, &format!("{asked} A")),
+        format!("NOERROR\n{asked} 60 CNAME a.printer.corp.\na.printer.corp. 60 A 192.0.2.9\n")
+    );
+    assert!(search::is_public(&Name::parse("www.example.COM").expect("a name")));
+    assert!(search::is_public(&Name::parse("xn--p1ai").expect("a name")));
+    for private in ["redis-0.redis", "a.local", "a.svc", "10.in-addr.arpa", "a.b2", "a.corp"] {
+        assert!(!search::is_public(&Name::parse(private).expect("a name")), "{private}");
+    }
+}
+
+#[test]
+fn where_pods_are_known_only_those_of_the_namespace_are_answered() {
+    // The one who asks in these tests is pod dev/tool.
+    let corefile = ". {
+    rutter {
+        search-completion
+    }
+    rewrite rcode regex .* SERVFAIL NXDOMAIN
+    template IN A example.com {
+        answer \"{{ .Name }} 60 IN A 192.0.2.1\"
+    }
+    kubernetes cluster.local {
+        pods verified
+    }
+}";
+    let code = |question: &str| ask(corefile, question).lines().next().map(str::to_owned).unwrap_or_default();
+    assert_eq!(code("www.example.com.dev.svc.cluster.local. A"), "NOERROR");
+    assert_eq!(code("www.example.com.default.svc.cluster.local. A"), "NXDOMAIN");
 }
 
 #[test]
