@@ -128,6 +128,11 @@ pub(crate) fn label(text: &str) -> Option<Vec<u8>> {
     Some(wire)
 }
 
+/// Whether an octet of a label is written as it is (RFC 1035 section 5.1).
+pub(crate) fn is_plain(octet: u8) -> bool {
+    matches!(octet, b'!'..=b'~') && !matches!(octet, b'.' | b'\\' | b'"' | b';' | b'(' | b')')
+}
+
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_root() {
@@ -136,8 +141,8 @@ impl fmt::Display for Name {
         for label in self.labels() {
             for &byte in label {
                 match byte {
-                    b'.' | b'\\' | b'"' | b';' | b'(' | b')' => write!(f, "\\{}", char::from(byte))?,
-                    b'!'..=b'~' => write!(f, "{}", char::from(byte))?,
+                    byte if is_plain(byte) => write!(f, "{}", char::from(byte))?,
+                    b'!'..=b'~' => write!(f, "\\{}", char::from(byte))?,
                     _ => write!(f, "\\{byte:03}")?,
                 }
             }

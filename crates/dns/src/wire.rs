@@ -246,12 +246,16 @@ impl Folded {
     /// The longest text of a name.
     pub(crate) const MAX_TEXT: usize = MAX_NAME;
 
-    /// The name as people write it, its final dot included, whatever octets its labels hold.
-    pub(crate) fn text<'b>(&self, buffer: &'b mut [u8; Self::MAX_TEXT]) -> &'b [u8] {
+    /// The name as people write it, its final dot included; `None` where a label holds octets that are written with an escape.
+    pub(crate) fn text<'b>(&self, buffer: &'b mut [u8; Self::MAX_TEXT]) -> Option<&'b [u8]> {
         let length = usize::from(self.length);
         if length == 1 {
             buffer[0] = b'.';
-            return &buffer[..1];
+            return Some(&buffer[..1]);
+        }
+        let plain = (0..self.n_labels()).all(|at| self.label(at).iter().all(|octet| crate::name::is_plain(*octet)));
+        if !plain {
+            return None;
         }
         // Each length octet but the first becomes the dot in front of its label, the root's the last one.
         buffer[..length - 1].copy_from_slice(&self.bytes[1..length]);
@@ -259,7 +263,7 @@ impl Folded {
             buffer[usize::from(*start) - 1] = b'.';
         }
         buffer[length - 2] = b'.';
-        &buffer[..length - 1]
+        Some(&buffer[..length - 1])
     }
 
     pub(crate) fn n_labels(&self) -> usize {

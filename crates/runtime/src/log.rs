@@ -14,7 +14,8 @@ pub enum Format {
 /// Starts logging to standard error. `RUTTER_LOG` (as `proxy=debug,info`) wins over `level`.
 pub fn init(level: &str, format: Format) {
     let filter = EnvFilter::try_from_env("RUTTER_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Where the log's disk is full, a second line about it would not be written either, and the attempt panics.
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
     // A second call (a test that starts two parts) keeps the first subscriber.
     let _ = match format {

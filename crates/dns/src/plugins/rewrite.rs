@@ -183,7 +183,7 @@ impl Plugin for Rewrite {
 
     fn passes(&self, query: &Query<'_>) -> bool {
         let mut buffer = [0; Folded::MAX_TEXT];
-        let name = query.name.text(&mut buffer);
+        let Some(name) = query.name.text(&mut buffer) else { return false };
         self.rules.iter().all(|rule| match &rule.what {
             What::Name { matcher, .. } | What::Ttl(matcher, _) | What::Rcode(matcher, ..) => !matcher.fits(name),
             What::Type(from, _) => *from != query.qtype,

@@ -209,7 +209,8 @@ impl Plugin for Template {
 
     fn passes(&self, query: &Query<'_>) -> bool {
         let mut buffer = [0; Folded::MAX_TEXT];
-        matches!(self.fit(query.qtype, query.qclass, query.name.text(&mut buffer)), Fit::No)
+        let name = query.name.text(&mut buffer);
+        name.is_some_and(|name| matches!(self.fit(query.qtype, query.qclass, name), Fit::No))
             || !self.zones.iter().any(|zone| query.name.above(zone.wire(), zone.n_labels()).is_some())
     }
 }
