@@ -17,6 +17,8 @@ use super::metrics::Metrics;
 use super::slow::Job;
 use super::{Routes, tcp, udp};
 
+/// Ports that are tried where any will do.
+const MAX_TRIES: usize = 16;
 /// UDP threads of one address at the most; more cores are others' to use.
 const MAX_THREADS: usize = 16;
 
@@ -40,6 +42,18 @@ struct Serving {
 impl Listener {
     /// Binds both protocols; questions that come before it is served wait in the sockets.
     pub(crate) fn bind(wanted: SocketAddr) -> Result<Self, BindError> {
+        let mut tries = if wanted.port() == 0 { MAX_TRIES } else { 1 };
+        loop {
+            tries -= 1;
+            match Self::bind_both(wanted) {
+                // The port that TCP was given is another's by UDP: the next one may be nobody's.
+                Err(error) if tries > 0 && error.source.kind() == io::ErrorKind::AddrInUse => {}
+                bound => return bound,
+            }
+        }
+    }
+
+    fn bind_both(wanted: SocketAddr) -> Result<Self, BindError> {
         // TCP alone tells of another server on the port: UDP is shared among our threads, and an upgrade's old and new process share both.
         let failed = |protocol, source| BindError { protocol, address: wanted, source };
         let tcp = listen::tcp(wanted, Share::No)?;
