@@ -27,21 +27,15 @@ pub(crate) fn ranges(config: &Config, family: Family, node: Option<&Node>) -> Op
     Some(ranges)
 }
 
-/// The addresses of this network namespace, out of `own`, that node ports of one family are on. Never loopback: what is served there
-/// has its own listener ([`Config::localhost_node_ports`]).
-fn on(config: &Config, family: Family, node: Option<&Node>, own: &[IpAddr]) -> Vec<IpAddr> {
-    let ranges = ranges(config, family, node);
-    let covered = |ip: &IpAddr| ranges.as_ref().is_none_or(|ranges| ranges.iter().any(|range| range.contains(ip)));
-    own.iter().copied().filter(|ip| Family::of(*ip) == family && !ip.is_loopback() && covered(ip)).collect()
-}
-
-/// The addresses of this network namespace that node ports are on, both families.
-///
-/// # Errors
-/// If the kernel cannot be asked for its addresses.
-pub fn node_port_addresses(config: &Config, node: Option<&Node>) -> Result<Vec<IpAddr>, Errno> {
-    let own = own_addresses()?;
-    Ok(Family::BOTH.into_iter().flat_map(|family| on(config, family, node, &own)).collect())
+/// The addresses out of a node's `own` that node ports are on, both families. Never loopback: what is served there has its own
+/// listener ([`Config::localhost_node_ports`]).
+pub fn node_port_addresses(config: &Config, node: Option<&Node>, own: &[IpAddr]) -> Vec<IpAddr> {
+    let on = |family| {
+        let ranges = ranges(config, family, node);
+        let covered = move |ip: &IpAddr| ranges.as_ref().is_none_or(|ranges| ranges.iter().any(|range| range.contains(ip)));
+        own.iter().copied().filter(move |ip| Family::of(*ip) == family && !ip.is_loopback() && covered(ip))
+    };
+    Family::BOTH.into_iter().flat_map(on).collect()
 }
 
 /// Where a server of one family listens to be found at node ports; every address is one. Loopback too, where it is named.
@@ -53,11 +47,8 @@ pub(crate) fn to_listen_on(config: &Config, family: Family, node: Option<&Node>)
         }]);
     };
     let named = |ip: &IpAddr| config.node_ports.localhost && ip.is_loopback() || ranges.iter().any(|range| range.contains(ip));
-    Ok(own_addresses()?.into_iter().filter(|ip| Family::of(*ip) == family && named(ip)).collect())
-}
-
-fn own_addresses() -> Result<Vec<IpAddr>, Errno> {
-    Ok(kernel::rtnl::addresses()?.into_iter().map(|it| it.address).collect())
+    let own = kernel::rtnl::addresses()?.into_iter().map(|it| it.address);
+    Ok(own.filter(|ip| Family::of(*ip) == family && named(ip)).collect())
 }
 
 #[cfg(test)]
@@ -71,8 +62,7 @@ mod tests {
         let config = Config::parse(&format!("{{mode: nftables, nodePortAddresses: {node_ports}}}")).expect("valid");
         let own = OWN.map(|ip| ip.parse().expect("an address"));
         let node = Node { internal_ips: vec![own[1], own[4]], ..Node::default() };
-        let found = Family::BOTH.into_iter().flat_map(|family| on(&config, family, Some(&node), &own));
-        let said: Vec<String> = found.map(|ip| ip.to_string()).collect();
+        let said: Vec<String> = node_port_addresses(&config, Some(&node), &own).iter().map(ToString::to_string).collect();
         assert_eq!(said.join(" "), expected, "{node_ports}");
     }
 

@@ -5,15 +5,17 @@
 mod name;
 pub mod packet;
 mod request;
+mod sender;
 pub mod target;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use model::{Model, ObjectRef};
+use model::{Family, Model, ObjectRef};
 use serde::{Deserialize, Serialize};
 use source::Inspector;
 
+pub use sender::Sender;
 pub use target::Target;
 
 /// What is asked, whole: so that a running process can be asked the same.
@@ -21,7 +23,9 @@ pub use target::Target;
 pub struct Question {
     pub target: Target,
     /// `None`: the node itself.
-    pub from: Option<IpAddr>,
+    pub from: Option<Sender>,
+    /// The node that decides is another machine: what addresses it has, its Node says.
+    pub elsewhere: bool,
     /// Also whether the kernel holds the rules that were decided.
     pub kernel: bool,
 }
@@ -61,8 +65,12 @@ pub struct Parts {
 /// Answers a question from what the model behind `inspector` holds; `None` once it is gone.
 pub async fn ask(inspector: &Inspector, question: Question, parts: Parts) -> Option<Trace> {
     let view = inspector.ask(|model| model.views().node.clone()).await?;
-    // Whoever may not ask the kernel is told of no node ports.
-    let on_node = |proxy| proxy::node_port_addresses(proxy, view.node.as_deref()).unwrap_or_default();
+    let own = match &view.node {
+        Some(node) if question.elsewhere => [node.internal_ips.as_slice(), &node.external_ips].concat(),
+        // Whoever may not ask the kernel is told of no node ports.
+        _ => kernel::rtnl::addresses().unwrap_or_default().into_iter().map(|it| it.address).collect(),
+    };
+    let on_node = |proxy| proxy::node_port_addresses(proxy, view.node.as_deref(), &own);
     let node_ports = parts.proxy.as_ref().map(on_node).unwrap_or_default();
     let with_kernel = parts.proxy.clone().filter(|_| question.kernel);
     let mut trace = inspector.ask(move |model| answer(&question, model, &parts, node_ports)).await?;
@@ -107,13 +115,25 @@ fn answer(question: &Question, model: &Model, parts: &Parts, node_ports: Vec<IpA
                     None => return trace.end("no packet is sent: the name has no address here"),
                 },
             };
-            let from = question.from.map_or(packet::From::Node, packet::From::Address);
+            let from = match &question.from {
+                None => packet::From::Node,
+                Some(sender) => match sender.address(model.facts(), Some(Family::of(address)), &mut trace) {
+                    Some(address) => packet::From::Address(address),
+                    None => {
+                        return trace.end(format!("no packet is sent: {sender} has no {} address that is known here", Family::of(address)));
+                    }
+                },
+            };
             let place = place(model, proxy, node_ports);
             let followed = packet::trace(&place, (*protocol).into(), from, SocketAddr::new(address, *port));
             trace.steps.extend(followed.steps);
             trace.end(followed.outcome)
         }
-        Target::Name { name, record_type } => name::trace(model, parts.corefile.as_ref(), name, record_type, question.from),
+        Target::Name { name, record_type } => {
+            // Who asks matters to a few plugins alone.
+            let client = question.from.as_ref().and_then(|sender| sender.address(model.facts(), None, &mut Trace::default()));
+            name::trace(model, parts.corefile.as_ref(), name, record_type, client)
+        }
         Target::Request { tls, host, port, target } => request::trace(model, *tls, host, *port, target),
     }
 }

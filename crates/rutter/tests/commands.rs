@@ -3,8 +3,10 @@
 use expect_test::{Expect, expect, expect_file};
 use kernel::netns::Netns;
 
-use crate::cluster::objects::web;
-use crate::cluster::{Cluster, Folder, Process, project, rutter};
+use serde_json::json;
+
+use crate::cluster::objects::{service, slice, web};
+use crate::cluster::{Cluster, Folder, NODE, Process, project, rutter};
 
 /// What a command says about `examples/objects`, in a namespace with the node's address.
 fn on_example(arguments: &[&str]) -> (i32, String) {
@@ -172,6 +174,46 @@ fn a_packet_is_traced_to_its_pods() {
         exit 0
     "#]],
     );
+}
+
+#[test]
+fn a_packet_is_traced_on_another_node_and_from_a_pod_by_its_name() {
+    let cluster = Cluster::new(0);
+    let mut slice = slice("web", &[1, 2]);
+    slice["endpoints"][0]["targetRef"] = json!({"kind": "Pod", "namespace": "default", "name": "web-a"});
+    slice["endpoints"][0]["nodeName"] = json!("other");
+    let spec = json!({"type": "NodePort", "clusterIP": "10.96.0.80", "externalTrafficPolicy": "Local",
+        "ports": [{"name": "http", "protocol": "TCP", "port": 80, "targetPort": 80, "nodePort": 30080}]});
+    let other = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "other"},
+        "status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.77"}]}});
+    cluster.objects("web.json", vec![service("web", spec), slice, other]);
+    let outcome = |target: &str, arguments: &[&str]| {
+        let (_, said) = cluster.command(&[&["trace", target, "--objects", &cluster.objects.text()], arguments].concat());
+        said.lines().last().unwrap_or_default().to_string()
+    };
+    // A node port is on the addresses of the node that is asked about, and leads to its own endpoints.
+    let outside = ["--from", "198.51.100.1"];
+    assert_eq!(
+        outcome("tcp://192.0.2.77:30080", &[&outside[..], &["--on", "other"]].concat()),
+        "=> to 10.244.0.11:80, which sees the sender's address"
+    );
+    assert_eq!(
+        outcome("tcp://192.0.2.77:30080", &[&outside[..], &["--on", "node"]].concat()),
+        "=> not touched: goes where the routing table says"
+    );
+    assert_eq!(
+        outcome(&format!("tcp://{NODE}:30080"), &[&outside[..], &["--on", "node"]].concat()),
+        "=> to 10.244.0.12:80, which sees the sender's address"
+    );
+    let (_, said) =
+        cluster.command(&["trace", "tcp://10.96.0.80:80", "--objects", &cluster.objects.text(), "--from", "web-a", "--on", "other"]);
+    assert!(said.starts_with("Pod default/web-a has 10.244.0.11  [EndpointSlice default/web-1: endpoints[0].targetRef]\n"), "{said}");
+    assert_eq!(
+        outcome("tcp://10.96.0.80:80", &["--from", "shop/web-a", "--on", "other"]),
+        "=> no packet is sent: Pod shop/web-a has no IPv4 address that is known here"
+    );
+    let (code, said) = cluster.command(&["trace", "tcp://10.96.0.80:80", "--on", "other"]);
+    assert_eq!((code, said.trim()), (64, "rutter: --on needs --objects or --kubeconfig: a running process decides for its own node alone"));
 }
 
 #[test]

@@ -81,7 +81,7 @@ fn objects_with_nonsense_are_named_by_field_and_all_others_are_served() {
         Service default/typed: spec.ports[0].port: invalid type: string "eighty", expected i32 (OBJECTS/nonsense.json, document 1, items[2]); as it was last readable, the object stays (Undecodable)
         Service default/wrong-twin: spec: 10.96.0.80:80 is that of Service default/web, whose name comes first (Conflict)
         EndpointSlice default/strange-1: endpoints[0].addresses[0]: `10.244.0.300` is no IP address (InvalidValue)
-        EndpointSlice default/strange-1: endpoints[0].addresses[0]: fd00::1 is no IPv4 address; the endpoint is left out (WrongFamily)
+        EndpointSlice default/strange-1: endpoints[1].addresses[0]: fd00::1 is no IPv4 address; the endpoint is left out (WrongFamily)
         EndpointSlice default/strange-1: endpoints[2].addresses: has no address (InvalidValue)
         EndpointSlice default/strange-1: ports[0].protocol: `QUIC` is none of TCP, UDP, SCTP (InvalidValue)
         EndpointSlice default/strange-1: ports[1].port: 70000 is no port from 1 to 65535 (InvalidValue)

@@ -1,7 +1,5 @@
 //! `rutter trace TARGET`: asks the running process of this network namespace, else decides from the objects itself.
 
-use std::net::IpAddr;
-
 use anyhow::Context as _;
 use clap::Args;
 use model::resolve::Want;
@@ -11,7 +9,7 @@ use super::ingress::IngressFlags;
 use super::objects::ObjectsFlags;
 use super::proxy::{self as packets, ProxyFlags};
 use crate::app::{self, admin};
-use crate::trace::{self, Parts, Question, Target, Trace};
+use crate::trace::{self, Parts, Question, Sender, Target, Trace};
 use crate::usage::Usage;
 
 #[derive(Args, Debug)]
@@ -20,9 +18,12 @@ pub struct Flags {
     pub target: String,
     /// The record type, where the target is a name
     pub record_type: Option<String>,
-    /// Who sends: an address (default: the node)
-    #[arg(long, value_name = "IP")]
-    pub from: Option<IpAddr>,
+    /// Who sends: an address, or a Pod (default: the node)
+    #[arg(long, value_name = "IP|[NAMESPACE/]POD")]
+    pub from: Option<String>,
+    /// The node that decides, by --objects or --kubeconfig (default: this one)
+    #[arg(long, value_name = "NODE", conflicts_with = "kernel")]
+    pub on: Option<String>,
     /// Also compare the rules that were decided with what the kernel holds: each difference is told, and ends it with 1
     #[arg(long)]
     pub kernel: bool,
@@ -41,8 +42,12 @@ pub struct Flags {
 
 pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
     let target = Target::parse(&flags.target, flags.record_type.as_deref()).map_err(|error| Usage(error.to_string()))?;
-    let question = Question { target, from: flags.from, kernel: flags.kernel };
+    let from = flags.from.as_deref().map(Sender::parse);
+    let question = Question { target, from, elsewhere: flags.on.is_some(), kernel: flags.kernel };
     let asks_process = flags.objects.objects.is_none() && flags.objects.kubeconfig.is_none();
+    if asks_process && flags.on.is_some() {
+        return Err(Usage("--on needs --objects or --kubeconfig: a running process decides for its own node alone".to_string()).into());
+    }
     let trace = if asks_process { ask(&question).await? } else { decide(&flags, question).await? };
     match flags.output.as_str() {
         "json" => println!("{}", serde_json::to_string_pretty(&trace)?),
@@ -67,7 +72,8 @@ async fn ask(question: &Question) -> anyhow::Result<Trace> {
 }
 
 async fn decide(flags: &Flags, question: Question) -> anyhow::Result<Trace> {
-    let config = flags.proxy.config()?;
+    let mut config = flags.proxy.config()?;
+    config.node_name = flags.on.clone().or(config.node_name);
     let want = Want { packets: true, names: true, routes: true };
     let model = model::Config { ingress: flags.ingress.model()?, ..packets::model(&config, want)? };
     let look = app::look(model, flags.objects.origin(None)?).await?;

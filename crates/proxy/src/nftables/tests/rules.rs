@@ -145,6 +145,18 @@ fn a_restart_after_services_went_leaves_nothing_of_them() {
 }
 
 #[test]
+fn a_change_of_one_family_is_no_work_for_the_other() {
+    let ns = Netns::new("proxy-change");
+    ns.run(|| {
+        let mut cluster = Cluster::new(CONFIG);
+        let worked = |applied: crate::Applied| applied.took.map(|took| took.is_some());
+        assert_eq!(worked(cluster.sync()), [true, true], "the first sync is of both");
+        assert_eq!(worked(cluster.set("web 10.96.0.10 tcp:80 -> 10.0.1.1:80").sync()), [true, false]);
+        assert_eq!(worked(cluster.set("six fd00:96::10 tcp:80 -> [fd00:10::1]:80").sync()), [false, true]);
+    });
+}
+
+#[test]
 fn one_endpoint_more_or_less_is_a_handful_of_elements() {
     let ns = Netns::new("proxy-change");
     ns.run(|| {
