@@ -6,11 +6,13 @@
 //!
 //! # The front door
 //! - [`start`]: opens the store, listens, writes the kubeconfig.
+//! - [`backup`] and [`restore`]: all objects as one file.
 //! - [`Kubelet`]: what the server asks of whoever runs the pods.
 
 mod answer;
 mod api_state;
 mod auth;
+mod backup;
 mod bootstrap;
 mod defaults;
 mod discovery;
@@ -57,6 +59,7 @@ use server::Server;
 use store::Store;
 
 pub use auth::PkiError;
+pub use backup::{BackupError, backup, restore};
 pub use kubelet::{Kubelet, LogError, LogRequest, NoKubelet};
 pub use refusal::Refusal;
 pub use store::StoreError;
@@ -155,6 +158,7 @@ pub async fn start(config: Config, drain: Drain, registry: Registry) -> Result<R
     };
     let text = auth::kubeconfig(&format!("https://{reachable}"), &authority.pem, &client);
     auth::write_private(&config.kubeconfig_out, text.as_bytes())?;
+    backup::serve(api.clone(), data_dir, drain.clone());
     let server = Arc::new(Server::new(api.clone(), Discovery::new(&api.kinds, &reachable.to_string()), registry));
     for (listener, _) in listeners {
         tokio::spawn(server.clone().listen(listener, tls.clone(), drain.clone()));

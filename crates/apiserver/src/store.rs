@@ -16,7 +16,7 @@ mod txn;
 mod writer;
 
 use std::collections::VecDeque;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
@@ -26,6 +26,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::refusal::Refusal;
 use crate::selectors::Index;
+pub(crate) use disk::{Contents, Disk};
 pub(crate) use txn::Txn;
 
 /// A collection's place in the table of collections.
@@ -97,12 +98,8 @@ pub(crate) struct Store {
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    #[error("the store {path} cannot be opened{}", hint(source))]
-    Sqlite {
-        path: String,
-        #[source]
-        source: rusqlite::Error,
-    },
+    #[error("the store {path} cannot be used{}", hint(error))]
+    Sqlite { path: String, error: rusqlite::Error },
     #[error("the store {path} holds an object that is no JSON: {collection} {key}")]
     Corrupt {
         path: String,
@@ -122,6 +119,11 @@ fn hint(error: &rusqlite::Error) -> String {
     }
 }
 
+/// Where the store of a data folder is.
+pub(crate) fn file_of(data_dir: &Path) -> PathBuf {
+    data_dir.join("objects.sqlite")
+}
+
 /// Events after a revision, or none because they are forgotten.
 pub(crate) enum Since {
     Events {
@@ -137,7 +139,7 @@ pub(crate) enum Since {
 impl Store {
     /// Opens or makes the store in folder `data_dir`; `collections` are the names of all collections, in the order of their [`CollectionId`]s.
     pub(crate) fn open(data_dir: &Path, collections: &[String], indexer: impl Indexer + 'static) -> Result<Store, StoreError> {
-        let disk = disk::Disk::open(&data_dir.join("objects.sqlite"))?;
+        let disk = Disk::open(&file_of(data_dir))?;
         let (working, visible) = txn::Working::load(&disk, collections, Box::new(indexer))?;
         let visible = Arc::new(RwLock::new(visible));
         let changed: Arc<[watch::Sender<u64>]> = collections.iter().map(|_| watch::Sender::new(0)).collect();
@@ -203,6 +205,23 @@ impl Store {
     /// Is marked changed whenever something of the collection happened.
     pub(crate) fn subscribe(&self, collection: CollectionId) -> watch::Receiver<u64> {
         self.changed[collection.0].subscribe()
+    }
+
+    /// Everything that readers see, at one moment; `names` are those of the collections, as [`Store::open`] was given them.
+    pub(crate) fn contents(&self, names: &[String]) -> Contents {
+        let (collections, revision) = {
+            let visible = self.read();
+            (visible.collections.iter().map(|collection| collection.objects.clone()).collect::<Vec<_>>(), visible.revision)
+        };
+        let found = |name: &str, key: &Key, stored: &Stored| disk::Found {
+            collection: name.to_owned(),
+            key: key.to_string(),
+            revision: stored.revision,
+            json: stored.json.to_vec(),
+        };
+        let all = names.iter().zip(&collections);
+        let objects = all.flat_map(|(name, objects)| objects.iter().map(|(key, stored)| found(name, key, stored))).collect();
+        Contents { objects, revision }
     }
 
     /// Runs `change` in the order of all writes and returns once what it did is durable and visible.

@@ -31,6 +31,39 @@ pub fn nf_tables() -> Result<(), ProbeError> {
     }
 }
 
+/// Something that a kernel has or lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Feature {
+    pub name: &'static str,
+    /// What it says instead, and what to do about it; none if it is there.
+    pub missing: Option<String>,
+}
+
+/// What this network namespace's kernel can do of all that any part of ours may ask for. Nothing is changed, no module is loaded by us
+/// (the kernel itself loads those that a question needs).
+pub fn features() -> Vec<Feature> {
+    let feature = |name, found: Result<(), String>| Feature { name, missing: found.err() };
+    let file = |path: &str, hint: &str| if std::path::Path::new(path).exists() { Ok(()) } else { Err(hint.to_owned()) };
+    vec![
+        feature("nf_tables", nf_tables().map_err(|error| error.to_string())),
+        feature("conntrack", file("/proc/sys/net/netfilter/nf_conntrack_max", "load the module nf_conntrack")),
+        feature("ip_tables", file("/proc/net/ip_tables_names", "load the module iptable_nat")),
+        feature("ipset", crate::ipset::names().map(drop).map_err(|errno| format!("load the module ip_set ({errno})"))),
+        feature("IPVS", file("/proc/net/ip_vs", "load the module ip_vs")),
+        feature("IPv6", file("/proc/net/if_inet6", "it is disabled (ipv6.disable=1)")),
+        feature("overlayfs", has_filesystem("overlay")),
+        feature("cgroup v2", file("/sys/fs/cgroup/cgroup.controllers", "mount cgroup2 at /sys/fs/cgroup")),
+        feature("BPF", file("/proc/sys/kernel/unprivileged_bpf_disabled", "needs CONFIG_BPF_SYSCALL")),
+        feature("BTF", file("/sys/kernel/btf/vmlinux", "needs CONFIG_DEBUG_INFO_BTF")),
+    ]
+}
+
+fn has_filesystem(name: &str) -> Result<(), String> {
+    let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    let found = known.lines().any(|line| line.split_whitespace().last() == Some(name));
+    if found { Ok(()) } else { Err(format!("load the module {name}")) }
+}
+
 /// The kernel's release, as `uname -r` says it.
 pub fn release() -> Result<String, ProbeError> {
     std::fs::read_to_string("/proc/sys/kernel/osrelease")
@@ -51,6 +84,14 @@ fn version(release: &str) -> Option<(u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_feature_is_there_or_says_what_to_do() {
+        let features = features();
+        assert!(features.iter().all(|feature| feature.missing.as_ref().is_none_or(|why| !why.is_empty())), "{features:?}");
+        // Without it no test of packets could run.
+        assert!(features.iter().any(|feature| feature.name == "nf_tables" && feature.missing.is_none()), "{features:?}");
+    }
 
     #[test]
     fn reads_the_release_of_any_distribution() {

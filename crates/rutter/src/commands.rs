@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod apiserver;
+pub mod backup;
 pub mod cleanup;
 pub mod controllers;
 pub mod coredns;
@@ -13,10 +14,11 @@ pub mod node_cache;
 mod objects;
 pub mod proxy;
 pub mod render;
+pub mod restore;
 pub mod shim;
 pub mod trace;
 pub mod up;
-mod version;
+pub mod version;
 
 use std::future::Future;
 
@@ -36,16 +38,19 @@ pub fn run(command: Command) -> anyhow::Result<()> {
         Command::Controllers(flags) => serve("info", controllers::run(flags)),
         Command::Trace(flags) => block_on(trace::run(flags)),
         Command::Render(flags) => block_on(render::run(flags)),
+        Command::Backup(flags) => backup::run(&flags),
+        Command::Restore(flags) => restore::run(&flags),
         Command::Cleanup(flags) => block_on(cleanup::run(flags)),
         Command::Echo(flags) => block_on(crate::echo::run(flags)),
         Command::Shim(flags) => shim::run(&flags),
-        Command::Version => version::run(),
+        Command::Version(flags) => version::run(&flags),
     }
 }
 
 /// As `block_on`, for what goes on running and so has something to log.
 fn serve(level: &str, main: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     runtime::log::init(level, runtime::log::Format::Text);
+    version::log();
     if let Err(error) = kernel::limits::raise_open_files() {
         tracing::warn!(%error, "cannot raise the limit of open files");
     }

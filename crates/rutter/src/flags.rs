@@ -37,6 +37,10 @@ pub enum Command {
     Trace(Box<commands::trace::Flags>),
     /// The rules that would be programmed, as text; touches nothing
     Render(Box<commands::render::Flags>),
+    /// The objects of the embedded API into one file, while it runs or not
+    Backup(commands::backup::Flags),
+    /// The objects of a backup into a data folder
+    Restore(commands::restore::Flags),
     /// Remove what any mode (ours or kube-proxy's) left in the kernel
     Cleanup(commands::cleanup::Flags),
     /// A small HTTP, TCP and UDP server that says who it is, who asked and with which headers
@@ -45,7 +49,7 @@ pub enum Command {
     #[command(hide = true)]
     Shim(commands::shim::Flags),
     /// Version, commit, kernel features found
-    Version,
+    Version(commands::version::Flags),
 }
 
 /// Reads the command line, or gives the code to exit with: 0 after help, 64 after a mistake.

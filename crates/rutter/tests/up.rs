@@ -6,6 +6,7 @@
 //! What needs kubectl (`KUBECTL`, the PATH) or the real control plane (`PEERS`, `.cache/peers`) and finds none says so by name and is
 //! skipped.
 
+mod backup;
 mod killed;
 mod load;
 mod peers;

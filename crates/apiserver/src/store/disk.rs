@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OpenFlags, params};
 
 use super::StoreError;
 
-pub(super) struct Disk {
+pub(crate) struct Disk {
     connection: Connection,
     path: String,
 }
@@ -20,11 +20,17 @@ pub(super) struct Row<'a> {
 }
 
 /// An object as it was found at the start.
-pub(super) struct Found {
-    pub(super) collection: String,
-    pub(super) key: String,
+pub(crate) struct Found {
+    pub(crate) collection: String,
+    pub(crate) key: String,
     pub(super) revision: u64,
-    pub(super) json: Vec<u8>,
+    pub(crate) json: Vec<u8>,
+}
+
+/// All that a store holds.
+pub(crate) struct Contents {
+    pub(crate) objects: Vec<Found>,
+    pub(crate) revision: u64,
 }
 
 const SCHEMA: &str = "
@@ -35,7 +41,7 @@ const SCHEMA: &str = "
 ";
 
 impl Disk {
-    pub(super) fn open(path: &Path) -> Result<Disk, StoreError> {
+    pub(crate) fn open(path: &Path) -> Result<Disk, StoreError> {
         let name = path.display().to_string();
         let open = || {
             let connection = Connection::open(path)?;
@@ -48,16 +54,51 @@ impl Disk {
         };
         match open() {
             Ok(connection) => Ok(Disk { connection, path: name }),
-            Err(source) => Err(StoreError::Sqlite { path: name, source }),
+            Err(error) => Err(StoreError::Sqlite { path: name, error }),
         }
+    }
+
+    /// Opens a file that is only read, such as a backup: nothing in it is changed, or made should it not be a store.
+    pub(crate) fn read(path: &Path) -> Result<Disk, StoreError> {
+        let name = path.display().to_string();
+        match Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY) {
+            Ok(connection) => Ok(Disk { connection, path: name }),
+            Err(error) => Err(StoreError::Sqlite { path: name, error }),
+        }
+    }
+
+    pub(crate) fn contents(&self) -> Result<Contents, StoreError> {
+        Ok(Contents { objects: self.objects()?, revision: self.revision()? })
+    }
+
+    /// Puts `contents` in the place of all that is there, or changes nothing. Returns once they are on the disk.
+    pub(crate) fn replace(&self, contents: &Contents) -> Result<(), StoreError> {
+        let replace = || {
+            let transaction = self.connection.unchecked_transaction()?;
+            transaction.execute("DELETE FROM objects", [])?;
+            {
+                let mut put = transaction.prepare("INSERT INTO objects VALUES (?1, ?2, ?3, ?4)")?;
+                for found in &contents.objects {
+                    put.execute(params![found.collection, found.key, found.revision as i64, found.json])?;
+                }
+            }
+            transaction.execute("UPDATE revision SET value = ?1", params![contents.revision as i64])?;
+            transaction.commit()
+        };
+        replace().map_err(|error| self.failed(error))
+    }
+
+    /// Closes it as one file that can be read from a place where nothing can be written: without a log beside it.
+    pub(crate) fn into_file(self) -> Result<(), StoreError> {
+        self.connection.pragma_update(None, "journal_mode", "DELETE").map_err(|error| self.failed(error))
     }
 
     pub(super) fn path(&self) -> &str {
         &self.path
     }
 
-    fn failed(&self, source: rusqlite::Error) -> StoreError {
-        StoreError::Sqlite { path: self.path.clone(), source }
+    fn failed(&self, error: rusqlite::Error) -> StoreError {
+        StoreError::Sqlite { path: self.path.clone(), error }
     }
 
     pub(super) fn revision(&self) -> Result<u64, StoreError> {

@@ -33,6 +33,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
         return Ok(());
     }
     runtime::log::init(if told.quiet { "warn" } else { "info" }, runtime::log::Format::Text);
+    super::version::log();
     // CoreDNS reads ./Corefile if nobody says otherwise.
     let path = told.conf.unwrap_or_else(|| PathBuf::from("Corefile"));
     let corefile = Corefile::read_on(&path, told.port.unwrap_or(DNS_PORT)).map_err(super::dns::usage)?;

@@ -36,6 +36,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
         return Ok(());
     }
     runtime::log::init(if told.quiet { "warn" } else { "info" }, runtime::log::Format::Text);
+    super::version::log();
     told.warnings.iter().for_each(|warning| warn!("{warning}"));
     if let Err(error) = kernel::limits::raise_open_files() {
         warn!(%error, "cannot raise the limit of open files");
