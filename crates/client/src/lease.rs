@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use api::{Lease, Time};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{Client, Error};
 
@@ -18,13 +18,15 @@ pub struct Candidate {
     /// Unlike any other process's.
     pub identity: String,
     pub duration: Duration,
+    /// An owner reference: the lease goes with that object.
+    pub owner: Option<Value>,
     seen: Option<(Box<str>, Instant)>,
 }
 
 impl Candidate {
     pub fn new(client: Client, namespace: &str, name: &str, identity: &str, duration: Duration) -> Candidate {
         let (namespace, name, identity) = (namespace.to_owned(), name.to_owned(), identity.to_owned());
-        Candidate { client, namespace, name, identity, duration, seen: None }
+        Candidate { client, namespace, name, identity, duration, owner: None, seen: None }
     }
 
     /// Takes or renews the lease if it is free, run out or ours. True: hold it until `duration` after this call began.
@@ -40,7 +42,7 @@ impl Candidate {
                 let lease = json!({
                     "apiVersion": "coordination.k8s.io/v1",
                     "kind": "Lease",
-                    "metadata": { "name": self.name, "namespace": self.namespace },
+                    "metadata": { "name": self.name, "namespace": self.namespace, "ownerReferences": self.owner.as_slice() },
                     "spec": {
                         "holderIdentity": self.identity, "leaseDurationSeconds": seconds,
                         "acquireTime": now, "renewTime": now, "leaseTransitions": 0,
@@ -61,7 +63,10 @@ impl Candidate {
             spec["acquireTime"] = json!(now);
             spec["leaseTransitions"] = json!(lease.spec.lease_transitions.unwrap_or(0).saturating_add(1));
         }
-        let patch = json!({ "metadata": { "resourceVersion": lease.metadata.resource_version }, "spec": spec });
+        let mut patch = json!({ "metadata": { "resourceVersion": lease.metadata.resource_version }, "spec": spec });
+        if let Some(owner) = &self.owner {
+            patch["metadata"]["ownerReferences"] = json!([owner]);
+        }
         lost_race(self.client.patch::<Lease>(&self.namespace, &self.name, None, &patch).await)
     }
 

@@ -8,6 +8,7 @@
 //! - [`follow`] keeps one interest up to date: a [`Scope`] of a kind goes in, [`Event`]s come out of a bounded channel. The first event
 //!   is [`Event::Restarted`] with everything, or [`Event::Absent`]; from then on each change. Contents are swapped as a whole on every later `Restarted`,
 //!   which happens only when the server no longer knows where we were.
+//!   [`Own`] is for kinds of which the follower wants other fields than `api` keeps.
 //! - [`Freshness`] says how far contents may lag behind the server.
 //! - [`Client::get`], [`Client::create`], [`Client::patch`], [`Client::record`] and [`lease::Candidate`] are the writes.
 
@@ -16,6 +17,7 @@ mod event;
 mod follow;
 mod freshness;
 pub mod lease;
+mod own;
 mod request;
 mod scope;
 
@@ -24,5 +26,6 @@ pub use event::{EventType, Occurrence, Subject};
 pub use follow::{Absence, Event, Key, Pace, follow};
 pub use freshness::Freshness;
 pub use hyper::Method;
+pub use own::{FromTree, Own};
 pub use request::{Client, Origin};
 pub use scope::Scope;

@@ -3,24 +3,25 @@
 use std::sync::Arc;
 
 use api::Kind;
-use client::{Client, Freshness, Pace, Scope};
+use client::{Client, Freshness, FromTree, Own, Pace, Scope};
 use serde_json::Value;
 use tokio::sync::mpsc::Sender;
 
-use crate::whole::{Which, Whole};
-
-/// Each kind by its name in constants and the name of its [`Which`].
+/// Each kind by its name in constants and the name of its objects, which are read whole: every field as it came.
 macro_rules! kinds {
     ($($constant:ident, $which:ident, $group:literal, $kind:literal, $plural:literal, namespaced: $namespaced:literal;)*) => {
         $(
         pub static $constant: Kind = $which::KIND;
 
         #[derive(Debug)]
-        pub struct $which;
+        struct $which(Arc<Value>);
 
-        impl Which for $which {
-            // JSON, since whole objects are read.
+        impl FromTree for $which {
             const KIND: Kind = Kind { group: $group, version: "v1", kind: $kind, plural: $plural, namespaced: $namespaced, protobuf: false };
+
+            fn from_tree(tree: &Value) -> Result<Self, serde_json::Error> {
+                Ok(Self(whole(tree, &Self::KIND)))
+            }
         }
         )*
 
@@ -28,7 +29,7 @@ macro_rules! kinds {
         pub(crate) async fn follow(kind: &'static Kind, client: Client, events: Sender<client::Event<Arc<Value>>>) {
             let (scope, pace, freshness) = (Scope::default(), Pace::default(), Freshness::default());
             $(if *kind == $which::KIND {
-                return client::follow(client, scope, pace, freshness, |whole: Whole<$which>| whole.value, events).await;
+                return client::follow(client, scope, pace, freshness, |own: Own<$which>| own.contents.0, events).await;
             })*
         }
     };
@@ -52,6 +53,16 @@ kinds! {
     LIMIT_RANGE, LimitRange, "", "LimitRange", "limitranges", namespaced: true;
     RESOURCE_QUOTA, ResourceQuota, "", "ResourceQuota", "resourcequotas", namespaced: true;
     CLAIM, PersistentVolumeClaim, "", "PersistentVolumeClaim", "persistentvolumeclaims", namespaced: true;
+}
+
+/// With what lists leave out of their items.
+fn whole(tree: &Value, kind: &Kind) -> Arc<Value> {
+    let mut value = tree.clone();
+    if let Some(fields) = value.as_object_mut() {
+        fields.insert("apiVersion".to_string(), kind.api_version().into());
+        fields.insert("kind".to_string(), kind.kind.into());
+    }
+    Arc::new(value)
 }
 
 /// Kinds that live in a namespace and that nobody here follows: a namespace that goes away is emptied of them unseen.

@@ -13,6 +13,7 @@ pub mod endpoints;
 pub mod garbage;
 mod json;
 pub mod kinds;
+pub mod load_balancers;
 pub mod mirror;
 pub mod namespaces;
 mod plan;
@@ -20,7 +21,6 @@ mod pods;
 pub mod replica_set;
 pub mod service_accounts;
 pub mod slices;
-mod whole;
 #[cfg(test)]
 mod world;
 

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use client::{Event, EventType, Freshness, Key, Method, Pace, Scope, follow};
+use client::{Event, EventType, Freshness, Key, Method, Own, Pace, Scope, follow};
 use runtime::Backoff;
 use runtime::time::Rfc3339;
 use serde_json::json;
@@ -16,7 +16,6 @@ use tracing::warn;
 
 use crate::host::Shared;
 use crate::spec::{Pod, Toleration};
-use crate::watched::Watched;
 
 const MAX_WAITING_EVENTS: usize = 256;
 
@@ -35,7 +34,7 @@ struct Waiting {
 pub(crate) async fn run(host: Shared) {
     let (events, mut unbound) = mpsc::channel(MAX_WAITING_EVENTS);
     let scope = Scope { fields: "spec.nodeName=".to_string(), ..Scope::default() };
-    let lower = |pod: Watched<Pod>| Arc::new(pod.object);
+    let lower = |pod: Own<Pod>| Arc::new(pod.contents);
     tokio::spawn(follow(host.client.clone(), scope, Pace::default(), Freshness::default(), lower, events));
     let (events, mut nodes) = mpsc::channel(MAX_WAITING_EVENTS);
     let scope = Scope { fields: format!("metadata.name={}", host.name), ..Scope::default() };

@@ -49,6 +49,8 @@ pub(crate) enum Refusal {
     NeedsRuntime(String),
     #[error(transparent)]
     Env(#[from] EnvError),
+    #[error("container has runAsNonRoot and would run as root: set runAsUser, since there is no image to say another user")]
+    Root,
     #[error("no volume {0}")]
     NoVolume(String),
     #[error(transparent)]
@@ -75,6 +77,9 @@ pub(crate) fn spec(job: &Job<'_>) -> Result<shim::Spec, Refusal> {
         return Err(Refusal::NeedsRuntime(container.image.clone()));
     }
     let user = user(pod, container);
+    if must_not_be_root(pod, container) && user.is_none_or(|(uid, _)| uid == 0) {
+        return Err(Refusal::Root);
+    }
     let env = environment(job, is_echo, user)?;
     let args = env::expand_all(&container.args, &env);
     let argv = match is_echo {
@@ -160,6 +165,12 @@ fn user(pod: &Pod, container: &Container) -> Option<(u32, u32)> {
     (uid.is_some() || gid.is_some()).then(|| (uid.unwrap_or(0), gid.unwrap_or(0)))
 }
 
+fn must_not_be_root(pod: &Pod, container: &Container) -> bool {
+    let (own, shared) = (container.security_context.as_ref(), pod.spec.security_context.as_ref());
+    let own = own.and_then(|context| context.run_as_non_root);
+    own.or_else(|| shared.and_then(|context| context.run_as_non_root)).unwrap_or(false)
+}
+
 /// A folder or file of a volume; a folder is made where nothing is, as kubelet does.
 fn sub_path(folder: &Path, path: &str) -> Result<PathBuf, VolumeError> {
     if path.is_empty() {
@@ -214,6 +225,13 @@ mod tests {
             "/.rutter echo --http 0.0.0.0:8080 --http [fd00::5]:8080 --udp 0.0.0.0:53 --udp [fd00::5]:53"
         );
         assert_eq!(check(r#"{"image":"rutter/echo","args":["--tcp","0.0.0.0:9"]}"#, &[]), "/.rutter echo --tcp 0.0.0.0:9");
+    }
+
+    #[test]
+    fn a_container_that_must_not_be_root_needs_another_user() {
+        let container = |user: &str| format!(r#"{{"image":"any","command":["true"],"securityContext":{{"runAsNonRoot":true{user}}}}}"#);
+        assert_eq!(check(&container(""), &[]), "CreateContainerConfigError: container has runAsNonRoot and would run as root");
+        assert_eq!(check(&container(r#","runAsUser":1000"#), &[]), "true");
     }
 
     #[test]

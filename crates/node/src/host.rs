@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use client::Client;
+use tokio::sync::watch;
 
 use crate::Gone;
 use crate::events::Events;
@@ -20,7 +21,7 @@ pub(crate) struct Host {
     /// in a container's, and a newer version at the same path serves as well.
     pub(crate) program: PathBuf,
     /// The node's own, the first is told as `hostIP`.
-    pub(crate) addresses: Vec<IpAddr>,
+    pub(crate) addresses: watch::Receiver<Vec<IpAddr>>,
     pub(crate) dns: ClusterDns,
     pub(crate) client: Client,
     pub(crate) network: Network,
@@ -31,7 +32,7 @@ pub(crate) struct Host {
 
 impl Host {
     pub(crate) fn ip(&self) -> Option<IpAddr> {
-        self.addresses.first().copied()
+        self.addresses.borrow().first().copied()
     }
 }
 

@@ -15,6 +15,7 @@ mod events;
 pub mod files;
 mod folder;
 mod host;
+pub mod ignored;
 pub mod links;
 pub mod log;
 pub mod logs;
@@ -28,7 +29,6 @@ pub mod shim;
 pub mod spec;
 pub mod status;
 pub mod volumes;
-mod watched;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -42,6 +42,7 @@ use client::Client;
 use ipnet::IpNet;
 use runtime::{Drain, Readiness};
 use tokio::sync::mpsc::Receiver;
+use tokio::sync::watch;
 
 use crate::files::ClusterDns;
 use crate::folder::Folder;
@@ -64,8 +65,8 @@ pub struct Config {
     pub cluster_cidrs: Vec<IpNet>,
     pub cluster_dns: IpAddr,
     pub cluster_domain: String,
-    /// The node's own addresses; if there are none, those of the pods' bridge are.
-    pub addresses: Vec<IpAddr>,
+    /// The node's own addresses, as they change.
+    pub addresses: watch::Receiver<Vec<IpAddr>>,
     /// Of the Node, beside those that every Node has: zone and region.
     pub labels: BTreeMap<String, String>,
     /// What `kubectl get nodes` shows; a Kubernetes version such as `v1.37.0`.
@@ -102,12 +103,11 @@ pub async fn start(config: Config, drain: Drain, readiness: &Readiness) -> Resul
     let (cidrs, cluster) = (config.cidrs.clone(), config.cluster_cidrs.clone());
     let network = host::blocking(move || Network::set_up(cidrs, cluster, &namespaces)).await?;
     let gateways = network.gateways();
-    let addresses = if config.addresses.is_empty() { gateways.clone() } else { config.addresses.clone() };
     let host = Arc::new(Host {
         name: config.name.clone(),
         data_dir: config.data_dir.clone(),
         program: std::env::current_exe().unwrap_or_default(),
-        addresses,
+        addresses: config.addresses.clone(),
         dns: ClusterDns { server: config.cluster_dns, domain: config.cluster_domain.clone() },
         client: config.client.clone(),
         network,

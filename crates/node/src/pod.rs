@@ -92,6 +92,8 @@ pub(crate) struct Actor {
     volumes_due: Option<Instant>,
     tokens: Tokens,
     stage: Stage,
+    /// Past its `activeDeadlineSeconds`: it has failed, whatever its containers say.
+    has_expired: bool,
     retry: Backoff,
     /// After a failure, and before the next attempt at network or volumes.
     not_before: Option<Instant>,
@@ -107,6 +109,8 @@ enum Stage {
     Deleting {
         retry_at: Option<Instant>,
     },
+    /// Its time is up and nothing of it runs; it waits to be deleted.
+    Expired,
     /// It has finalizers: the API keeps it for somebody else.
     Kept,
     Over,
@@ -120,6 +124,7 @@ struct Stopping {
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Why {
+    Expired,
     Drained,
     Deleted,
     Gone,
@@ -143,6 +148,7 @@ pub(crate) fn start(host: Shared, pod: Arc<Pod>, folder: Folder) -> (mpsc::Sende
         volumes_due: Some(Instant::now()),
         tokens: Tokens::default(),
         stage: Stage::Running,
+        has_expired: false,
         retry: Backoff::new(Duration::from_millis(200), Duration::from_secs(20)),
         not_before: None,
         report: report::Report::new(SystemTime::now()),
@@ -278,7 +284,7 @@ impl Actor {
     fn begin_stop(&mut self, why: Why, grace: Duration) {
         let deadline = Instant::now() + grace;
         match self.stage {
-            Stage::Running => self.stage = Stage::Stopping(Stopping { why, deadline }),
+            Stage::Running | Stage::Expired => self.stage = Stage::Stopping(Stopping { why, deadline }),
             Stage::Stopping(now) => {
                 // The same request comes again with each change of the pod: what counts is what is left of it.
                 let is_sooner = deadline + Duration::from_secs(1) < now.deadline;
@@ -357,11 +363,34 @@ impl Actor {
     /// Does all that has become due; gives when something else will.
     async fn advance(&mut self) -> Option<Instant> {
         match self.stage {
-            Stage::Running => self.advance_run().await,
+            Stage::Running => {
+                if self.expire() {
+                    return Some(Instant::now());
+                }
+                let due = self.advance_run().await;
+                due.into_iter().chain(self.expires_at().filter(|_| !self.is_finished())).min()
+            }
             Stage::Stopping(stopping) => self.advance_stop(stopping).await,
             Stage::Deleting { retry_at } => self.advance_delete(retry_at).await,
-            Stage::Kept | Stage::Over => None,
+            Stage::Expired | Stage::Kept | Stage::Over => None,
         }
+    }
+
+    /// Begins to end the pod if its time is up: it is stopped and never starts again.
+    fn expire(&mut self) -> bool {
+        let is_due = self.expires_at().is_some_and(|at| at <= Instant::now()) && !self.is_finished();
+        if is_due {
+            self.has_expired = true;
+            self.host.events.normal(&self.pod, "DeadlineExceeded", status::DEADLINE_EXCEEDED);
+            self.begin_stop(Why::Expired, self.grace());
+        }
+        is_due
+    }
+
+    fn expires_at(&self) -> Option<Instant> {
+        let seconds = self.pod.spec.active_deadline_seconds?;
+        let deadline = self.start_time() + Duration::from_secs(seconds);
+        Some(Instant::now() + deadline.duration_since(SystemTime::now()).unwrap_or_default())
     }
 
     async fn advance_run(&mut self) -> Option<Instant> {
@@ -454,6 +483,7 @@ impl Actor {
             return None;
         }
         match stopping.why {
+            Why::Expired => self.stage = Stage::Expired,
             Why::Drained => {
                 self.tell_status_at_last().await;
                 self.stage = Stage::Over;

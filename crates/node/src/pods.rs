@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use api::{ConfigMap, Object, Secret, Service};
-use client::{Event, Freshness, Key, Pace, Scope, follow};
+use client::{Event, Freshness, Key, Own, Pace, Scope, follow};
 use runtime::{Drain, Pending};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::JoinSet;
@@ -20,7 +20,6 @@ use crate::objects::{References, Store};
 use crate::pod::{self, Message};
 use crate::shim;
 use crate::spec::Pod;
-use crate::watched::Watched;
 
 const MAX_WAITING_EVENTS: usize = 256;
 
@@ -43,7 +42,7 @@ pub(crate) async fn run(host: Shared, ready: Pending, drain: Drain) {
     }
     let (events, mut bound) = mpsc::channel(MAX_WAITING_EVENTS);
     let scope = Scope { fields: format!("spec.nodeName={}", host.name), ..Scope::default() };
-    let lower = |pod: Watched<Pod>| Arc::new(pod.object);
+    let lower = |pod: Own<Pod>| Arc::new(pod.contents);
     tokio::spawn(follow(host.client.clone(), scope, Pace::default(), Freshness::default(), lower, events));
     let mut ready = Some(ready);
     loop {

@@ -10,7 +10,7 @@ use kernel::sysctl;
 use runtime::time::Rfc3339;
 use runtime::{Backoff, Pending};
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, warn};
 
@@ -28,12 +28,16 @@ const MERGE: &str = "application/merge-patch+json";
 
 /// Runs until it is aborted.
 pub(crate) async fn run(config: Config, host: Shared, ready: Pending) {
-    tokio::join!(heartbeat(&config), keep_registered(&config, &host, ready));
+    let (registered, node_uid) = watch::channel(String::new());
+    tokio::join!(heartbeat(&config, node_uid), keep_registered(&config, &host, ready, registered));
 }
 
-async fn heartbeat(config: &Config) {
+/// `node_uid` is empty until the Node is there: the Lease belongs to it.
+async fn heartbeat(config: &Config, mut node_uid: watch::Receiver<String>) {
     let mut lease = Candidate::new(config.client.clone(), "kube-node-lease", &config.name, &config.name, LEASE);
     loop {
+        let Ok(uid) = node_uid.wait_for(|uid| !uid.is_empty()).await.map(|uid| uid.clone()) else { return };
+        lease.owner = Some(json!({"apiVersion": "v1", "kind": "Node", "name": config.name, "uid": uid}));
         if let Err(error) = lease.try_hold().await {
             debug!(%error, "the heartbeat of this node was not written");
             sleep(Duration::from_secs(1)).await;
@@ -44,7 +48,7 @@ async fn heartbeat(config: &Config) {
 }
 
 /// Creates the Node, and again should somebody delete it; writes its status.
-async fn keep_registered(config: &Config, host: &Shared, ready: Pending) {
+async fn keep_registered(config: &Config, host: &Shared, ready: Pending, registered: watch::Sender<String>) {
     let (events, mut nodes) = mpsc::channel(16);
     let scope = Scope { fields: format!("metadata.name={}", config.name), ..Scope::default() };
     let lower = |node: api::Node| node;
@@ -52,8 +56,10 @@ async fn keep_registered(config: &Config, host: &Shared, ready: Pending) {
     let mut ready = Some(ready);
     let mut retry = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
     let mut due = Some(Instant::now());
+    let mut addresses = host.addresses.clone();
     loop {
         tokio::select! {
+            Ok(()) = addresses.changed() => due = Some(Instant::now()),
             Some(event) = nodes.recv() => match event {
                 Event::Restarted { objects, .. } if objects.is_empty() => due = Some(Instant::now()),
                 Event::Deleted(_) => due = Some(Instant::now()),
@@ -61,7 +67,8 @@ async fn keep_registered(config: &Config, host: &Shared, ready: Pending) {
             },
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                 due = Some(match write(config, host).await {
-                    Ok(()) => {
+                    Ok(uid) => {
+                        registered.send_replace(uid);
                         ready = None;
                         retry.reset();
                         Instant::now() + STATUS_EVERY
@@ -79,7 +86,8 @@ async fn keep_registered(config: &Config, host: &Shared, ready: Pending) {
     }
 }
 
-async fn write(config: &Config, host: &Shared) -> Result<(), client::Error> {
+/// Gives the Node's UID.
+async fn write(config: &Config, host: &Shared) -> Result<String, client::Error> {
     let path = format!("/api/v1/nodes/{}", config.name);
     // What others put on the Node (taints, labels, cordon) stays: ours is merged into it.
     let node = object(config);
@@ -89,7 +97,8 @@ async fn write(config: &Config, host: &Shared) -> Result<(), client::Error> {
         }
         known => known?,
     };
-    let (addresses, name) = (host.addresses.clone(), config.name.clone());
+    let uid = known["metadata"]["uid"].as_str().unwrap_or_default().to_string();
+    let (addresses, name) = (host.addresses.borrow().clone(), config.name.clone());
     let version = config.version.clone();
     let status = blocking(move || {
         let addresses = addresses.iter().map(|ip| json!({"type": "InternalIP", "address": ip.to_string()}));
@@ -98,7 +107,7 @@ async fn write(config: &Config, host: &Shared) -> Result<(), client::Error> {
     })
     .await;
     config.client.call(Method::PATCH, &format!("{path}/status"), Some((MERGE, &json!({"status": status})))).await?;
-    Ok(())
+    Ok(uid)
 }
 
 fn object(config: &Config) -> Value {

@@ -4,7 +4,12 @@
 
 use std::collections::BTreeMap;
 
+use api::Kind;
+use client::FromTree;
 use serde::Deserialize;
+use serde_json::Value;
+
+use crate::ignored;
 
 pub type Map = BTreeMap<String, String>;
 
@@ -14,6 +19,9 @@ pub struct Pod {
     pub metadata: Meta,
     pub spec: PodSpec,
     pub status: PodStatus,
+    /// Fields of the spec that stand for nothing here; see [`ignored`].
+    #[serde(skip)]
+    pub ignored: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -39,6 +47,7 @@ pub struct PodSpec {
     pub volumes: Vec<Volume>,
     pub restart_policy: RestartPolicy,
     pub termination_grace_period_seconds: Option<u64>,
+    pub active_deadline_seconds: Option<u64>,
     pub dns_policy: String,
     pub dns_config: Option<DnsConfig>,
     pub hostname: String,
@@ -342,6 +351,7 @@ pub struct Sleep {
 pub struct SecurityContext {
     pub run_as_user: Option<u32>,
     pub run_as_group: Option<u32>,
+    pub run_as_non_root: Option<bool>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -385,6 +395,16 @@ pub struct ReadinessGate {
 #[serde(default)]
 pub struct SchedulingGate {
     pub name: String,
+}
+
+// === impl Pod ===
+
+impl FromTree for Pod {
+    const KIND: Kind = Kind { group: "", version: "v1", kind: "Pod", plural: "pods", namespaced: true, protobuf: false };
+
+    fn from_tree(tree: &Value) -> Result<Self, serde_json::Error> {
+        Ok(Self { ignored: ignored::fields(&tree["spec"]), ..Self::deserialize(tree)? })
+    }
 }
 
 // === impl Port ===

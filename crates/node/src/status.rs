@@ -41,8 +41,13 @@ pub struct Scene<'a> {
     pub addresses: &'a [IpAddr],
     pub host_ip: Option<IpAddr>,
     pub start_time: SystemTime,
+    /// Its `activeDeadlineSeconds` are over.
+    pub has_expired: bool,
     pub now: SystemTime,
 }
+
+/// kubelet's words.
+pub const DEADLINE_EXCEEDED: &str = "Pod was active on the node longer than the specified deadline";
 
 /// The status to be written.
 pub fn render(scene: &Scene<'_>) -> Value {
@@ -85,6 +90,10 @@ pub fn render(scene: &Scene<'_>) -> Value {
     if pod.metadata.generation > 0 {
         status["observedGeneration"] = pod.metadata.generation.into();
     }
+    if scene.has_expired {
+        status["reason"] = "DeadlineExceeded".into();
+        status["message"] = DEADLINE_EXCEEDED.into();
+    }
     keep_gates(pod, &mut status);
     if !pod.spec.init_containers.is_empty() {
         status["initContainerStatuses"] = statuses(&pod.spec.init_containers, scene.init);
@@ -103,6 +112,9 @@ pub fn render(scene: &Scene<'_>) -> Value {
 /// Pending until every container has run once, then Running until all have ended for good.
 fn phase(scene: &Scene<'_>) -> &'static str {
     let policy = scene.pod.spec.restart_policy;
+    if scene.has_expired {
+        return "Failed";
+    }
     if scene.init.iter().any(|state| state.has_failed() && policy == RestartPolicy::Never) {
         return "Failed";
     }
@@ -272,7 +284,16 @@ mod tests {
     fn check(pod: &str, init: &[ContainerState], containers: &[ContainerState]) -> String {
         let pod: Pod = serde_json::from_str(pod).expect("a pod");
         let addresses = ["10.244.0.5".parse().expect("address")];
-        let scene = Scene { pod: &pod, init, containers, addresses: &addresses, host_ip: None, start_time: UNIX_EPOCH, now: UNIX_EPOCH };
+        let scene = Scene {
+            pod: &pod,
+            init,
+            containers,
+            addresses: &addresses,
+            host_ip: None,
+            start_time: UNIX_EPOCH,
+            has_expired: false,
+            now: UNIX_EPOCH,
+        };
         let status = render(&scene);
         let ready = &status["conditions"][2];
         format!("{} {}", status["phase"].as_str().unwrap_or(""), ready["reason"].as_str().unwrap_or("ready"))
@@ -289,6 +310,24 @@ mod tests {
         assert_eq!(check(&pod("Never"), &[], &[ended(0), ended(0)]), "Succeeded PodCompleted");
         assert_eq!(check(&pod("Never"), &[], &[ended(0), ended(1)]), "Failed ContainersNotReady");
         assert_eq!(check(&pod("OnFailure"), &[], &[ended(0), ended(1)]), "Running ContainersNotReady");
+    }
+
+    #[test]
+    fn a_pod_whose_time_is_up_has_failed() {
+        let pod: Pod = serde_json::from_str(r#"{"spec":{"containers":[{"name":"a"}]}}"#).expect("a pod");
+        let containers = [ended(0)];
+        let scene = Scene {
+            pod: &pod,
+            init: &[],
+            containers: &containers,
+            addresses: &[],
+            host_ip: None,
+            start_time: UNIX_EPOCH,
+            has_expired: true,
+            now: UNIX_EPOCH,
+        };
+        let status = render(&scene);
+        assert_eq!((&status["phase"], &status["reason"]), (&json!("Failed"), &json!("DeadlineExceeded")));
     }
 
     #[test]

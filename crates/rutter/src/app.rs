@@ -162,17 +162,25 @@ impl App {
     }
 
     /// Tells in the status of every Ingress that is served where it answers.
-    pub fn publish_ingress_status(&self, addresses: Vec<IpAddr>) {
+    pub fn publish_ingress_status(&self, mut addresses: watch::Receiver<Vec<IpAddr>>) {
         let (mut routes, reports) = (self.source.routes.clone(), self.source.reports.clone());
-        let addresses: Vec<_> = addresses.into_iter().map(LoadBalancerName::Ip).collect();
         tokio::spawn(async move {
             let (mut told, mut looked_at) = (BTreeSet::new(), None);
-            // Endpoints come and go far more often than hosts.
-            while let Ok(view) = routes.wait_for(|view| looked_at != Some(view.hosts.revision())).await.map(|view| view.clone()) {
+            loop {
+                // Endpoints come and go far more often than hosts.
+                let view = tokio::select! {
+                    view = routes.wait_for(|view| looked_at != Some(view.hosts.revision())) => view.map(|view| view.clone()),
+                    Ok(()) = addresses.changed() => {
+                        (told, looked_at) = (BTreeSet::new(), None);
+                        continue;
+                    }
+                };
+                let Ok(view) = view else { return };
                 looked_at = Some(view.hosts.revision());
                 let served = served_ingresses(&view);
+                let names: Vec<_> = addresses.borrow().iter().copied().map(LoadBalancerName::Ip).collect();
                 for ingress in served.difference(&told).cloned() {
-                    let report = source::Report::IngressStatus { ingress, addresses: addresses.clone() };
+                    let report = source::Report::IngressStatus { ingress, addresses: names.clone() };
                     if reports.send(report).await.is_err() {
                         return;
                     }

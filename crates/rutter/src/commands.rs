@@ -1,6 +1,7 @@
 //! The subcommands, one room each: a room has its flags, and turns them into a running thing.
 
 pub mod agent;
+mod api_flags;
 pub mod apiserver;
 pub mod backup;
 pub mod cleanup;

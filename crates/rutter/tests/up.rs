@@ -7,11 +7,14 @@
 //! skipped.
 
 mod backup;
+mod balanced;
 mod killed;
 mod load;
 mod peers;
+mod pods;
 mod readme;
 mod session;
+mod starts;
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;

@@ -1,7 +1,7 @@
 //! What the API is told of a pod: its status whenever it changed, and that it may be forgotten.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use client::Method;
 use runtime::Backoff;
@@ -50,13 +50,23 @@ impl Actor {
             addresses: &self.addresses(),
             host_ip: self.host.ip(),
             start_time: self.report.start_time,
+            has_expired: self.has_expired,
             now: SystemTime::now(),
         })
     }
 
+    /// As the API has it, once it has: another process may have started the pod.
+    pub(super) fn start_time(&self) -> SystemTime {
+        let told = self.pod.status.start_time.as_deref().and_then(api::Time::parse);
+        let told = told.and_then(|time| Some(UNIX_EPOCH + Duration::new(u64::try_from(time.seconds).ok()?, time.nanos)));
+        told.unwrap_or(self.report.start_time)
+    }
+
     /// Sends the status if the API has another, one at a time; gives when to try again.
     pub(super) fn tell_status(&mut self) -> Option<Instant> {
-        if self.report.in_flight.is_some() || !matches!(self.stage, super::Stage::Running | super::Stage::Stopping(_)) {
+        if self.report.in_flight.is_some()
+            || !matches!(self.stage, super::Stage::Running | super::Stage::Stopping(_) | super::Stage::Expired)
+        {
             return None;
         }
         let status = self.status();

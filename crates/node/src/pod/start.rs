@@ -39,6 +39,9 @@ const TOKEN_WITHIN: Duration = Duration::from_secs(10);
 /// Retries of what an object must come for; its coming is heard of as well.
 const CONFIG_RETRY: Duration = Duration::from_secs(10);
 
+/// An Event holds 1,024 bytes.
+const MAX_IGNORED_TOLD: usize = 10;
+
 /// What one start is made of, owned by the thread that does it.
 struct Ingredients {
     pod: Arc<Pod>,
@@ -68,6 +71,7 @@ impl Actor {
             Ok(place) => {
                 self.place = Some(place);
                 self.retry.reset();
+                self.tell_ignored();
                 true
             }
             Err(why) => {
@@ -75,6 +79,16 @@ impl Actor {
                 self.host.events.warn(&self.pod, "FailedCreatePodSandBox", format!("Failed to create pod sandbox: {why}"));
                 false
             }
+        }
+    }
+
+    /// What the pod asks for and does not get. Told once, before anything of it runs.
+    fn tell_ignored(&self) {
+        let (told, rest) = self.pod.ignored.split_at(self.pod.ignored.len().min(MAX_IGNORED_TOLD));
+        if !told.is_empty() {
+            let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+            let message = format!("this node runs the pod without heeding {}{more}", told.join(", "));
+            self.host.events.warn(&self.pod, "FieldsIgnored", message);
         }
     }
 
@@ -172,7 +186,7 @@ impl Actor {
 fn set_up_place(host: &Shared, pod: &Pod, folder: &Folder) -> Result<Place, String> {
     let place = match pod.spec.host_network {
         // The shim is started in the node's namespace and stays there.
-        true => Place { netns: PathBuf::from("/proc/self/ns/net"), addresses: host.addresses.clone() },
+        true => Place { netns: PathBuf::from("/proc/self/ns/net"), addresses: host.addresses.borrow().clone() },
         false => host.network.add(&pod.metadata.uid).map_err(|error| error.to_string())?,
     };
     let written = std::fs::create_dir_all(folder.path())

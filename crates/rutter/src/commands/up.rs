@@ -4,12 +4,13 @@
 //! another through the API alone; what is wired here besides is a node's logs for the API, and the word that nothing is sent to a
 //! pod any more for the node.
 
+mod addresses;
 mod apply;
 mod base;
 mod kubelet;
 mod unreachable;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ use node::network::{BRIDGE, Network};
 use runtime::{Readiness, Registry, drain};
 use source::Origin;
 
+use super::api_flags::{self, ApiFlags};
 use crate::app::{self, App};
 use crate::usage::Usage;
 
@@ -33,29 +35,19 @@ const VERSION: &str = "v1.37.0";
 const NODE_PREFIX_V4: u8 = 24;
 const NODE_PREFIX_V6: u8 = 64;
 
+/// Where ingress-nginx has its status pages as well.
+const INGRESS_STATUS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 10254);
+
 #[derive(Args, Debug)]
 pub struct Flags {
-    /// Everything that is stored
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/rutter")]
-    pub data_dir: PathBuf,
-    /// Where the kubeconfig is written (default: DIR/kubeconfig)
-    #[arg(long, value_name = "FILE")]
-    pub kubeconfig_out: Option<PathBuf>,
-    /// Where the API is served (TLS)
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:6443")]
-    pub api_listen: SocketAddr,
+    #[command(flatten)]
+    api: ApiFlags,
     /// The pods' addresses, one range for each family
     #[arg(long, value_name = "CIDR", value_delimiter = ',', default_value = "10.244.0.0/16")]
     pub cluster_cidr: Vec<IpNet>,
-    /// The Services' addresses, one range for each family
-    #[arg(long, value_name = "CIDR", value_delimiter = ',', default_value = "10.96.0.0/12")]
-    pub service_cidr: Vec<IpNet>,
     /// The address of the cluster's DNS Service
     #[arg(long, value_name = "IP", default_value = "10.96.0.10")]
     pub dns_ip: IpAddr,
-    /// The cluster's domain
-    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
-    pub cluster_domain: String,
     /// The name of the node (default: the host name)
     #[arg(long, value_name = "NAME")]
     pub node_name: Option<String>,
@@ -79,7 +71,8 @@ pub struct Flags {
 pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
     flags.check()?;
     let node_name = flags.node_name.clone().map_or_else(app::host_name, Ok)?;
-    let kubeconfig = flags.kubeconfig_out.clone().unwrap_or_else(|| flags.data_dir.join("kubeconfig"));
+    let manifests = flags.filename.iter().map(|path| apply::Manifest::read(path)).collect::<Result<Vec<_>, _>>()?;
+    let _lock = flags.api.lock()?;
     let gateways = flags.set_up_network()?;
     let gateway = gateways[0];
 
@@ -87,14 +80,15 @@ pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
     let (node_trigger, node_drain) = drain::channel();
     let readiness = Readiness::default();
     let kubelet = Arc::new(kubelet::NodeLogs::default());
-    let api = apiserver::start(flags.api(kubeconfig, gateway, kubelet.clone()), api_drain.clone(), Registry::default());
-    let api = api.await.context("--api-listen")?;
+    let api = apiserver::start(flags.api(gateway, kubelet.clone()), api_drain.clone(), Registry::default());
+    let api = api.await.map_err(api_flags::named)?;
     println!("api ready: https://{}, kubeconfig {}", api.address, api.kubeconfig.display());
 
     let origin = client::Origin::Kubeconfig(api.kubeconfig.clone());
     let client = Client::connect(&origin).await?;
-    let controllers = controllers::all(api.ca);
-    tokio::spawn(controllers::run(client.clone(), controllers, readiness.register("controllers"), api_drain));
+    let mut controllers = controllers::all(api.ca);
+    controllers.push(Box::new(controllers::load_balancers::LoadBalancers { taken: flags.listeners() }));
+    tokio::spawn(controllers::run(client.clone(), controllers, readiness.register("controllers"), api_drain.clone()));
     base::ensure(&client, flags.dns_ip, gateway, &node_name).await.context("making the objects of the cluster's own DNS")?;
     readiness.wait().await;
     println!("controllers ready");
@@ -102,8 +96,8 @@ pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
     let mut app = App::new("up", Flags::model(&node_name).into(), Origin::Api(origin)).await?;
     let proxy = flags.proxy(&node_name)?;
     app.start_proxy(proxy)?;
-    let corefile = dns::config::Corefile::kubeadm(&flags.cluster_domain)
-        .map_err(|mistakes| Usage(format!("--cluster-domain {}: {}", flags.cluster_domain, mistakes[0])))?;
+    let corefile = dns::config::Corefile::kubeadm(&flags.api.cluster_domain)
+        .map_err(|mistakes| Usage(format!("--cluster-domain {}: {}", flags.api.cluster_domain, mistakes[0])))?;
     app.start_dns(dns::Config { corefile, listen: vec![SocketAddr::new(gateway, 53)] }, "--cluster-cidr")?;
     let config = ingress::Config {
         http: vec![flags.ingress_http],
@@ -111,16 +105,16 @@ pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
         access_log: ingress::AccessLog::Stdout,
         ..ingress::Config::default()
     };
-    app.start_ingress(config, SocketAddr::from(([0, 0, 0, 0], 10254)), "the status pages of the ingress")?;
+    app.start_ingress(config, INGRESS_STATUS, "the status pages of the ingress")?;
 
-    let addresses = node_addresses(&flags.cluster_cidr);
+    let addresses = addresses::follow(flags.cluster_cidr.clone(), gateways, api_drain);
     let config = node::Config {
         name: node_name,
-        data_dir: flags.data_dir.clone(),
+        data_dir: flags.api.data_dir.clone(),
         cidrs: flags.node_cidrs(),
         cluster_cidrs: flags.cluster_cidr.clone(),
         cluster_dns: flags.dns_ip,
-        cluster_domain: flags.cluster_domain.clone(),
+        cluster_domain: flags.api.cluster_domain.clone(),
         addresses: addresses.clone(),
         labels: Default::default(),
         version: VERSION.to_string(),
@@ -129,7 +123,7 @@ pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
     };
     let running = node::start(config, node_drain, &readiness).await?;
     kubelet.set(running);
-    app.publish_ingress_status(if addresses.is_empty() { gateways } else { addresses });
+    app.publish_ingress_status(addresses);
     app.announce().await;
     for (condition, line) in [("rules", "proxy ready"), ("names", "dns ready"), ("routes", "ingress ready")] {
         app.readiness().wait_for(condition).await;
@@ -137,8 +131,8 @@ pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
     }
     readiness.wait().await;
     println!("node ready");
-    for path in &flags.filename {
-        apply::file(&client, path).await.with_context(|| format!("-f {}", path.display()))?;
+    for manifest in &manifests {
+        manifest.apply(&client).await?;
     }
     println!("ready");
 
@@ -152,25 +146,13 @@ pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The addresses of this machine that are not the pods': the first of each family, as a kubelet reports them.
-fn node_addresses(cluster: &[IpNet]) -> Vec<IpAddr> {
-    let all = kernel::rtnl::addresses().unwrap_or_default();
-    let usable = |ip: &IpAddr| match ip {
-        IpAddr::V4(ip) => !ip.is_loopback() && !ip.is_link_local(),
-        IpAddr::V6(ip) => !ip.is_loopback() && !ip.is_unicast_link_local(),
-    };
-    let own: Vec<_> = all.into_iter().map(|it| it.address).filter(|ip| usable(ip) && !cluster.iter().any(|net| net.contains(ip))).collect();
-    let first = |v4: bool| own.iter().copied().find(|ip| ip.is_ipv4() == v4);
-    [first(true), first(false)].into_iter().flatten().collect()
-}
-
 // === impl Flags ===
 
 impl Flags {
     /// What no single flag can be wrong about alone.
     fn check(&self) -> Result<(), Usage> {
         let usage = |text: String| Err(Usage(text));
-        if !self.service_cidr.iter().any(|cidr| cidr.contains(&self.dns_ip)) {
+        if !self.api.service_cidr.iter().any(|cidr| cidr.contains(&self.dns_ip)) {
             return usage(format!("--dns-ip {}: not inside --service-cidr", self.dns_ip));
         }
         if self.container_runtime_endpoint != "process" {
@@ -180,7 +162,7 @@ impl Flags {
             ));
         }
         for pods in &self.cluster_cidr {
-            if let Some(services) = self.service_cidr.iter().find(|services| services.contains(pods) || pods.contains(*services)) {
+            if let Some(services) = self.api.service_cidr.iter().find(|services| services.contains(pods) || pods.contains(*services)) {
                 return usage(format!("--cluster-cidr {pods} and --service-cidr {services} overlap"));
             }
         }
@@ -197,10 +179,10 @@ impl Flags {
 
     /// Makes the pods' bridge, whose address API and DNS listen on, and a route to Services for a node that has no default route.
     fn set_up_network(&self) -> anyhow::Result<Vec<IpAddr>> {
-        let folder = self.data_dir.join("netns");
+        let folder = self.api.data_dir.join("netns");
         let network = Network::set_up(self.node_cidrs(), self.cluster_cidr.clone(), &folder).context("setting up the pods' network")?;
         let mut links = Links::open().context("opening rtnetlink")?;
-        for cidr in &self.service_cidr {
+        for cidr in &self.api.service_cidr {
             if self.cluster_cidr.iter().any(|pods| pods.addr().is_ipv4() == cidr.addr().is_ipv4()) {
                 links.add_route(BRIDGE, cidr.network(), cidr.prefix_len()).with_context(|| format!("routing {cidr} to the bridge"))?;
             }
@@ -208,19 +190,22 @@ impl Flags {
         Ok(network.gateways())
     }
 
-    fn api(&self, kubeconfig_out: PathBuf, gateway: IpAddr, kubelet: Arc<dyn apiserver::Kubelet>) -> apiserver::Config {
-        let on_bridge = SocketAddr::new(gateway, self.api_listen.port());
-        let everywhere = self.api_listen.ip().is_unspecified();
-        apiserver::Config {
-            data_dir: self.data_dir.clone(),
-            listen: self.api_listen,
-            also_listen: if everywhere { Vec::new() } else { vec![on_bridge] },
-            advertise: Some(on_bridge),
-            service_cidrs: self.service_cidr.clone(),
-            cluster_domain: self.cluster_domain.clone(),
-            kubeconfig_out,
-            kubelet,
-        }
+    fn api(&self, gateway: IpAddr, kubelet: Arc<dyn apiserver::Kubelet>) -> apiserver::Config {
+        let on_bridge = SocketAddr::new(gateway, self.api.api_listen.port());
+        let everywhere = self.api.api_listen.ip().is_unspecified();
+        let also_listen = if everywhere { Vec::new() } else { vec![on_bridge] };
+        apiserver::Config { also_listen, ..self.api.config(Some(on_bridge), kubelet) }
+    }
+
+    /// What this process answers at addresses that may be the node's: no Service of type LoadBalancer gets these ports.
+    fn listeners(&self) -> Vec<(SocketAddr, &'static str)> {
+        vec![
+            (self.ingress_http, "the ingress (--ingress-http)"),
+            (self.ingress_https, "the ingress (--ingress-https)"),
+            (self.api.api_listen, "the API (--api-listen)"),
+            (INGRESS_STATUS, "the status pages of the ingress"),
+            (proxy::Config::default().healthz_bind.unwrap_or(INGRESS_STATUS), "the health of the proxy"),
+        ]
     }
 
     fn model(node_name: &str) -> model::Config {

@@ -7,14 +7,14 @@ use crate::cluster::ask::{self, who};
 use crate::cluster::{project, rutter, until};
 
 /// kubectl on the node.
-struct Kubectl<'a> {
-    machine: &'a Machine,
-    program: PathBuf,
+pub struct Kubectl<'a> {
+    pub machine: &'a Machine,
+    pub program: PathBuf,
 }
 
 impl Kubectl<'_> {
     /// What `kubectl LINE` says; it must succeed. Words are split at spaces, except between single quotes.
-    fn run(&self, line: &str) -> String {
+    pub fn run(&self, line: &str) -> String {
         self.with(line, "").unwrap_or_else(|said| panic!("kubectl {line}: {said}"))
     }
 
@@ -35,7 +35,7 @@ impl Kubectl<'_> {
     }
 
     /// Waits until the output holds all of `parts`.
-    fn shows(&self, line: &str, parts: &[&str]) -> String {
+    pub fn shows(&self, line: &str, parts: &[&str]) -> String {
         let missing = std::cell::RefCell::new(String::new());
         let shown = || {
             let said = self.run(line);
@@ -82,6 +82,7 @@ fn every_line_of_the_manifests_readme_holds() {
         line("nginx-app").ends_with(|c: char| c.is_ascii_alphanumeric()) && line("nginx-app").contains(" <none> 8060:30001/TCP "),
         "{services}"
     );
+    kubectl.shows("get svc nginx-lb", &[&format!(" {NODE_IP} 8061/TCP ")]);
     assert!(line("my-externalname").starts_with("my-externalname ExternalName <none> www.example.com <none> "), "{services}");
 
     let pods = machine.settles_at("nginx", 2);
@@ -99,6 +100,8 @@ fn every_line_of_the_manifests_readme_holds() {
     until("the ClusterIP answers", || machine.node.run(|| who(&format!("{cluster_ip}:80"))).ok().and_then(answers));
     let outer = until("the node port answers outside", || machine.outside.run(|| who(&format!("{NODE_IP}:30001"))).ok());
     assert!(outer.starts_with("nginx-app-"), "{outer}");
+    let balanced = until("the load balancer answers outside", || machine.outside.run(|| who(&format!("{NODE_IP}:8061"))).ok());
+    assert!(balanced.starts_with("nginx-app-"), "{balanced}");
     let pod = &pods[0];
     let curl = |url: &str| {
         let said = machine.inside(pod, "nginx-smart", &["curl", "-sS", "--max-time", "5", url]);

@@ -1,12 +1,13 @@
 //! `-f`: objects of files that are created at the start, or brought to what the files say.
 
 use std::collections::HashMap;
-use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::Context as _;
 use client::{Client, Method};
 use serde_json::Value;
+
+use crate::usage::Usage;
 
 /// Where objects of a kind live, by apiVersion and kind.
 type Collections = HashMap<(String, String), Collection>;
@@ -18,39 +19,56 @@ struct Collection {
     namespaced: bool,
 }
 
-/// Applies a file, each `*.yaml`, `*.yml` and `*.json` of a folder, or (`-`) standard input.
-pub async fn file(client: &Client, path: &Path) -> anyhow::Result<()> {
-    let mut known = Collections::new();
-    if path == Path::new("-") {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text)?;
-        return documents(client, &text, &mut known).await;
-    }
-    if !path.is_dir() {
-        return documents(client, &std::fs::read_to_string(path)?, &mut known).await;
-    }
-    let mut files: Vec<_> = std::fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml" || extension == "json"));
-    files.sort();
-    for file in files {
-        let text = std::fs::read_to_string(&file)?;
-        documents(client, &text, &mut known).await.with_context(|| file.display().to_string())?;
-    }
-    Ok(())
-}
+/// The objects that one `-f` names, each with the file and document that it stands in.
+pub struct Manifest(Vec<(String, Value)>);
 
-async fn documents(client: &Client, text: &str, known: &mut Collections) -> anyhow::Result<()> {
-    let documents: Vec<Value> = serde_saphyr::from_multiple(text).context("no YAML or JSON")?;
-    for (n, document) in documents.into_iter().enumerate().filter(|(_, document)| !document.is_null()) {
-        let objects = match document["items"].as_array() {
-            Some(items) if document["kind"].as_str().is_some_and(|kind| kind.ends_with("List")) => items.clone(),
-            _ => vec![document],
-        };
-        for object in objects {
-            one(client, &object, known).await.with_context(|| format!("document {}", n + 1))?;
+impl Manifest {
+    /// Reads a file, each `*.yaml`, `*.yml` and `*.json` of a folder, or (`-`) standard input.
+    ///
+    /// # Errors
+    /// A [`Usage`] that names what cannot be read.
+    pub fn read(path: &Path) -> Result<Self, Usage> {
+        let refuse = |file: &Path, why: String| Usage(format!("-f {}: {why}", file.display()));
+        let mut texts = Vec::new();
+        if path == Path::new("-") {
+            texts.push((path.to_path_buf(), std::io::read_to_string(std::io::stdin())));
+        } else if path.is_dir() {
+            let files =
+                std::fs::read_dir(path).and_then(|all| all.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>());
+            let mut files = files.map_err(|error| refuse(path, error.to_string()))?;
+            files.retain(|path| path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml" || extension == "json"));
+            files.sort();
+            texts.extend(files.into_iter().map(|file| (file.clone(), std::fs::read_to_string(file))));
+        } else {
+            texts.push((path.to_path_buf(), std::fs::read_to_string(path)));
         }
+        let mut objects = Vec::new();
+        for (file, text) in texts {
+            let text = text.map_err(|error| refuse(&file, error.to_string()))?;
+            let documents: Vec<Value> = serde_saphyr::from_multiple(&text).map_err(|error| {
+                // The lines that follow the first draw the place.
+                let said = error.to_string();
+                refuse(&file, format!("no YAML or JSON: {}", said.lines().next().unwrap_or_default().trim_start_matches("error: ")))
+            })?;
+            for (n, document) in documents.into_iter().enumerate().filter(|(_, document)| !document.is_null()) {
+                let all = match document["items"].as_array() {
+                    Some(items) if document["kind"].as_str().is_some_and(|kind| kind.ends_with("List")) => items.clone(),
+                    _ => vec![document],
+                };
+                objects.extend(all.into_iter().map(|object| (format!("-f {}: document {}", file.display(), n + 1), object)));
+            }
+        }
+        Ok(Self(objects))
     }
-    Ok(())
+
+    /// Creates each object, or brings it to what the file says.
+    pub async fn apply(&self, client: &Client) -> anyhow::Result<()> {
+        let mut known = Collections::new();
+        for (place, object) in &self.0 {
+            one(client, object, &mut known).await.with_context(|| place.clone())?;
+        }
+        Ok(())
+    }
 }
 
 async fn one(client: &Client, object: &Value, known: &mut Collections) -> anyhow::Result<()> {
