@@ -56,6 +56,13 @@ pub struct Config {
     pub rules: bool,
 }
 
+impl Config {
+    /// Nothing is asked of the kernel then, which it may not allow (CAP_NET_ADMIN).
+    fn is_all_off(&self) -> bool {
+        !self.set_up_interface && !self.rules
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum NodeLocalError {
     #[error(transparent)]
@@ -100,6 +107,9 @@ impl NodeLocal {
     /// # Errors
     /// If the kernel refuses; nothing is left then.
     pub fn place(config: Config) -> Result<Self, NodeLocalError> {
+        if config.is_all_off() {
+            return Ok(Self { here: Here { config, link: LOOPBACK.to_owned(), placed: Vec::new() }, keep: true });
+        }
         remove()?;
         let link = match &config.interface {
             Some(link) if config.set_up_interface => make_link(link)?,
@@ -260,6 +270,9 @@ impl Here {
 
     /// Exempts all for [`LIFE`], or nothing from now on. What others removed meanwhile is put back.
     fn exempt(&self, all: bool) -> Result<(), NodeLocalError> {
+        if self.config.is_all_off() {
+            return Ok(());
+        }
         let mut nft = Nft::open()?;
         if all {
             self.put_addresses()?;

@@ -43,6 +43,11 @@ fn until_answered_by(cluster: &Cluster, address: &str) {
     }
 }
 
+fn until_exempted(cluster: &Cluster) {
+    let exempted = || cluster.node.output(&["sh", "-c", "nft list set ip rutter-node-local exempted 2>/dev/null; true"]);
+    until("it answers untracked", || exempted().contains("10.96.0.10 . udp . 53").then_some(()));
+}
+
 /// Connections to or from port 53 that the node keeps track of.
 fn tracked(node: &Netns) -> Vec<String> {
     let listed = node.output(&["sh", "-c", "conntrack -L 2>/dev/null"]);
@@ -70,6 +75,24 @@ fn a_node_answers_itself_and_others_do_when_it_stops() {
     assert_eq!(local.exit_code(), Ok(0));
     assert_eq!(left(&cluster.node), "");
     until_answered_by(&cluster, "192.0.2.11");
+}
+
+#[test]
+fn an_agent_answers_what_its_own_proxy_would_redirect() {
+    let cluster = Cluster::new(0);
+    let mut agent = cluster.start_agent(&["--node-local"]);
+    agent.is_ready();
+    until_exempted(&cluster);
+    cluster.node.output(&["sh", "-c", "conntrack -F 2>/dev/null"]);
+    for from in [&cluster.outside, &cluster.node] {
+        let answer = from.run(|| ask::resolve(SERVICE, "kube-dns.kube-system.svc.cluster.local")).expect("an answer");
+        assert!(answer.has("10.96.0.10"), "{answer:?}");
+    }
+    assert_eq!(tracked(&cluster.node), [""; 0]);
+    agent.signal_term();
+    assert_eq!(agent.exit_code(), Ok(0));
+    assert_eq!(left(&cluster.node), "");
+    assert!(cluster.node.output(&["nft", "list", "tables"]).contains("table ip rutter\n"), "the proxy's rules stay");
 }
 
 #[test]
@@ -154,9 +177,7 @@ fn called_as_node_cache_it_does_what_the_manifest_asks_for() {
     let pid_file = files.path("pid").to_string_lossy().into_owned();
     let mut cache = node_cache(&cluster, &files, &["-pidfile", &pid_file, "-kubednscm", &files.text()]);
     cache.is_ready();
-    until("it answers untracked", || {
-        cluster.node.output(&["nft", "list", "set", "ip", "rutter-node-local", "exempted"]).contains("10.96.0.10 . udp . 53").then_some(())
-    });
+    until_exempted(&cluster);
     cluster.node.output(&["sh", "-c", "conntrack -F 2>/dev/null"]);
     let name = "kube-dns.kube-system.svc.cluster.local";
     for (from, server) in [(&cluster.outside, SERVICE), (&cluster.node, SERVICE), (&cluster.node, "169.254.20.10:53")] {

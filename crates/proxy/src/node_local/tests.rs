@@ -238,6 +238,16 @@ fn without_rules_only_the_addresses_are_there() {
 }
 
 #[test]
+fn with_everything_off_the_kernel_is_not_asked() {
+    let ns = Netns::new("node-local");
+    ns.run(|| {
+        let node_local = NodeLocal::place(Config { rules: false, set_up_interface: false, ..config(None) }).expect("nothing to place");
+        node_local.here.exempt(true).expect("nothing to exempt");
+        assert!(Nft::open().and_then(|mut nft| nft.tables(Family::Ip)).expect("a listing").is_empty());
+    });
+}
+
+#[test]
 fn health_decides_and_the_end_hands_back() {
     let ns = Netns::new("node-local");
     ns.run(|| {
