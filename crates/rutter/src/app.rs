@@ -17,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
+use crate::output;
 use crate::trace::Parts;
 
 /// Names that may be older than this are told as not ready: longer than a watch takes to be opened anew, far shorter than a pod that
@@ -109,7 +110,7 @@ impl App {
         let waiting = tokio::spawn(async move {
             readiness.wait().await;
             info!("ready");
-            println!("ready");
+            output::line("ready");
         });
         stop_signal().await?;
         info!("stopping");

@@ -8,6 +8,7 @@ mod commands;
 mod echo;
 mod flags;
 mod node_local;
+mod output;
 mod trace;
 mod usage;
 

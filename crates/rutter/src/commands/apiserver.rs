@@ -8,6 +8,7 @@ use runtime::{Readiness, Registry, drain};
 
 use super::api_flags::{self, ApiFlags};
 use crate::app;
+use crate::output;
 
 #[derive(Args, Debug)]
 pub struct Flags {
@@ -33,7 +34,7 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
     }
     drop(drain);
     readiness.wait().await;
-    println!("ready");
+    output::line("ready");
     app::stop_signal().await?;
     trigger.drain().await;
     Ok(())

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::output;
+
 #[derive(Args, Debug)]
 pub struct Flags {
     /// The folder of the `rutter up` or `rutter apiserver`
@@ -15,6 +17,6 @@ pub struct Flags {
 
 pub fn run(flags: &Flags) -> anyhow::Result<()> {
     apiserver::backup(&flags.data_dir, &flags.file)?;
-    println!("{} holds the objects of {}", flags.file.display(), flags.data_dir.display());
+    output::line(format_args!("{} holds the objects of {}", flags.file.display(), flags.data_dir.display()));
     Ok(())
 }

@@ -7,6 +7,7 @@ use clap::Args;
 use runtime::{Readiness, drain};
 
 use crate::app;
+use crate::output;
 
 #[derive(Args, Debug)]
 pub struct Flags {
@@ -27,7 +28,7 @@ pub async fn run(flags: Flags) -> anyhow::Result<()> {
     let readiness = Readiness::default();
     tokio::spawn(controllers::run(client, controllers::all(root_ca), readiness.register("controllers"), drain));
     readiness.wait().await;
-    println!("ready");
+    output::line("ready");
     app::stop_signal().await?;
     trigger.drain().await;
     Ok(())

@@ -7,6 +7,7 @@ use dns::config::Corefile;
 
 use super::go_flags::GoFlags;
 use super::objects::ObjectsFlags;
+use crate::output;
 use crate::usage::Usage;
 
 /// CoreDNS's own default.
@@ -25,11 +26,11 @@ struct Told {
 pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
     let told = Told::parse(args.into_iter().map(|arg| arg.to_string_lossy().into_owned()))?;
     if told.version {
-        println!("rutter {}", env!("CARGO_PKG_VERSION"));
+        super::version::name();
         return Ok(());
     }
     if told.plugins {
-        dns::plugins::names().for_each(|name| println!("{name}"));
+        dns::plugins::names().for_each(output::line);
         return Ok(());
     }
     runtime::log::init(if told.quiet { "warn" } else { "info" }, runtime::log::Format::Text);

@@ -16,6 +16,7 @@ use tracing::info;
 use super::objects::ObjectsFlags;
 use crate::app::App;
 use crate::node_local::OfService;
+use crate::output;
 use crate::usage::Usage;
 
 #[derive(Args, Debug)]
@@ -108,7 +109,7 @@ async fn serve_alone(corefile: Corefile, listen: Vec<SocketAddr>) -> anyhow::Res
     let (trigger, drain) = runtime::drain::channel();
     let running = start_alone(corefile, listen, drain)?;
     running.readiness.wait().await;
-    println!("ready");
+    output::line("ready");
     crate::app::stop_signal().await?;
     trigger.drain().await;
     Ok(())

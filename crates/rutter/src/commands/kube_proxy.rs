@@ -6,17 +6,18 @@ use proxy::dialect::{self, Precedence};
 
 use super::objects::ObjectsFlags;
 use super::proxy::obey;
+use crate::output;
 use crate::usage::Usage;
 
 /// Runs what `args`, the words behind the program's name, ask for. Mistakes are a [`Usage`].
 pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
     let told = dialect::parse(args.into_iter().map(|arg| arg.to_string_lossy().into_owned())).map_err(|error| Usage(error.to_string()))?;
     if told.help {
-        print!("{}", help());
+        output::lines(help());
         return Ok(());
     }
     if told.version {
-        println!("rutter {}", env!("CARGO_PKG_VERSION"));
+        super::version::name();
         return Ok(());
     }
     super::serve(level(told.verbosity), obey(told, ObjectsFlags::default(), Precedence::File))

@@ -23,6 +23,7 @@ use tracing::{info, warn};
 use self::flags::Told;
 use self::template::{KubeDns, Template};
 use crate::app;
+use crate::output;
 use crate::usage::Usage;
 
 /// How often the template is looked at; upstream's time.
@@ -32,7 +33,7 @@ const EVERY: Duration = Duration::from_secs(10);
 pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
     let told = Told::parse(args.into_iter().map(|arg| arg.to_string_lossy().into_owned()))?;
     if told.version {
-        println!("rutter {}", env!("CARGO_PKG_VERSION"));
+        super::version::name();
         return Ok(());
     }
     runtime::log::init(if told.quiet { "warn" } else { "info" }, runtime::log::Format::Text);
@@ -75,7 +76,7 @@ async fn serve(told: Told) -> anyhow::Result<()> {
     if let Some(path) = &pid_file {
         std::fs::write(path, std::process::id().to_string()).with_context(|| format!("-pidfile {}", path.display()))?;
     }
-    println!("ready");
+    output::line("ready");
     tokio::select! {
         stop = app::stop_signal() => stop?,
         () = follow(&template, &kube_dns, &told.conf, text, &errors) => {}

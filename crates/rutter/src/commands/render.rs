@@ -6,6 +6,7 @@ use model::resolve::Want;
 use super::objects::ObjectsFlags;
 use super::proxy::{self as packets, ProxyFlags};
 use crate::app;
+use crate::output;
 
 #[derive(Args, Debug)]
 pub struct Flags {
@@ -20,6 +21,6 @@ pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
     let origin = flags.objects.origin(config.kubeconfig.as_deref().map(Into::into))?;
     let look = app::look(packets::model(&config, Want { packets: true, ..Want::default() })?, origin).await?;
     let view = look.source.node.borrow().clone();
-    print!("{}", proxy::render(&view, &config)?);
+    output::lines(proxy::render(&view, &config)?);
     Ok(())
 }

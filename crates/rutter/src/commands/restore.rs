@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::output;
+
 #[derive(Args, Debug)]
 pub struct Flags {
     /// The folder for a `rutter up` or `rutter apiserver`; made if it is not there
@@ -18,6 +20,6 @@ pub struct Flags {
 
 pub fn run(flags: &Flags) -> anyhow::Result<()> {
     apiserver::restore(&flags.data_dir, &flags.file, flags.overwrite)?;
-    println!("{} holds the objects of {}", flags.data_dir.display(), flags.file.display());
+    output::line(format_args!("{} holds the objects of {}", flags.data_dir.display(), flags.file.display()));
     Ok(())
 }

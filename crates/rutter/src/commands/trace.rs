@@ -9,6 +9,7 @@ use super::ingress::IngressFlags;
 use super::objects::ObjectsFlags;
 use super::proxy::{self as packets, ProxyFlags};
 use crate::app::{self, admin};
+use crate::output;
 use crate::trace::{self, Parts, Question, Sender, Target, Trace};
 use crate::usage::Usage;
 
@@ -50,8 +51,8 @@ pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
     }
     let trace = if asks_process { ask(&question).await? } else { decide(&flags, question).await? };
     match flags.output.as_str() {
-        "json" => println!("{}", serde_json::to_string_pretty(&trace)?),
-        "text" => print!("{trace}"),
+        "json" => output::line(serde_json::to_string_pretty(&trace)?),
+        "text" => output::lines(&trace),
         other => return Err(Usage(format!("-o {other}: text or json")).into()),
     }
     let n = trace.kernel.map_or(0, |differences| differences.len());

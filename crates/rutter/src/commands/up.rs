@@ -26,6 +26,7 @@ use source::Origin;
 
 use super::api_flags::{self, ApiFlags};
 use crate::app::{self, App};
+use crate::output;
 use crate::usage::Usage;
 
 /// The Kubernetes version that the embedded API speaks.
@@ -82,7 +83,7 @@ pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
     let kubelet = Arc::new(kubelet::NodeLogs::default());
     let api = apiserver::start(flags.api(gateway, kubelet.clone()), api_drain.clone(), Registry::default());
     let api = api.await.map_err(api_flags::named)?;
-    println!("api ready: https://{}, kubeconfig {}", api.address, api.kubeconfig.display());
+    output::line(format_args!("api ready: https://{}, kubeconfig {}", api.address, api.kubeconfig.display()));
 
     let origin = client::Origin::Kubeconfig(api.kubeconfig.clone());
     let client = Client::connect(&origin).await?;
@@ -91,7 +92,7 @@ pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
     tokio::spawn(controllers::run(client.clone(), controllers, readiness.register("controllers"), api_drain.clone()));
     base::ensure(&client, flags.dns_ip, gateway, &node_name).await.context("making the objects of the cluster's own DNS")?;
     readiness.wait().await;
-    println!("controllers ready");
+    output::line("controllers ready");
 
     let mut app = App::new("up", Flags::model(&node_name).into(), Origin::Api(origin)).await?;
     let proxy = flags.proxy(&node_name)?;
@@ -127,17 +128,17 @@ pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
     app.announce().await;
     for (condition, line) in [("rules", "proxy ready"), ("names", "dns ready"), ("routes", "ingress ready")] {
         app.readiness().wait_for(condition).await;
-        println!("{line}");
+        output::line(line);
     }
     readiness.wait().await;
-    println!("node ready");
+    output::line("node ready");
     for manifest in &manifests {
         manifest.apply(&client).await?;
     }
-    println!("ready");
+    output::line("ready");
 
     app::stop_signal().await?;
-    println!("stopping");
+    output::line("stopping");
     // Pods first, while the rest still serves them; the API last, since all the others tell it how they end.
     node_trigger.drain().await;
     app.drain().await;

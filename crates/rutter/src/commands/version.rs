@@ -4,6 +4,8 @@ use clap::{Args, ValueEnum};
 use kernel::probe::{self, Feature};
 use serde_json::json;
 
+use crate::output;
+
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// `unknown` where it was built from files alone.
 const COMMIT: &str = env!("RUTTER_COMMIT");
@@ -24,10 +26,15 @@ enum Format {
 pub fn run(flags: &Flags) -> anyhow::Result<()> {
     let (release, features) = (probe::release()?, probe::features());
     match flags.output {
-        Format::Text => print!("{}", text(&release, &features)),
-        Format::Json => println!("{:#}", json(&release, &features)),
+        Format::Text => output::lines(text(&release, &features)),
+        Format::Json => output::line(format_args!("{:#}", json(&release, &features))),
     }
     Ok(())
+}
+
+/// Says what this is in one line, as the programs do that this one stands in for.
+pub fn name() {
+    output::line(format_args!("rutter {VERSION}"));
 }
 
 /// The first line of every server's log.

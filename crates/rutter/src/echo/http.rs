@@ -19,6 +19,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::{Echo, websocket};
 
+use crate::output;
+
 /// The longest `?delay=`: a test that asks for more means something else.
 const MAX_DELAY: Duration = Duration::from_secs(300);
 
@@ -95,7 +97,7 @@ async fn answer(mut request: Request<Incoming>, local: SocketAddr, remote: Socke
 /// One line on standard output as nginx's image writes it: the combined format and the forwarded client behind it.
 fn log(head: &hyper::http::request::Parts, remote: SocketAddr, target: &str, status: StatusCode, bytes: usize) {
     let header = |name: HeaderName| text(&head.headers, &name).unwrap_or_else(|| "-".to_string());
-    println!(
+    output::line(format_args!(
         "{} - - [{}] \"{} {target} {:?}\" {} {bytes} \"{}\" \"{}\" \"{}\"",
         remote.ip(),
         CommonLog(SystemTime::now()),
@@ -105,7 +107,7 @@ fn log(head: &hyper::http::request::Parts, remote: SocketAddr, target: &str, sta
         header(REFERER),
         header(USER_AGENT),
         header(HeaderName::from_static("x-forwarded-for")),
-    );
+    ));
 }
 
 /// Header names in lower case with their values in order.

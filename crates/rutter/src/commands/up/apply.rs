@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use client::{Client, Method};
 use serde_json::Value;
 
+use crate::output;
 use crate::usage::Usage;
 
 /// Where objects of a kind live, by apiVersion and kind.
@@ -90,7 +91,7 @@ async fn one(client: &Client, object: &Value, known: &mut Collections) -> anyhow
         }
         Err(error) => return Err(error).with_context(|| format!("{kind} {name}")),
     };
-    println!("{} {name} {done}", kind.to_lowercase());
+    output::line(format_args!("{} {name} {done}", kind.to_lowercase()));
     Ok(())
 }
 
