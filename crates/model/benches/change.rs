@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use model::facts::PathMatch;
 use model::facts::{
-    BackendPort, Change, Endpoint, Ingress, IngressBackend, IngressClass, IngressName, IngressPath, IngressRule, Labels, Node, Service,
-    ServiceKind, ServicePort, Slice, SlicePort, TargetPort, TrafficPolicy,
+    BackendPort, Change, Endpoint, EndpointNames, Ingress, IngressBackend, IngressClass, IngressName, IngressPath, IngressRule, Labels,
+    Node, Service, ServiceKind, ServicePort, Slice, SlicePort, TargetPort, Topology, TrafficPolicy,
 };
 use model::options::RouteOptions;
 use model::resolve::Want;
@@ -57,8 +57,9 @@ static ALLOCATOR: Counting = Counting;
 /// The names that many objects share, each once, as `source` interns them.
 struct Names {
     namespaces: Vec<Text>,
-    nodes: Vec<Text>,
-    zones: Vec<Text>,
+    node: Text,
+    zone: Text,
+    topologies: Vec<Arc<Topology>>,
     http: Text,
     labels: Arc<Labels>,
     options: Arc<RouteOptions>,
@@ -67,24 +68,25 @@ struct Names {
 fn main() {
     let names = Names {
         namespaces: (0..N_NAMESPACES).map(|at| format!("team-{at}").into()).collect(),
-        nodes: (0..N_NODES).map(|at| format!("node-{at}.example.internal").into()).collect(),
-        zones: (0..3).map(|at| format!("zone-{at}").into()).collect(),
+        node: node_name(0),
+        zone: zone_name(0),
+        topologies: (0..N_NODES).map(topology).collect(),
         http: "http".into(),
         labels: Arc::default(),
         options: Arc::default(),
     };
-    let config = Config { node_name: names.nodes[0].clone(), want: Want { packets: true, names: true, routes: true }, ..Config::default() };
+    let config = Config { node_name: names.node.clone(), want: Want { packets: true, names: true, routes: true }, ..Config::default() };
     let mut model = Model::new(config);
     let rss_before = rss_megabytes();
     let live_before = LIVE_BYTES.load(Ordering::Relaxed);
     let cpu_before = cpu_nanos();
     model.update([
-        Change::Node(names.nodes[0].clone(), Some(Node { zone: Some(names.zones[0].clone()), ..Node::default() })),
+        Change::Node(names.node.clone(), Some(Arc::new(Node { zone: Some(names.zone.clone()), ..Node::default() }))),
         Change::IngressClass("nginx".into(), Some(IngressClass { controller: "k8s.io/ingress-nginx".into(), is_default: false })),
     ]);
     // By pages, as lists come.
     for page in (0..N_SERVICES).collect::<Vec<_>>().chunks(500) {
-        let services = page.iter().map(|at| Change::Service(service_name(&names, *at), Some(service(&names, *at))));
+        let services = page.iter().map(|at| Change::Service(service_name(&names, *at), Some(Arc::new(service(&names, *at)))));
         let slices = page.iter().map(|at| slice_change(&names, *at, 0));
         let ingresses = page.iter().filter(|at| *at % 10 == 0).map(|at| ingress(&names, *at));
         model.update(services.chain(slices).chain(ingresses));
@@ -168,6 +170,18 @@ fn service(names: &Names, at: usize) -> Service {
     }
 }
 
+fn node_name(at: usize) -> Text {
+    format!("node-{at}.example.internal").into()
+}
+
+fn zone_name(at: usize) -> Text {
+    format!("zone-{}", at % 3).into()
+}
+
+fn topology(node: usize) -> Arc<Topology> {
+    Arc::new(Topology { node: Some(node_name(node)), zone: Some(zone_name(node)), ..Topology::default() })
+}
+
 /// The slice of one Service; the first endpoint's address tells the generation.
 fn slice_change(names: &Names, at: usize, generation: usize) -> Change {
     let service = service_name(names, at);
@@ -176,30 +190,26 @@ fn slice_change(names: &Names, at: usize, generation: usize) -> Change {
     let endpoints = (0..N_ENDPOINTS).map(|endpoint| {
         let pod = at * N_ENDPOINTS + endpoint;
         let moved = if endpoint == 0 { generation * 0x40_0000 } else { 0 };
-        let zone = &names.zones[pod % 3];
         Endpoint {
             at: endpoint as u32,
             address: IpAddr::V4(Ipv4Addr::from(0x0b00_0000 + (pod + moved) as u32)),
             ready: true,
             serving: true,
             terminating: false,
-            hostname: None,
-            node: Some(names.nodes[pod % N_NODES].clone()),
-            zone: Some(zone.clone()),
-            zone_hints: None,
-            node_hints: None,
-            pod: Some(format!("service-{at}-5d9c7b6f4-{endpoint:05}").into()),
+            topology: names.topologies[pod % N_NODES].clone(),
         }
     });
+    let pods = (0..N_ENDPOINTS).map(|endpoint| Some(format!("service-{at}-5d9c7b6f4-{endpoint:05}"))).collect();
     let slice = Slice {
         service,
         family: Family::V4,
         ports,
         endpoints: endpoints.collect(),
+        names: Some(Box::new(EndpointNames { pods, ..EndpointNames::default() })),
         labels: names.labels.clone(),
         triggered_at_ms: Some(1_700_000_000_000 + generation as u64),
     };
-    Change::Slice(name, Some(slice))
+    Change::Slice(name, Some(Arc::new(slice)))
 }
 
 fn ingress(names: &Names, at: usize) -> Change {
@@ -219,7 +229,7 @@ fn ingress(names: &Names, at: usize) -> Change {
         tls: Vec::new(),
         options: names.options.clone(),
     };
-    Change::Ingress(IngressName { namespace, name }, Some(ingress))
+    Change::Ingress(IngressName { namespace, name }, Some(Arc::new(ingress)))
 }
 
 /// CPU time of this thread so far.

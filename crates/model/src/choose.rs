@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::net::SocketAddr;
 
-use crate::facts::{Endpoint, Hints, Slice, TrafficPolicy};
+use crate::facts::{Endpoint, Hints, Slice, Topology, TrafficPolicy};
 use crate::names::{Family, Protocol};
 use crate::node::Verdict;
 
@@ -30,7 +30,7 @@ pub struct Candidate<'a> {
 
 /// How near an endpoint has to be, as far as the hints go.
 #[derive(Clone, Copy)]
-enum Topology {
+enum Reach {
     Anywhere,
     SameNode,
     SameZone,
@@ -70,7 +70,7 @@ pub fn candidates<'a>(
 
 /// Whether the endpoint is on the node of `place`; one that names no node is on none.
 pub fn is_local(endpoint: &Endpoint, place: Place<'_>) -> bool {
-    !place.node.is_empty() && endpoint.node.as_deref() == Some(place.node)
+    !place.node.is_empty() && endpoint.topology.node.as_deref() == Some(place.node)
 }
 
 /// Picks the endpoints of one service port that traffic entering at `place` may reach, in the order of `candidates`.
@@ -87,8 +87,8 @@ pub fn is_local(endpoint: &Endpoint, place: Place<'_>) -> bool {
 pub fn choose(candidates: &[Candidate<'_>], policy: TrafficPolicy, place: Place<'_>) -> Vec<SocketAddr> {
     let chosen = match policy {
         TrafficPolicy::Cluster => {
-            let topology = topology(candidates, place);
-            pick(candidates, |candidate| candidate.is_ready() && topology.admits(candidate.endpoint, place))
+            let reach = reach(candidates, place);
+            pick(candidates, |candidate| candidate.is_ready() && reach.admits(candidate.endpoint, place))
         }
         TrafficPolicy::Local => pick(candidates, |candidate| candidate.local && candidate.is_ready()),
     };
@@ -128,9 +128,9 @@ fn pick<'a>(candidates: &[Candidate<'a>], wanted: impl Fn(&Candidate<'a>) -> boo
 }
 
 /// Reads the hints of the ready endpoints: one that lacks a hint, or a hint for nobody here, switches that level off.
-fn topology(candidates: &[Candidate<'_>], place: Place<'_>) -> Topology {
-    let usable = |hints: fn(&Endpoint) -> &Hints, here: &str| {
-        let mut ready = candidates.iter().filter(|candidate| candidate.is_ready()).map(|candidate| hints(candidate.endpoint));
+fn reach(candidates: &[Candidate<'_>], place: Place<'_>) -> Reach {
+    let usable = |hints: fn(&Topology) -> &Hints, here: &str| {
+        let mut ready = candidates.iter().filter(|candidate| candidate.is_ready()).map(|candidate| hints(&candidate.endpoint.topology));
         let mut named = false;
         let complete = ready.all(|hints| {
             named |= names(hints, here);
@@ -138,12 +138,12 @@ fn topology(candidates: &[Candidate<'_>], place: Place<'_>) -> Topology {
         });
         complete && named
     };
-    if !place.ignore_node_hints && usable(|endpoint| &endpoint.node_hints, place.node) {
-        Topology::SameNode
-    } else if place.zone.is_some_and(|zone| usable(|endpoint| &endpoint.zone_hints, zone)) {
-        Topology::SameZone
+    if !place.ignore_node_hints && usable(|topology| &topology.node_hints, place.node) {
+        Reach::SameNode
+    } else if place.zone.is_some_and(|zone| usable(|topology| &topology.zone_hints, zone)) {
+        Reach::SameZone
     } else {
-        Topology::Anywhere
+        Reach::Anywhere
     }
 }
 
@@ -164,14 +164,14 @@ impl Candidate<'_> {
     }
 }
 
-// === impl Topology ===
+// === impl Reach ===
 
-impl Topology {
+impl Reach {
     fn admits(self, endpoint: &Endpoint, place: Place<'_>) -> bool {
         match self {
-            Topology::Anywhere => true,
-            Topology::SameNode => names(&endpoint.node_hints, place.node),
-            Topology::SameZone => place.zone.is_some_and(|zone| names(&endpoint.zone_hints, zone)),
+            Reach::Anywhere => true,
+            Reach::SameNode => names(&endpoint.topology.node_hints, place.node),
+            Reach::SameZone => place.zone.is_some_and(|zone| names(&endpoint.topology.zone_hints, zone)),
         }
     }
 }

@@ -11,28 +11,28 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::issue::Issue;
+pub use crate::labels::Labels;
 use crate::names::{Family, NodePort, ObjectRef, Protocol, SecretName, ServiceName, SliceName, Text};
 use crate::options::RouteOptions;
-
-pub type Labels = BTreeMap<Text, Text>;
+use crate::texts::Texts;
 
 /// The place of an entry in the object's list as it is written, where issues point: entries before it may have been left out.
 pub type Index = u32;
 
-/// One change of the facts: the object as it is now, or `None` once it is gone.
+/// One change of the facts: the object as it is now, or `None` once it is gone. A first list is some hundred thousand of them.
 #[derive(Clone, Debug)]
 pub enum Change {
-    Service(ServiceName, Option<Service>),
-    Slice(SliceName, Option<Slice>),
-    Node(Text, Option<Node>),
-    Namespace(Text, Option<Namespace>),
-    Pod(PodName, Option<Pod>),
-    Ingress(IngressName, Option<Ingress>),
+    Service(ServiceName, Option<Arc<Service>>),
+    Slice(SliceName, Option<Arc<Slice>>),
+    Node(Text, Option<Arc<Node>>),
+    Namespace(Text, Option<Arc<Namespace>>),
+    Pod(PodName, Option<Arc<Pod>>),
+    Ingress(IngressName, Option<Arc<Ingress>>),
     IngressClass(Text, Option<IngressClass>),
-    Secret(SecretName, Option<Secret>),
-    ConfigMap(ConfigMapName, Option<ConfigMap>),
+    Secret(SecretName, Option<Arc<Secret>>),
+    ConfigMap(ConfigMapName, Option<Arc<ConfigMap>>),
     ServiceCidr(Text, Option<Vec<IpNet>>),
-    ServiceImport(ServiceName, Option<ServiceImport>),
+    ServiceImport(ServiceName, Option<Arc<ServiceImport>>),
     /// What lowering (or decoding) found wrong with an object; an empty list clears it.
     Issues(ObjectRef, Vec<Issue>),
 }
@@ -136,7 +136,9 @@ pub struct Slice {
     pub service: ServiceName,
     pub family: Family,
     pub ports: Arc<[SlicePort]>,
-    pub endpoints: Arc<[Endpoint]>,
+    pub endpoints: Box<[Endpoint]>,
+    /// What the endpoints are called; `None` where none has a name or nobody wants to know.
+    pub names: Option<Box<EndpointNames>>,
     /// Those that a decision reads: of another cluster's slice all of `multicluster.kubernetes.io` and whether it names a Service here,
     /// and those that give a slice to another proxy.
     pub labels: Arc<Labels>,
@@ -158,7 +160,8 @@ pub struct SlicePort {
     pub port: u16,
 }
 
-/// One endpoint of a slice, with its first address: the others are never used (as in kube-proxy).
+/// One endpoint of a slice, with its first address: the others are never used (as in kube-proxy). Half a cache line, as there are a
+/// quarter of a million in a large cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     pub at: Index,
@@ -166,17 +169,29 @@ pub struct Endpoint {
     pub ready: bool,
     pub serving: bool,
     pub terminating: bool,
-    pub hostname: Option<Text>,
+    /// Shared by all endpoints that are at one place and meant for the same ones.
+    pub topology: Arc<Topology>,
+}
+
+/// Where an endpoint is, and whom it is meant for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Topology {
     pub node: Option<Text>,
     pub zone: Option<Text>,
     pub zone_hints: Hints,
     pub node_hints: Hints,
-    /// The pod behind it, where `targetRef` names one.
-    pub pod: Option<Text>,
 }
 
-/// Names from `hints.forZones` or `hints.forNodes`; mostly none or one, hence a shared slice and no vector.
-pub type Hints = Option<Arc<[Text]>>;
+/// Names from `hints.forZones` or `hints.forNodes`; mostly none or one.
+pub type Hints = Option<Box<[Text]>>;
+
+/// What the endpoints of a slice are called, by their place in `Slice::endpoints`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EndpointNames {
+    pub hostnames: Texts,
+    /// The pods behind them, where `targetRef` names one.
+    pub pods: Texts,
+}
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Node {
@@ -305,6 +320,20 @@ pub struct ServiceImport {
     pub headless: bool,
     pub ips: Vec<IpAddr>,
     pub ports: Vec<ServicePort>,
+}
+
+// === impl Slice ===
+
+impl Slice {
+    /// The host name of the endpoint at this place.
+    pub fn hostname(&self, at: usize) -> Option<&str> {
+        self.names.as_ref()?.hostnames.get(at)
+    }
+
+    /// The pod behind the endpoint at this place.
+    pub fn pod(&self, at: usize) -> Option<&str> {
+        self.names.as_ref()?.pods.get(at)
+    }
 }
 
 // === impl Slices ===

@@ -11,12 +11,14 @@
 pub mod choose;
 pub mod facts;
 pub mod issue;
+pub mod labels;
 pub mod name;
 pub mod names;
 pub mod node;
 pub mod options;
 pub mod resolve;
 pub mod route;
+pub mod texts;
 pub mod view;
 
 #[cfg(test)]

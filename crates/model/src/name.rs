@@ -1,13 +1,16 @@
 //! NameView: what exists under the cluster's domain, before it becomes DNS records.
 //!
-//! Owns the shape only; `resolve` fills it, `dns` reads it. Endpoints here are the ones that names may show: readiness is decided.
+//! Owns the shape, and which endpoints a name may show: ready ones. `resolve` fills it, `dns` reads it.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::facts::{Labels, LoadBalancerName, Namespace, Pod, PodName, ServiceImport, ServicePort, SlicePort};
-use crate::names::{Revision, ServiceName, Text};
+use crate::facts::{Labels, LoadBalancerName, Namespace, Pod, PodName, ServiceImport, ServicePort, Slice, SlicePort};
+use crate::names::{Family, Revision, ServiceName, Text};
 use crate::view::View;
+
+/// Which cluster a slice was imported from (KEP-1645).
+const CLUSTER_LABEL: &str = "multicluster.kubernetes.io/source-cluster";
 
 #[derive(Clone, Debug, Default)]
 pub struct NameView {
@@ -20,12 +23,12 @@ pub struct NameView {
     pub imports: View<ServiceName, Arc<NamedImport>>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct NamedService {
     pub kind: NamedKind,
     pub ports: Vec<ServicePort>,
-    /// Ready endpoints of every kind of Service (a ClusterIP Service's endpoints have names too), sorted by address.
-    pub endpoints: Arc<[NamedEndpoint]>,
+    /// Those of the facts, shared: of their endpoints a name shows the ready ones ([`NamedService::endpoints`]).
+    pub slices: Box<[Arc<Slice>]>,
     pub external_ips: Vec<IpAddr>,
     pub load_balancer: Vec<LoadBalancerName>,
     pub labels: Arc<Labels>,
@@ -41,19 +44,84 @@ pub enum NamedKind {
     ExternalName(Text),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NamedEndpoint {
+/// A ready endpoint, as its slice tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NamedEndpoint<'a> {
     pub address: IpAddr,
-    pub hostname: Option<Text>,
-    pub pod: Option<Text>,
-    pub zone: Option<Text>,
-    /// The slice's ports, shared by all its endpoints.
-    pub ports: Arc<[SlicePort]>,
+    pub hostname: Option<&'a str>,
+    pub pod: Option<&'a str>,
+    pub zone: Option<&'a str>,
+    pub ports: &'a [SlicePort],
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct NamedImport {
     pub import: Arc<ServiceImport>,
-    /// By the cluster that each endpoint lives in (label `multicluster.kubernetes.io/source-cluster`).
-    pub endpoints: Vec<(Text, NamedEndpoint)>,
+    pub slices: Box<[Arc<Slice>]>,
+}
+
+// === impl NamedService ===
+
+impl NamedService {
+    /// The ready endpoints of either family, whatever the kind of Service (a ClusterIP Service's endpoints have names too), in the
+    /// order of the slices: one on its way from one slice to another is there twice.
+    pub fn endpoints(&self) -> impl Iterator<Item = NamedEndpoint<'_>> {
+        self.slices.iter().flat_map(|slice| ready(slice))
+    }
+
+    /// The same sorted by address, one that two slices tell alike once.
+    pub fn sorted_endpoints(&self) -> Vec<NamedEndpoint<'_>> {
+        sorted(self.endpoints(), |endpoint| endpoint.address)
+    }
+}
+
+/// Equal is what shows the same names: a slice may differ in what none shows.
+impl PartialEq for NamedService {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { kind, ports, slices: _, external_ips, load_balancer, labels, triggered_at_ms } = self;
+        (kind, ports, external_ips, load_balancer, labels, triggered_at_ms)
+            == (&other.kind, &other.ports, &other.external_ips, &other.load_balancer, &other.labels, &other.triggered_at_ms)
+            && self.endpoints().eq(other.endpoints())
+    }
+}
+
+// === impl NamedImport ===
+
+impl NamedImport {
+    /// The ready endpoints sorted by address, each with the cluster that it lives in.
+    pub fn sorted_endpoints(&self) -> Vec<(&str, NamedEndpoint<'_>)> {
+        sorted(self.endpoints(), |(_, endpoint)| endpoint.address)
+    }
+
+    fn endpoints(&self) -> impl Iterator<Item = (&str, NamedEndpoint<'_>)> {
+        self.slices.iter().flat_map(|slice| {
+            let cluster = slice.labels.get(CLUSTER_LABEL).map_or("", |cluster| &**cluster);
+            ready(slice).map(move |endpoint| (cluster, endpoint))
+        })
+    }
+}
+
+impl PartialEq for NamedImport {
+    fn eq(&self, other: &Self) -> bool {
+        self.import == other.import && self.endpoints().eq(other.endpoints())
+    }
+}
+
+/// The endpoints that a name may show: ready ones of the slice's own family.
+fn ready(slice: &Slice) -> impl Iterator<Item = NamedEndpoint<'_>> {
+    let shown = slice.endpoints.iter().enumerate().filter(|(_, endpoint)| endpoint.ready && Family::of(endpoint.address) == slice.family);
+    shown.map(|(at, endpoint)| NamedEndpoint {
+        address: endpoint.address,
+        hostname: slice.hostname(at),
+        pod: slice.pod(at),
+        zone: endpoint.topology.zone.as_deref(),
+        ports: &slice.ports,
+    })
+}
+
+fn sorted<T: PartialEq>(endpoints: impl Iterator<Item = T>, address: fn(&T) -> IpAddr) -> Vec<T> {
+    let mut all: Vec<T> = endpoints.collect();
+    all.sort_by_key(address);
+    all.dedup();
+    all
 }

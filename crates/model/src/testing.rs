@@ -51,11 +51,11 @@ pub(crate) fn changes(text: &str) -> Vec<Change> {
         let mut words = statement.split_whitespace();
         let (kind, name) = (words.next().unwrap(), words.next().expect("a name"));
         match kind {
-            "node" => changes.push(Change::Node(name.into(), Some(node(words)))),
+            "node" => changes.push(Change::Node(name.into(), Some(Arc::new(node(words))))),
             "cidr" => changes.push(Change::ServiceCidr(name.into(), Some(vec![parse(name)]))),
             "svc" => {
                 last_service = service_name(name);
-                changes.push(Change::Service(last_service.clone(), Some(service(words))));
+                changes.push(Change::Service(last_service.clone(), Some(Arc::new(service(words)))));
             }
             "slice" => {
                 last_slice = SliceName { namespace: last_service.namespace.clone(), name: name.into() };
@@ -74,12 +74,13 @@ pub(crate) fn changes(text: &str) -> Vec<Change> {
                         family,
                         ports: [SlicePort { name: "".into(), protocol: Protocol::Tcp, port }].into(),
                         endpoints: [].into(),
+                        names: None,
                         labels: Arc::default(),
                         triggered_at_ms: None,
                     });
                 }
                 let slice = slices.get_mut(&last_slice).expect("a slice before its endpoint");
-                slice.endpoints = slice.endpoints.iter().cloned().chain([endpoint(slice.endpoints.len(), ip, words)]).collect();
+                add_endpoint(slice, ip, words);
             }
             "class" => {
                 let controller = words.next().expect("a controller").into();
@@ -87,28 +88,28 @@ pub(crate) fn changes(text: &str) -> Vec<Change> {
             }
             "secret" => {
                 let name = service_name(name);
-                changes.push(Change::Secret(SecretName::new(name.namespace, name.name), Some(Secret { data: BTreeMap::new() })));
+                changes.push(Change::Secret(SecretName::new(name.namespace, name.name), Some(Arc::new(Secret { data: BTreeMap::new() }))));
             }
-            "ingress" => changes.push(Change::Ingress(ingress_name(name), Some(ingress(words)))),
-            "namespace" => changes.push(Change::Namespace(name.into(), Some(Namespace::default()))),
+            "ingress" => changes.push(Change::Ingress(ingress_name(name), Some(Arc::new(ingress(words))))),
+            "namespace" => changes.push(Change::Namespace(name.into(), Some(Arc::default()))),
             "pod" => {
                 let ips = words.map(parse).collect();
                 let name = service_name(name);
                 let name = PodName { namespace: name.namespace, name: name.name };
-                changes.push(Change::Pod(name, Some(Pod { ips, labels: Arc::default() })));
+                changes.push(Change::Pod(name, Some(Arc::new(Pod { ips, labels: Arc::default() }))));
             }
             "import" => {
                 let service = service(words);
                 let headless = service.kind == ServiceKind::Headless;
                 let import = ServiceImport { headless, ips: service.cluster_ips, ports: service.ports };
                 last_service = service_name(name);
-                changes.push(Change::ServiceImport(last_service.clone(), Some(import)));
+                changes.push(Change::ServiceImport(last_service.clone(), Some(Arc::new(import))));
             }
             "remove" => changes.push(removal(name, words.next().expect("a name"))),
             _ => panic!("unknown statement: {statement}"),
         }
     }
-    changes.extend(slices.into_iter().map(|(name, slice)| Change::Slice(name, Some(slice))));
+    changes.extend(slices.into_iter().map(|(name, slice)| Change::Slice(name, Some(Arc::new(slice)))));
     changes
 }
 
@@ -218,6 +219,7 @@ fn slice<'a>(service: &ServiceName, words: impl Iterator<Item = &'a str>) -> Sli
         family: Family::V4,
         ports: [].into(),
         endpoints: [].into(),
+        names: None,
         labels: Arc::default(),
         triggered_at_ms: None,
     };
@@ -228,7 +230,8 @@ fn slice<'a>(service: &ServiceName, words: impl Iterator<Item = &'a str>) -> Sli
             ("of", name) => slice.service = service_name(name),
             ("trigger", ms) => slice.triggered_at_ms = Some(parse(ms)),
             (label, value) if label.starts_with("label:") => {
-                Arc::make_mut(&mut slice.labels).insert(label["label:".len()..].into(), value.into());
+                let labels = slice.labels.iter().map(|(key, value)| (key.clone(), value.clone()));
+                slice.labels = Arc::new(labels.chain([(label["label:".len()..].into(), value.into())]).collect());
             }
             _ => slice.ports = slice.ports.iter().cloned().chain([slice_port(word)]).collect(),
         }
@@ -236,37 +239,31 @@ fn slice<'a>(service: &ServiceName, words: impl Iterator<Item = &'a str>) -> Sli
     slice
 }
 
-fn endpoint<'a>(at: usize, address: IpAddr, words: impl Iterator<Item = &'a str>) -> Endpoint {
-    let mut endpoint = Endpoint {
-        at: at as Index,
-        address,
-        ready: true,
-        serving: true,
-        terminating: false,
-        hostname: None,
-        node: None,
-        zone: None,
-        zone_hints: None,
-        node_hints: None,
-        pod: None,
-    };
+fn add_endpoint<'a>(slice: &mut Slice, address: IpAddr, words: impl Iterator<Item = &'a str>) {
+    let (mut ready, mut serving, mut terminating) = (true, true, false);
+    let (mut hostname, mut pod, mut topology) = (None, None, Topology::default());
     let hints = |list: &str| Some(list.split(',').filter(|hint| !hint.is_empty()).map(Text::from).collect());
     for word in words {
         match word.split_once('=').unwrap_or((word, "")) {
-            ("on", node) => endpoint.node = Some(node.into()),
-            ("unready", _) => (endpoint.ready, endpoint.serving) = (false, false),
-            ("tolerated", _) => endpoint.ready = true,
-            ("terminating", _) => (endpoint.ready, endpoint.terminating) = (false, true),
-            ("gone", _) => (endpoint.ready, endpoint.serving, endpoint.terminating) = (false, false, true),
-            ("zone", zone) => endpoint.zone = Some(zone.into()),
-            ("zones", list) => endpoint.zone_hints = hints(list),
-            ("nodes", list) => endpoint.node_hints = hints(list),
-            ("host", host) => endpoint.hostname = Some(host.into()),
-            ("pod", pod) => endpoint.pod = Some(pod.into()),
+            ("on", node) => topology.node = Some(node.into()),
+            ("unready", _) => (ready, serving) = (false, false),
+            ("tolerated", _) => ready = true,
+            ("terminating", _) => (ready, terminating) = (false, true),
+            ("gone", _) => (ready, serving, terminating) = (false, false, true),
+            ("zone", zone) => topology.zone = Some(zone.into()),
+            ("zones", list) => topology.zone_hints = hints(list),
+            ("nodes", list) => topology.node_hints = hints(list),
+            ("host", name) => hostname = Some(name),
+            ("pod", name) => pod = Some(name),
             _ => panic!("unknown word for an endpoint: {word}"),
         }
     }
-    endpoint
+    let at = slice.endpoints.len();
+    let endpoint = Endpoint { at: at as Index, address, ready, serving, terminating, topology: Arc::new(topology) };
+    let hostnames = (0..at).map(|at| slice.hostname(at)).chain([hostname]).collect();
+    let pods = (0..at).map(|at| slice.pod(at)).chain([pod]).collect();
+    slice.names = Some(Box::new(EndpointNames { hostnames, pods }));
+    slice.endpoints = slice.endpoints.iter().cloned().chain([endpoint]).collect();
 }
 
 fn ingress<'a>(words: impl Iterator<Item = &'a str>) -> Ingress {
@@ -395,12 +392,12 @@ pub(crate) fn show_names(view: &NameView) -> String {
         for port in &service.ports {
             write!(line, " {}:{}/{}", port.name, port.port, port.protocol.lower()).unwrap();
         }
-        service.endpoints.iter().for_each(|endpoint| line += &show_endpoint("", endpoint));
+        service.sorted_endpoints().iter().for_each(|endpoint| line += &show_endpoint("", endpoint));
         lines.push(line);
     }
     for (name, import) in view.imports.iter() {
         let mut line = format!("import {name} {:?}", import.import.ips);
-        import.endpoints.iter().for_each(|(cluster, endpoint)| line += &show_endpoint(cluster, endpoint));
+        import.sorted_endpoints().iter().for_each(|(cluster, endpoint)| line += &show_endpoint(cluster, endpoint));
         lines.push(line);
     }
     lines.extend(view.namespaces.iter().map(|(name, _)| format!("namespace {name}")));
@@ -409,7 +406,7 @@ pub(crate) fn show_names(view: &NameView) -> String {
     lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
-fn show_endpoint(cluster: &str, endpoint: &crate::name::NamedEndpoint) -> String {
+fn show_endpoint(cluster: &str, endpoint: &crate::name::NamedEndpoint<'_>) -> String {
     let mut line = format!("\n  {}", endpoint.address);
     endpoint.hostname.iter().for_each(|host| write!(line, " host={host}").unwrap());
     endpoint.pod.iter().for_each(|pod| write!(line, " pod={pod}").unwrap());

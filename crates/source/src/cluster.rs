@@ -159,6 +159,8 @@ struct Known {
     kind: ObjectKind,
     plural: &'static str,
     ids: HashSet<Id>,
+    /// Those of them that have issues.
+    faulty: HashSet<Id>,
     texts: Texts,
     /// The kind itself has an issue.
     is_absent: bool,
@@ -168,7 +170,7 @@ impl Known {
     fn new(kind: &Kind, texts: Texts) -> Self {
         let plural = kind.plural;
         let kind = lower::kind_of(kind.kind).expect("BUG: a kind of interest that is no fact");
-        Self { kind, plural, ids: HashSet::new(), texts, is_absent: false }
+        Self { kind, plural, ids: HashSet::new(), faulty: HashSet::new(), texts, is_absent: false }
     }
 
     fn take(&mut self, event: Event<Option<Fact>>) -> Vec<Change> {
@@ -181,32 +183,31 @@ impl Known {
             Event::Restarted { objects, broken } => {
                 let mut listed = HashSet::with_capacity(objects.len());
                 for fact in objects.into_iter().flatten() {
-                    told.extend([fact.fact, Change::Issues(fact.id.object(), fact.issues)]);
-                    listed.insert(fact.id);
+                    listed.insert(fact.id.clone());
+                    self.take_fact(fact, &mut told);
                 }
                 for error in &broken {
-                    let id = self.id(&error.namespace, &error.name);
-                    told.push(undecodable(&id, error));
                     // It exists: its last readable state is kept.
-                    listed.insert(id);
+                    listed.insert(self.take_broken(error, &mut told));
                 }
                 told.extend(self.ids.difference(&listed).flat_map(Id::gone));
+                self.faulty.retain(|id| listed.contains(id));
                 self.ids = listed;
             }
             Event::Applied(fact) => {
                 if let Some(fact) = fact {
-                    told.extend([fact.fact, Change::Issues(fact.id.object(), fact.issues)]);
-                    self.ids.insert(fact.id);
+                    self.ids.insert(fact.id.clone());
+                    self.take_fact(fact, &mut told);
                 }
             }
             Event::Deleted(key) => {
                 let id = self.id(&key.namespace, &key.name);
                 told.extend(id.gone());
                 self.ids.remove(&id);
+                self.faulty.remove(&id);
             }
             Event::Broken(error) => {
-                let id = self.id(&error.namespace, &error.name);
-                told.push(undecodable(&id, &error));
+                let id = self.take_broken(&error, &mut told);
                 self.ids.insert(id);
             }
             Event::Absent(absence) => {
@@ -215,6 +216,7 @@ impl Known {
                     Absence::NotServed => {
                         info!(kind = self.plural, "the API server does not serve this kind");
                         told.extend(self.ids.drain().flat_map(|id| id.gone()));
+                        self.faulty.clear();
                         format!("the API server does not serve {}", self.plural)
                     }
                     // Objects may exist; what was read before is the best there is.
@@ -229,6 +231,25 @@ impl Known {
         told
     }
 
+    /// The fact, and what is wrong with it: said only of objects with which something is or was, as in a first list nothing mostly is.
+    fn take_fact(&mut self, fact: Fact, told: &mut Vec<Change>) {
+        told.push(fact.fact);
+        if !fact.issues.is_empty() {
+            told.push(Change::Issues(fact.id.object(), fact.issues));
+            self.faulty.insert(fact.id);
+        } else if self.faulty.remove(&fact.id) {
+            told.push(Change::Issues(fact.id.object(), Vec::new()));
+        }
+    }
+
+    fn take_broken(&mut self, error: &DecodeError, told: &mut Vec<Change>) -> Id {
+        let id = self.id(&error.namespace, &error.name);
+        let message = format!("{}; as it was last readable, the object stays", error.reason);
+        told.push(Change::Issues(id.object(), vec![Issue::new(&*error.field, Reason::Undecodable, message)]));
+        self.faulty.insert(id.clone());
+        id
+    }
+
     fn id(&self, namespace: &str, name: &str) -> Id {
         let mut texts = lock(&self.texts);
         Id { kind: self.kind, namespace: texts.text(namespace), name: texts.text(name) }
@@ -238,11 +259,6 @@ impl Known {
     fn every(&self) -> ObjectRef {
         ObjectRef { kind: self.kind, namespace: "".into(), name: "*".into() }
     }
-}
-
-fn undecodable(id: &Id, error: &DecodeError) -> Change {
-    let message = format!("{}; as it was last readable, the object stays", error.reason);
-    Change::Issues(id.object(), vec![Issue::new(&*error.field, Reason::Undecodable, message)])
 }
 
 async fn until(drain: Drain, work: impl Future<Output = ()>) {

@@ -13,6 +13,8 @@ mod service;
 mod service_import;
 mod slice;
 
+use std::sync::Arc;
+
 use api::AnyObject;
 use model::facts::{ConfigMapName, IngressName, PodName};
 use model::{Change, Issue, ObjectKind, ObjectRef, SecretName, ServiceName, SliceName, Text};
@@ -40,17 +42,17 @@ pub(crate) fn lower(object: &AnyObject, texts: &mut Interner) -> Option<Lowered>
     let id = Id::of(object, texts)?;
     let mut fields = Fields::new(texts);
     let fact = match object {
-        AnyObject::Service(it) => Change::Service(id.service(), Some(service::lower(it, &mut fields))),
-        AnyObject::EndpointSlice(it) => Change::Slice(id.slice(), slice::lower(it, &mut fields)),
-        AnyObject::Node(it) => Change::Node(id.name, Some(node::lower(it, &mut fields))),
-        AnyObject::Namespace(it) => Change::Namespace(id.name, Some(plain::namespace(it, &mut fields))),
-        AnyObject::Pod(it) => Change::Pod(id.pod(), Some(plain::pod(it, &mut fields))),
-        AnyObject::Ingress(it) => Change::Ingress(id.ingress(), Some(ingress::lower(it, &mut fields))),
+        AnyObject::Service(it) => Change::Service(id.service(), Some(Arc::new(service::lower(it, &mut fields)))),
+        AnyObject::EndpointSlice(it) => Change::Slice(id.slice(), slice::lower(it, &mut fields).map(Arc::new)),
+        AnyObject::Node(it) => Change::Node(id.name, Some(Arc::new(node::lower(it, &mut fields)))),
+        AnyObject::Namespace(it) => Change::Namespace(id.name, Some(Arc::new(plain::namespace(it, &mut fields)))),
+        AnyObject::Pod(it) => Change::Pod(id.pod(), Some(Arc::new(plain::pod(it, &mut fields)))),
+        AnyObject::Ingress(it) => Change::Ingress(id.ingress(), Some(Arc::new(ingress::lower(it, &mut fields)))),
         AnyObject::IngressClass(it) => Change::IngressClass(id.name, Some(ingress_class::lower(it, &mut fields))),
-        AnyObject::Secret(it) => Change::Secret(id.secret(), Some(plain::secret(it, &mut fields))),
-        AnyObject::ConfigMap(it) => Change::ConfigMap(id.config_map(), Some(plain::config_map(it, &mut fields))),
+        AnyObject::Secret(it) => Change::Secret(id.secret(), Some(Arc::new(plain::secret(it, &mut fields)))),
+        AnyObject::ConfigMap(it) => Change::ConfigMap(id.config_map(), Some(Arc::new(plain::config_map(it, &mut fields)))),
         AnyObject::ServiceCidr(it) => Change::ServiceCidr(id.name, Some(plain::service_cidr(it, &mut fields))),
-        AnyObject::ServiceImport(it) => Change::ServiceImport(id.service(), Some(service_import::lower(it, &mut fields))),
+        AnyObject::ServiceImport(it) => Change::ServiceImport(id.service(), Some(Arc::new(service_import::lower(it, &mut fields)))),
         AnyObject::Endpoints(_) | AnyObject::Lease(_) => return None,
     };
     Some(Lowered { fact, issues: fields.into_issues() })

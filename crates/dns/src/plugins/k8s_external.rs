@@ -135,7 +135,7 @@ impl External {
             })
         };
         if endpoint.is_some() || service.kind == NamedKind::Headless {
-            let named = service.endpoints.iter().map(|each| (endpoint_labels(each, &self.kubernetes.zones.options), each));
+            let named = service.sorted_endpoints().into_iter().map(|each| (endpoint_labels(&each, &self.kubernetes.zones.options), each));
             return named
                 .filter(|(labels, _)| self.options.headless && endpoint.is_none_or(|wanted| &labels[1..] == wanted))
                 .flat_map(|(labels, each)| {
@@ -170,13 +170,17 @@ impl External {
         };
         let options = &self.kubernetes.zones.options;
         let exposed = |key: &[u8]| snapshot.has_namespace(&key[1 + usize::from(key[0])..], options);
-        let mut found: Vec<Name> =
-            snapshot.with_external_ip(ip).filter(|(key, _)| exposed(key)).filter_map(|(key, _)| zone.prefixed(key)).collect();
+        let mut found: Vec<Name> = snapshot
+            .with_external_ip(ip)
+            .iter()
+            .filter(|entry| exposed(&entry.key))
+            .filter_map(|entry| zone.prefixed(&entry.key))
+            .collect();
         if found.is_empty() && self.options.headless {
-            for (key, entry) in snapshot.with_endpoint(ip).filter(|(key, _)| exposed(key)) {
+            for entry in snapshot.with_endpoint(ip).into_iter().filter(|entry| exposed(&entry.key)) {
                 let headless = entry.service.iter().filter(|service| service.kind == NamedKind::Headless);
-                let here = headless.flat_map(|service| service.endpoints.iter()).filter(|endpoint| endpoint.address == ip);
-                found.extend(here.filter_map(|endpoint| zone.prefixed(&[&endpoint_labels(endpoint, options)[..], key].concat())));
+                let here = headless.flat_map(|service| service.endpoints()).filter(|endpoint| endpoint.address == ip);
+                found.extend(here.filter_map(|endpoint| zone.prefixed(&[&endpoint_labels(&endpoint, options)[..], &entry.key].concat())));
             }
         }
         found.dedup();

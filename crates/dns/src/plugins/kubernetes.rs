@@ -9,6 +9,7 @@ mod entry;
 mod follow;
 mod lookup;
 mod options;
+mod owners;
 mod selector;
 mod shards;
 mod short;

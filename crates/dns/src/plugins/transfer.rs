@@ -157,12 +157,13 @@ impl Transfer {
                 }
             }
             NamedKind::Headless => {
-                for endpoint in service.endpoints.iter().filter(|_| !options.no_endpoints) {
+                let endpoints = service.sorted_endpoints();
+                for endpoint in endpoints.iter().filter(|_| !options.no_endpoints) {
                     let Some(host) = name.prefixed(&endpoint_labels(endpoint, options)) else { continue };
                     out.push(Record::address(name.clone(), ttl, endpoint.address));
                     out.push(Record::address(host.clone(), ttl, endpoint.address));
-                    let alike = |other: &&model::name::NamedEndpoint| other.address.is_ipv4() == endpoint.address.is_ipv4();
-                    let weight = (100 / service.endpoints.iter().filter(alike).count().max(1)).max(1) as u16;
+                    let alike = |other: &&model::name::NamedEndpoint<'_>| other.address.is_ipv4() == endpoint.address.is_ipv4();
+                    let weight = (100 / endpoints.iter().filter(alike).count().max(1)).max(1) as u16;
                     for port in endpoint.ports.iter() {
                         out.extend(port_name(&port.name, port.protocol).map(|owner| Record::srv(owner, ttl, weight, port.port, &host)));
                     }

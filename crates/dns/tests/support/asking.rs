@@ -45,8 +45,8 @@ pub(crate) fn view() -> Arc<NameView> {
     let want = Want { names: true, ..Want::default() };
     let mut model = Model::new(model::Config { want, ..model::Config::default() });
     let changes = [
-        Change::Namespace("default".into(), Some(Namespace::default())),
-        Change::Service(ServiceName::new("default", "web"), Some(service)),
+        Change::Namespace("default".into(), Some(Arc::new(Namespace::default()))),
+        Change::Service(ServiceName::new("default", "web"), Some(Arc::new(service))),
     ];
     model.update(changes).names
 }

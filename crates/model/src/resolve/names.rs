@@ -1,18 +1,14 @@
 //! NameView from facts: one Service, import, namespace or pod at a time.
 //!
-//! Owns which endpoints a name may show: ready ones of either family, each with its slice's ports. Every Service has an entry, also
-//! one without endpoints, so that DNS can tell "nothing there now" from "no such name".
+//! Every Service has an entry, also one without endpoints, so that DNS can tell "nothing there now" from "no such name".
 
-use std::net::IpAddr;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::take::Touched;
-use crate::facts::{Facts, ServiceKind, Slice};
-use crate::name::{NameView, NamedEndpoint, NamedImport, NamedKind, NamedService};
-use crate::names::{Family, Revision, ServiceName, Text};
-
-/// Which cluster a slice was imported from (KEP-1645).
-const CLUSTER_LABEL: &str = "multicluster.kubernetes.io/source-cluster";
+use crate::facts::{Facts, ServiceKind, Slice, Slices};
+use crate::name::{NameView, NamedImport, NamedKind, NamedService};
+use crate::names::{Revision, ServiceName};
 
 /// Takes up what was touched; tells whether the view changed.
 pub(super) fn resolve(view: &mut Arc<NameView>, facts: &Facts, touched: &Touched, revision: Revision) -> bool {
@@ -46,8 +42,6 @@ fn writable(view: &mut Arc<NameView>, revision: Revision) -> &mut NameView {
 
 fn named_service(facts: &Facts, name: &ServiceName) -> Option<Arc<NamedService>> {
     let service = facts.services.get(name)?;
-    let mut endpoints: Vec<NamedEndpoint> = facts.slices_of(name).flat_map(named_endpoints).collect();
-    sort(&mut endpoints, |endpoint| endpoint);
     Some(Arc::new(NamedService {
         kind: match &service.kind {
             ServiceKind::ClusterIp => NamedKind::ClusterIp(service.cluster_ips.clone()),
@@ -55,7 +49,7 @@ fn named_service(facts: &Facts, name: &ServiceName) -> Option<Arc<NamedService>>
             ServiceKind::ExternalName(host) => NamedKind::ExternalName(host.clone()),
         },
         ports: service.ports.clone(),
-        endpoints: endpoints.into(),
+        slices: slices(&facts.slices, name),
         external_ips: service.external_ips.clone(),
         load_balancer: service.load_balancer_names.clone(),
         labels: service.labels.clone(),
@@ -65,30 +59,9 @@ fn named_service(facts: &Facts, name: &ServiceName) -> Option<Arc<NamedService>>
 
 fn named_import(facts: &Facts, name: &ServiceName) -> Option<Arc<NamedImport>> {
     let import = facts.service_imports.get(name)?.clone();
-    let slices = facts.imported_slices.get(name).into_iter().flat_map(|slices| slices.values());
-    let mut endpoints: Vec<(Text, NamedEndpoint)> = slices
-        .flat_map(|slice| {
-            let cluster = slice.labels.get(CLUSTER_LABEL).cloned().unwrap_or_default();
-            named_endpoints(slice).map(move |endpoint| (cluster.clone(), endpoint))
-        })
-        .collect();
-    sort(&mut endpoints, |(_, endpoint)| endpoint);
-    Some(Arc::new(NamedImport { import, endpoints }))
+    Some(Arc::new(NamedImport { import, slices: slices(&facts.imported_slices, name) }))
 }
 
-fn named_endpoints(slice: &Slice) -> impl Iterator<Item = NamedEndpoint> {
-    let ready = slice.endpoints.iter().filter(|endpoint| endpoint.ready && Family::of(endpoint.address) == slice.family);
-    ready.map(|endpoint| NamedEndpoint {
-        address: endpoint.address,
-        hostname: endpoint.hostname.clone(),
-        pod: endpoint.pod.clone(),
-        zone: endpoint.zone.clone(),
-        ports: slice.ports.clone(),
-    })
-}
-
-/// By address, else as the slices have it; one that two slices tell alike is there once.
-fn sort<T: PartialEq>(endpoints: &mut Vec<T>, endpoint: fn(&T) -> &NamedEndpoint) {
-    endpoints.sort_by_key(|entry| -> IpAddr { endpoint(entry).address });
-    endpoints.dedup();
+fn slices(all: &HashMap<ServiceName, Slices>, name: &ServiceName) -> Box<[Arc<Slice>]> {
+    all.get(name).into_iter().flat_map(Slices::values).cloned().collect()
 }

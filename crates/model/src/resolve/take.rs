@@ -67,13 +67,12 @@ impl Touched {
         self.any |= changed;
     }
 
-    fn take_slice(&mut self, facts: &mut Facts, name: SliceName, slice: Option<Slice>) -> bool {
+    fn take_slice(&mut self, facts: &mut Facts, name: SliceName, slice: Option<Arc<Slice>>) -> bool {
         let before = facts.slice(&name).cloned();
-        if before.as_deref() == slice.as_ref() {
+        if before == slice {
             return false;
         }
         // The homes that it leaves and those that it comes to; mostly they are the same.
-        let slice = slice.map(Arc::new);
         let old_homes = before.as_deref().map(|slice| homes(&name, slice)).unwrap_or_default();
         let new_homes = slice.as_deref().map(|slice| homes(&name, slice)).unwrap_or_default();
         for (home, is_import) in old_homes.iter().flatten() {
@@ -133,12 +132,12 @@ fn homes(name: &SliceName, slice: &Slice) -> [Option<(ServiceName, bool)>; 2] {
     if slice.labels.contains_key(SERVICE_LABEL) { [local, import] } else { [import, None] }
 }
 
-fn put<K: Eq + Hash, V: PartialEq>(map: &mut HashMap<K, Arc<V>>, key: K, value: Option<V>) -> bool {
+fn put<K: Eq + Hash, V: PartialEq>(map: &mut HashMap<K, Arc<V>>, key: K, value: Option<Arc<V>>) -> bool {
     match value {
         None => map.remove(&key).is_some(),
-        Some(value) if map.get(&key).is_some_and(|old| **old == value) => false,
+        Some(value) if map.get(&key) == Some(&value) => false,
         Some(value) => {
-            map.insert(key, Arc::new(value));
+            map.insert(key, value);
             true
         }
     }

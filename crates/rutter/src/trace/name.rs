@@ -40,7 +40,7 @@ pub fn first_address(model: &Model, name: &str, trace: &mut Trace) -> Option<IpA
     let named = model.views().names.services.get(&service)?;
     let address = match &named.kind {
         NamedKind::ClusterIp(ips) => ips.first().copied(),
-        NamedKind::Headless => named.endpoints.first().map(|endpoint| endpoint.address),
+        NamedKind::Headless => named.sorted_endpoints().first().map(|endpoint| endpoint.address),
         NamedKind::ExternalName(_) => None,
     }?;
     trace.say_by(format!("{name} is {address}"), &service.object(), "spec.clusterIPs");

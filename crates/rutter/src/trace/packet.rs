@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
-use model::facts::{Endpoint, TrafficPolicy};
+use model::facts::{Endpoint, Slice, TrafficPolicy};
 use model::node::{NodeKey, NodeService, NodeServicePort, Verdict};
 use model::{Facts, Family, NodeView, ObjectKind, ObjectRef, Protocol, ServiceName};
 
@@ -154,12 +154,12 @@ fn endpoints(place: &Place<'_>, hit: &Hit<'_>, verdict: &Verdict, local_only: bo
             trace.say_by(format!("has no {} port named \"{}\"", hit.port.protocol, hit.port.name), &object, "ports");
             continue;
         };
-        for endpoint in slice.endpoints.iter() {
+        for (at, endpoint) in slice.endpoints.iter().enumerate() {
             let address = SocketAddr::new(endpoint.address, port.port);
             let chosen = verdict.endpoints().contains(&address);
             let (words, field) = reason(endpoint, chosen, local_only, place.node_name);
             trace.say_by(
-                format!("{address}{}: {}{words}", pod(endpoint), if chosen { "" } else { "left out, " }),
+                format!("{address}{}: {}{words}", pod(slice, at), if chosen { "" } else { "left out, " }),
                 &object,
                 format!("endpoints[{}]{field}", endpoint.at),
             );
@@ -168,7 +168,7 @@ fn endpoints(place: &Place<'_>, hit: &Hit<'_>, verdict: &Verdict, local_only: bo
 }
 
 fn reason(endpoint: &Endpoint, chosen: bool, local_only: bool, node_name: &str) -> (String, &'static str) {
-    let here = endpoint.node.as_deref() == Some(node_name);
+    let here = endpoint.topology.node.as_deref() == Some(node_name);
     let state = match (endpoint.ready, endpoint.serving && endpoint.terminating) {
         (true, _) => "ready",
         (false, true) => "serving while it terminates",
@@ -178,7 +178,7 @@ fn reason(endpoint: &Endpoint, chosen: bool, local_only: bool, node_name: &str) 
         return (state.to_string(), ".conditions");
     }
     if local_only && !here {
-        return (format!("on {}", endpoint.node.as_deref().unwrap_or("no node")), ".nodeName");
+        return (format!("on {}", endpoint.topology.node.as_deref().unwrap_or("no node")), ".nodeName");
     }
     if !endpoint.ready {
         return ("terminating while others are ready".to_string(), ".conditions");
@@ -186,8 +186,8 @@ fn reason(endpoint: &Endpoint, chosen: bool, local_only: bool, node_name: &str) 
     ("meant for other zones or nodes".to_string(), ".hints")
 }
 
-fn pod(endpoint: &Endpoint) -> String {
-    endpoint.pod.as_ref().map(|pod| format!(" (pod {pod})")).unwrap_or_default()
+fn pod(slice: &Slice, at: usize) -> String {
+    slice.pod(at).map(|pod| format!(" (pod {pod})")).unwrap_or_default()
 }
 
 /// Whose address the endpoint sees, as the tail of the outcome.

@@ -45,7 +45,7 @@ impl Sender {
         }
         let of_namespace = facts.slices.iter().filter(|(service, _)| &*service.namespace == namespace);
         for (slice_name, slice) in of_namespace.flat_map(|(_, slices)| slices) {
-            let mut named = slice.endpoints.iter().enumerate().filter(|(_, endpoint)| endpoint.pod.as_deref() == Some(name));
+            let mut named = slice.endpoints.iter().enumerate().filter(|(at, _)| slice.pod(*at) == Some(name));
             if let Some((index, endpoint)) = named.find(|(_, endpoint)| fits(&endpoint.address)) {
                 let object = ObjectRef { kind: ObjectKind::EndpointSlice, namespace: namespace.into(), name: slice_name.clone() };
                 trace.say_by(format!("{self} has {}", endpoint.address), &object, format!("endpoints[{index}].targetRef"));

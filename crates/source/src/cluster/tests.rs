@@ -44,10 +44,10 @@ fn what_a_new_list_lacks_is_gone() {
     check(
         vec![restarted(&["a", "b"]), Event::Applied(service("c")), Event::Deleted(key), restarted(&["c"])],
         expect![[r#"
-            shop/a, Service shop/a well, shop/b, Service shop/b well
-            shop/c, Service shop/c well
+            shop/a, shop/b
+            shop/c
             shop/a gone, Service shop/a well
-            shop/c, Service shop/c well, shop/b gone, Service shop/b well
+            shop/c, shop/b gone, Service shop/b well
         "#]],
     );
 }
@@ -60,11 +60,15 @@ fn an_object_that_cannot_be_read_stays_until_it_is_deleted() {
             restarted(&["a"]),
             Event::Broken(broken("a")),
             Event::Restarted { objects: Vec::new(), broken: vec![broken("a")] },
+            Event::Applied(service("a")),
+            Event::Broken(broken("a")),
             Event::Deleted(key),
         ],
         expect![[r#"
-            shop/a, Service shop/a well
+            shop/a
             Service shop/a spec.ports: invalid type: integer `7`, expected a sequence; as it was last readable, the object stays (Undecodable)
+            Service shop/a spec.ports: invalid type: integer `7`, expected a sequence; as it was last readable, the object stays (Undecodable)
+            shop/a, Service shop/a well
             Service shop/a spec.ports: invalid type: integer `7`, expected a sequence; as it was last readable, the object stays (Undecodable)
             shop/a gone, Service shop/a well
         "#]],
@@ -82,9 +86,9 @@ fn a_kind_that_is_not_served_has_no_objects_and_one_that_is_forbidden_keeps_them
             restarted(&[]),
         ],
         expect![[r#"
-            shop/a, Service shop/a well
+            shop/a
             Service * services is forbidden (NotReadable)
-            Service * well, shop/a, Service shop/a well
+            Service * well, shop/a
             shop/a gone, Service shop/a well, Service * the API server does not serve services (NotReadable)
             Service * well
         "#]],

@@ -1,6 +1,7 @@
 //! The default class of Ingresses that name none: what the admission plugin DefaultIngressClass of a cluster does.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use model::facts::{Ingress, IngressName};
 use model::{Change, Text};
@@ -9,7 +10,7 @@ use model::{Change, Text};
 pub(super) struct DefaultClass {
     classes: BTreeSet<Text>,
     /// Ingresses without a class, by field or annotation.
-    classless: BTreeMap<IngressName, Ingress>,
+    classless: BTreeMap<IngressName, Arc<Ingress>>,
     /// Those of them that were told as they are since the last `settle`.
     fresh: BTreeSet<IngressName>,
     /// The class that they were given.
@@ -25,7 +26,7 @@ impl DefaultClass {
         }
     }
 
-    pub(super) fn ingress(&mut self, name: &IngressName, ingress: &Ingress) {
+    pub(super) fn ingress(&mut self, name: &IngressName, ingress: &Arc<Ingress>) {
         if ingress.class.is_none() && ingress.class_annotation.is_none() {
             self.classless.insert(name.clone(), ingress.clone());
             self.fresh.insert(name.clone());
@@ -47,8 +48,8 @@ impl DefaultClass {
         self.given = class.clone();
         let stale = self.classless.iter().filter(|(name, _)| is_new || (class.is_some() && fresh.contains(*name)));
         told.extend(stale.map(|(name, ingress)| {
-            let ingress = Ingress { class: class.clone(), ..ingress.clone() };
-            Change::Ingress(name.clone(), Some(ingress))
+            let ingress = Ingress { class: class.clone(), ..Ingress::clone(ingress) };
+            Change::Ingress(name.clone(), Some(Arc::new(ingress)))
         }));
     }
 }

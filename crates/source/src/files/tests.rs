@@ -97,7 +97,7 @@ fn lines(names: &NameView, issues: &Issues, folder: &Path) -> Vec<String> {
                 NamedKind::Headless => "headless".to_owned(),
                 NamedKind::ExternalName(host) => host.to_string(),
             };
-            let endpoints: Vec<_> = service.endpoints.iter().map(|endpoint| endpoint.address.to_string()).collect();
+            let endpoints: Vec<_> = service.endpoints().map(|endpoint| endpoint.address.to_string()).collect();
             format!("{name} {kind} [{}]", endpoints.join(" "))
         })
         .collect();

@@ -1,19 +1,21 @@
 //! Reading single fields: addresses, networks, ports, texts; what cannot be read becomes an issue.
 
 use std::collections::HashSet;
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use model::facts::Labels;
+use model::facts::{EndpointNames, Labels, Topology};
 use model::{Issue, Protocol, Reason, Text};
 
 /// Texts that many objects repeat, each held once.
 #[derive(Default)]
 pub(crate) struct Interner {
     texts: HashSet<Text>,
+    topologies: HashSet<Arc<Topology>>,
     no_labels: Option<Arc<Labels>>,
-    /// Nobody answers names: what an endpoint is called, which only names show, is not kept. A quarter of a million of them are 30 MB.
+    /// Nobody answers names: what an endpoint is called, which only names show, is not kept.
     no_names: bool,
 }
 
@@ -23,8 +25,14 @@ pub(crate) struct Fields<'a> {
     issues: Vec<Issue>,
 }
 
-/// When to look for texts that nobody holds any more.
+/// When to look for what nobody holds any more.
 const SWEEP_AT: usize = 100_000;
+
+fn sweep<T: Hash + Eq + ?Sized>(held: &mut HashSet<Arc<T>>) {
+    if held.len() >= SWEEP_AT && held.len().is_power_of_two() {
+        held.retain(|one| Arc::strong_count(one) > 1);
+    }
+}
 
 // === impl Interner ===
 
@@ -37,12 +45,20 @@ impl Interner {
         if let Some(known) = self.texts.get(text) {
             return known.clone();
         }
-        if self.texts.len() >= SWEEP_AT && self.texts.len().is_power_of_two() {
-            self.texts.retain(|text| Arc::strong_count(text) > 1);
-        }
+        sweep(&mut self.texts);
         let text: Text = text.into();
         self.texts.insert(text.clone());
         text
+    }
+
+    pub(crate) fn topology(&mut self, topology: Topology) -> Arc<Topology> {
+        if let Some(known) = self.topologies.get(&topology) {
+            return known.clone();
+        }
+        sweep(&mut self.topologies);
+        let topology = Arc::new(topology);
+        self.topologies.insert(topology.clone());
+        topology
     }
 
     pub(crate) fn labels(&mut self, map: &api::Map) -> Arc<Labels> {
@@ -72,9 +88,17 @@ impl<'a> Fields<'a> {
         self.texts.text(text)
     }
 
-    /// What one endpoint is called, held by it alone; `None` also where nobody wants to know.
-    pub(crate) fn own_name(&mut self, text: Option<&str>) -> Option<Text> {
-        text.filter(|text| !text.is_empty() && !self.texts.no_names).map(Text::from)
+    /// What the endpoints of a slice are called, each a host name and a pod; `None` also where nobody wants to know.
+    pub(crate) fn names<'t>(
+        &self,
+        endpoints: impl Iterator<Item = (Option<&'t str>, Option<&'t str>)> + Clone,
+    ) -> Option<Box<EndpointNames>> {
+        if self.texts.no_names {
+            return None;
+        }
+        let hostnames = endpoints.clone().map(|(hostname, _)| hostname).collect();
+        let names = EndpointNames { hostnames, pods: endpoints.map(|(_, pod)| pod).collect() };
+        (names != EndpointNames::default()).then(|| Box::new(names))
     }
 
     /// `None` for an unset (or empty) field.

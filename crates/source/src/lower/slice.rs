@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::discovery;
-use model::facts::{Endpoint, Hints, Index, Labels, Slice, SlicePort};
+use model::facts::{Endpoint, Hints, Index, Labels, Slice, SlicePort, Topology};
 use model::{Family, ServiceName};
 
 use super::Fields;
@@ -31,11 +31,15 @@ pub(super) fn lower(slice: &api::EndpointSlice, fields: &mut Fields<'_>) -> Opti
             return None;
         }
     };
+    let ports = slice.ports.iter().enumerate().filter_map(|(index, port)| self::port(index, port, fields)).collect();
+    let read = |(index, it)| Some((it, endpoint(index, it, fields)?));
+    let (written, endpoints): (Vec<&discovery::Endpoint>, Vec<Endpoint>) = slice.endpoints.iter().enumerate().filter_map(read).unzip();
     Some(Slice {
         service,
         family,
-        ports: slice.ports.iter().enumerate().filter_map(|(index, port)| self::port(index, port, fields)).collect(),
-        endpoints: slice.endpoints.iter().enumerate().filter_map(|(index, it)| endpoint(index, it, fields)).collect(),
+        ports,
+        endpoints: endpoints.into(),
+        names: fields.names(written.iter().map(|it| (it.hostname.as_deref(), pod(it)))),
         labels: self::labels(labels, fields),
         triggered_at_ms: slice.metadata.annotations.0.get(TRIGGER).and_then(|text| api::Time::parse(text)).and_then(|time| {
             let ms = u64::try_from(time.seconds).ok()?.checked_mul(1_000)?;
@@ -71,28 +75,33 @@ fn endpoint(index: usize, endpoint: &discovery::Endpoint, fields: &mut Fields<'_
     };
     let conditions = &endpoint.conditions;
     let hints = endpoint.hints.as_ref();
-    let pod = endpoint.target_ref.as_ref().filter(|target| &*target.kind == "Pod" || target.kind.is_empty());
-    let ready = conditions.ready.unwrap_or(true);
     Some(Endpoint {
         at: index as Index,
         // Of the wrong family, it stays a fact: the model says what that means.
         address: fields.address(first, || format!("endpoints[{index}].addresses[0]"))?,
-        ready,
+        ready: conditions.ready.unwrap_or(true),
         serving: conditions.serving.unwrap_or(true),
         terminating: conditions.terminating.unwrap_or(false),
-        hostname: fields.own_name(endpoint.hostname.as_deref()),
-        node: fields.some_text(endpoint.node_name.as_deref()),
-        zone: fields.some_text(endpoint.zone.as_deref()),
-        zone_hints: hints.and_then(|hints| names(&hints.for_zones, fields)),
-        node_hints: hints.and_then(|hints| names(&hints.for_nodes, fields)),
-        pod: pod.and_then(|pod| fields.own_name(Some(&pod.name))),
+        topology: {
+            let topology = Topology {
+                node: fields.some_text(endpoint.node_name.as_deref()),
+                zone: fields.some_text(endpoint.zone.as_deref()),
+                zone_hints: hints.and_then(|hints| names(&hints.for_zones, fields)),
+                node_hints: hints.and_then(|hints| names(&hints.for_nodes, fields)),
+            };
+            fields.texts().topology(topology)
+        },
     })
+}
+
+fn pod(endpoint: &discovery::Endpoint) -> Option<&str> {
+    let target = endpoint.target_ref.as_ref().filter(|target| &*target.kind == "Pod" || target.kind.is_empty());
+    target.map(|target| &*target.name)
 }
 
 fn names(names: &[discovery::ForName], fields: &mut Fields<'_>) -> Hints {
     if names.is_empty() {
         return None;
     }
-    let names: Arc<[_]> = names.iter().map(|name| fields.text(&name.name)).collect();
-    Some(names)
+    Some(names.iter().map(|name| fields.text(&name.name)).collect())
 }

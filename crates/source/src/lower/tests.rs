@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use api::Content;
 use expect_test::{Expect, expect};
 use model::facts::PathMatch;
-use model::facts::{BackendPort, Endpoint, IngressBackend, LoadBalancerName, Service, ServiceKind, Slice, TargetPort};
+use model::facts::{BackendPort, Endpoint, IngressBackend, LoadBalancerName, Service, ServiceKind, Slice, TargetPort, Topology};
 
 use super::*;
 
@@ -123,14 +123,16 @@ fn slice(it: &Slice) -> String {
     let ports: Vec<_> = it.ports.iter().map(|port| format!("{}:{}/{}", port.name, port.port, port.protocol.lower())).collect();
     let mut text = format!("of {} {} {}", it.service, it.family, ports.join(" "));
     it.triggered_at_ms.iter().for_each(|ms| write!(text, " triggered {ms}").unwrap());
-    for Endpoint { at: _, address, ready, serving, terminating, hostname, node, zone, zone_hints, node_hints, pod } in it.endpoints.iter() {
+    for (place, endpoint) in it.endpoints.iter().enumerate() {
+        let Endpoint { at: _, address, ready, serving, terminating, topology } = endpoint;
+        let Topology { node, zone, zone_hints, node_hints } = &**topology;
         write!(text, "\n  {address}").unwrap();
         for (word, holds) in [("unready", !ready), ("unserving", !serving), ("terminating", *terminating)] {
             if holds {
                 write!(text, " {word}").unwrap();
             }
         }
-        for (word, value) in [("host", hostname), ("on", node), ("zone", zone), ("pod", pod)] {
+        for (word, value) in [("host", it.hostname(place)), ("on", node.as_deref()), ("zone", zone.as_deref()), ("pod", it.pod(place))] {
             value.iter().for_each(|value| write!(text, " {word} {value}").unwrap());
         }
         for (word, hints) in [("zones", zone_hints), ("nodes", node_hints)] {

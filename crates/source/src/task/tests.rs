@@ -42,7 +42,7 @@ fn start(missing: &[&'static str], default_certificate: Option<SecretName>) -> W
 }
 
 fn namespace(name: &str) -> Change {
-    Change::Namespace(name.into(), Some(Namespace::default()))
+    Change::Namespace(name.into(), Some(Arc::new(Namespace::default())))
 }
 
 fn issue(namespace: &str, field: &str) -> Change {

@@ -195,7 +195,7 @@ fn takes_the_manifests(rig: &Rig) {
 fn endpoints(source: &Running) -> Vec<String> {
     let names = latest(&source.names);
     let service = names.services.get(&ServiceName::new("shop", "web"));
-    service.iter().flat_map(|service| service.endpoints.iter()).map(|endpoint| endpoint.address.to_string()).collect()
+    service.iter().flat_map(|service| service.endpoints()).map(|endpoint| endpoint.address.to_string()).collect()
 }
 
 /// The Secrets that routes hold, each with its note.

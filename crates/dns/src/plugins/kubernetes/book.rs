@@ -25,7 +25,7 @@ struct Table {
 
 #[derive(Clone)]
 struct Slot {
-    /// The lower half of the hash: where the slot wants to be, and more bits to tell it from others.
+    /// Of the key's hash: which shard, where in it the slot wants to be, and more bits to tell it from others.
     tag: u32,
     entry: Arc<Entry>,
 }
@@ -38,21 +38,34 @@ impl Book {
     }
 
     pub(crate) fn get(&self, key: &[u8]) -> Option<&Arc<Entry>> {
-        let (shard, tag) = self.place(key);
-        let table = &self.shards[shard];
+        let tag = self.tag(key);
+        let table = &self.shards[shard(tag)];
         table.find(tag, key).and_then(|at| table.slots[at].as_ref()).map(|slot| &slot.entry)
+    }
+
+    /// What an entry of this key can be found by, too ([`Book::tagged`]): the same as long as the book is changed and not made anew.
+    pub(crate) fn tag(&self, key: &[u8]) -> u32 {
+        self.seed.hash_one(key) as u32
+    }
+
+    /// The entries of a tag: mostly one, and one that was meant.
+    pub(crate) fn tagged(&self, tag: u32) -> impl Iterator<Item = &Arc<Entry>> {
+        let slots = &self.shards[shard(tag)].slots;
+        let wanted = tag as usize & slots.len().wrapping_sub(1);
+        let (front, back) = slots.split_at(wanted.min(slots.len()));
+        back.iter().chain(front).map_while(Option::as_ref).filter(move |slot| slot.tag == tag).map(|slot| &slot.entry)
     }
 
     /// Takes the place of the entry of the same key, if there is one.
     pub(crate) fn insert(&mut self, entry: Arc<Entry>) {
-        let (shard, tag) = self.place(&entry.key);
-        Arc::make_mut(&mut self.shards[shard]).insert(Slot { tag, entry });
+        let tag = self.tag(&entry.key);
+        Arc::make_mut(&mut self.shards[shard(tag)]).insert(Slot { tag, entry });
     }
 
     pub(crate) fn remove(&mut self, key: &[u8]) {
-        let (shard, tag) = self.place(key);
-        if let Some(at) = self.shards[shard].find(tag, key) {
-            Arc::make_mut(&mut self.shards[shard]).remove(at);
+        let tag = self.tag(key);
+        if let Some(at) = self.shards[shard(tag)].find(tag, key) {
+            Arc::make_mut(&mut self.shards[shard(tag)]).remove(at);
         }
     }
 
@@ -60,11 +73,11 @@ impl Book {
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Entry>> {
         self.shards.iter().flat_map(|table| table.slots.iter().flatten()).map(|slot| &slot.entry)
     }
+}
 
-    fn place(&self, key: &[u8]) -> (usize, u32) {
-        let hash = self.seed.hash_one(key);
-        ((hash >> 48) as usize % SHARDS, hash as u32)
-    }
+/// The upper bits: the slot is chosen by the lower ones.
+fn shard(tag: u32) -> usize {
+    tag as usize / (1 << 25) % SHARDS
 }
 
 // === impl Table ===
@@ -142,6 +155,11 @@ mod tests {
         for n in 0..25_000 {
             assert_eq!(has(&book, n), n % 3 == 0 || n >= 20_000, "{n}");
             assert_eq!(has(&before, n), n < 20_000, "{n} before");
+            assert_eq!(
+                book.tagged(book.tag(format!("{n}").as_bytes())).any(|one| *one.key == *format!("{n}").as_bytes()),
+                has(&book, n),
+                "{n}"
+            );
         }
         assert_eq!((book.iter().count(), before.iter().count()), (6_667 + 5_000, 20_000));
         assert_eq!(size_of::<Option<Slot>>(), 16, "four slots in a cache line");

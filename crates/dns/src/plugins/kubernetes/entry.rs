@@ -30,7 +30,10 @@ pub(crate) struct Entry {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    Addresses,
+    /// Its own addresses.
+    Virtual,
+    /// Those of its endpoints.
+    Headless,
     /// An ExternalName.
     Alias(Name),
     /// Known, but it has no name: a headless Service without endpoints, an ExternalName that is an address.
@@ -91,12 +94,12 @@ impl Entry {
                 let alias = Name::parse(name).ok().filter(|_| name.parse::<IpAddr>().is_err());
                 Self::bare(alias.map_or(Kind::Nameless, Kind::Alias))
             }
-            NamedKind::ClusterIp(_) if options.ignore_empty_service && service.endpoints.is_empty() => Self::bare(Kind::Nameless),
+            NamedKind::ClusterIp(_) if options.ignore_empty_service && service.endpoints().next().is_none() => Self::bare(Kind::Nameless),
             // Its endpoints have names as well, for which few ask: see `of_endpoint`.
             NamedKind::ClusterIp(ips) => Self::compile(Some((ips, &service.ports)), &[]),
             NamedKind::Headless if options.no_endpoints => Self::bare(Kind::Nameless),
             NamedKind::Headless => {
-                let labelled = service.endpoints.iter().map(|endpoint| (endpoint_labels(endpoint, options), endpoint));
+                let labelled = service.sorted_endpoints().into_iter().map(|endpoint| (endpoint_labels(&endpoint, options), endpoint));
                 Self::compile(None, &labelled.collect::<Vec<_>>())
             }
         };
@@ -105,10 +108,10 @@ impl Entry {
 
     pub(crate) fn of_import(key: &[u8], import: &NamedImport, options: &Options) -> Self {
         let endpoints: Vec<_> = import
-            .endpoints
-            .iter()
+            .sorted_endpoints()
+            .into_iter()
             .filter(|_| !options.no_endpoints)
-            .filter_map(|(cluster, endpoint)| Some(([endpoint_labels(endpoint, options), label(cluster)?].concat(), endpoint)))
+            .filter_map(|(cluster, endpoint)| Some(([endpoint_labels(&endpoint, options), label(cluster)?].concat(), endpoint)))
             .collect();
         let ips = (!import.import.headless).then_some((&import.import.ips, &import.import.ports));
         Self { key: key.into(), ..Self::compile(ips, &endpoints) }
@@ -119,34 +122,41 @@ impl Entry {
         self.below.binary_search_by(|below| (*below.labels).cmp(labels)).ok().map(|at| &self.below[at])
     }
 
+    /// Whether the Service has this address as its own.
+    pub(crate) fn has_virtual_ip(&self, ip: IpAddr) -> bool {
+        match (&self.kind, &self.service) {
+            (Kind::Virtual, _) => self.own.addresses().any(|own| own == ip),
+            // It has no name for the while, and its address does.
+            (Kind::Nameless, Some(service)) => matches!(&service.kind, NamedKind::ClusterIp(ips) if ips.contains(&ip)),
+            _ => false,
+        }
+    }
+
     /// The endpoints of this label of a Service that has addresses of its own, as a record set made for one question: a cluster has ten
     /// times as many of them as Services, and hardly anyone asks for one.
     pub(crate) fn of_endpoint(&self, label: &[u8], options: &Options) -> Option<Sets> {
         let service = self.service.as_ref().filter(|service| matches!(service.kind, NamedKind::ClusterIp(_)) && !options.no_endpoints)?;
         let address = undashed(&label[1..]);
-        let is_called = |endpoint: &&NamedEndpoint| match own_name(endpoint, options) {
+        let is_called = |endpoint: &NamedEndpoint<'_>| match own_name(endpoint, options) {
             Some(name) => name.as_bytes().eq_ignore_ascii_case(&label[1..]),
             // The address first: it is compared without being written out.
             None => address == Some(endpoint.address) && dashed(endpoint.address) == *label,
         };
+        let mut called: Vec<_> = service.endpoints().filter(is_called).collect();
+        called.sort_by_key(|endpoint| endpoint.address);
+        called.dedup();
         let mut draft = Draft::default();
-        service.endpoints.iter().filter(is_called).for_each(|endpoint| draft.endpoint(label, endpoint, |_| true));
+        called.iter().for_each(|endpoint| draft.endpoint(label, endpoint, |_| true));
         (!draft.addresses.is_empty()).then(|| draft.pack(|_| Target::Asked))
     }
 
     /// The endpoints of a zone of the cluster, as a record set of their own (CoreDNS's `zonal`). `prefer`: all, where it has none.
     pub(crate) fn of_zone(&self, zone: &str, prefer: bool, options: &Options) -> Sets {
-        let all: Vec<_> = self
-            .service
-            .iter()
-            .flat_map(|service| service.endpoints.iter())
-            .map(|endpoint| (endpoint_labels(endpoint, options), endpoint))
-            .collect();
-        let here = |(_, endpoint): &&(Vec<u8>, &NamedEndpoint)| endpoint.zone.as_deref().is_some_and(|its| its.eq_ignore_ascii_case(zone));
-        let mut chosen: Vec<_> = all.iter().filter(here).collect();
-        if chosen.is_empty() && prefer {
-            chosen = all.iter().collect();
-        }
+        let endpoints = self.service.iter().flat_map(|service| service.sorted_endpoints());
+        let all: Vec<_> = endpoints.map(|endpoint| (endpoint_labels(&endpoint, options), endpoint)).collect();
+        let is_here = |endpoint: &NamedEndpoint<'_>| endpoint.zone.is_some_and(|its| its.eq_ignore_ascii_case(zone));
+        let here = all.iter().any(|(_, endpoint)| is_here(endpoint));
+        let chosen = all.iter().filter(|(_, endpoint)| is_here(endpoint) || !here && prefer);
         let mut draft = Draft::default();
         for (labels, endpoint) in chosen {
             draft.endpoint(labels, endpoint, |_| true);
@@ -169,7 +179,7 @@ impl Entry {
     }
 
     /// `virtual_ips`: the addresses and ports of a Service that has its own; without them its name stands for its endpoints.
-    fn compile(virtual_ips: Option<(&Vec<IpAddr>, &Vec<model::facts::ServicePort>)>, endpoints: &[(Vec<u8>, &NamedEndpoint)]) -> Self {
+    fn compile(virtual_ips: Option<(&Vec<IpAddr>, &Vec<model::facts::ServicePort>)>, endpoints: &[(Vec<u8>, NamedEndpoint<'_>)]) -> Self {
         let mut own = Draft::default();
         let mut below: BTreeMap<Vec<u8>, Draft<'_>> = BTreeMap::new();
         for (labels, endpoint) in endpoints {
@@ -215,20 +225,20 @@ impl Entry {
         let place = |labels: &[u8]| places.get(labels).map_or(Target::Own, |at| Target::Below(*at));
         let own = own.pack(place);
         let below = below.iter().map(|(labels, draft)| Below { labels: labels.as_slice().into(), sets: draft.pack(place) }).collect();
-        Self { key: Short::default(), kind: Kind::Addresses, own, below, service: None }
+        let kind = if virtual_ips.is_some() { Kind::Virtual } else { Kind::Headless };
+        Self { key: Short::default(), kind, own, below, service: None }
     }
 }
 
 /// The label of an endpoint: its hostname, else (if so configured) its pod's name, else its address with dashes.
-pub(crate) fn endpoint_labels(endpoint: &NamedEndpoint, options: &Options) -> Vec<u8> {
+pub(crate) fn endpoint_labels(endpoint: &NamedEndpoint<'_>, options: &Options) -> Vec<u8> {
     own_name(endpoint, options).and_then(label).unwrap_or_else(|| dashed(endpoint.address))
 }
 
 /// The label that is not its address.
 fn own_name<'a>(endpoint: &'a NamedEndpoint, options: &Options) -> Option<&'a str> {
-    let named = |name: &'a Option<model::Text>| name.as_deref().filter(|name| (1..=63).contains(&name.len()));
-    let pod = || if options.endpoint_pod_names { named(&endpoint.pod) } else { None };
-    named(&endpoint.hostname).or_else(pod)
+    let pod = if options.endpoint_pod_names { endpoint.pod } else { None };
+    [endpoint.hostname, pod].into_iter().flatten().find(|name| (1..=63).contains(&name.len()))
 }
 
 /// `10.1.2.3` -> `10-1-2-3`. A label may not end in a dash, so `fd00::` gets a 0 behind it, as CoreDNS's.
@@ -266,7 +276,7 @@ impl<'a> Draft<'a> {
         self.rows.extend(ports.map(|port| (&[][..], Some(port))));
     }
 
-    fn endpoint(&mut self, labels: &'a [u8], endpoint: &NamedEndpoint, wanted: impl Fn(&model::facts::SlicePort) -> bool) {
+    fn endpoint(&mut self, labels: &'a [u8], endpoint: &NamedEndpoint<'_>, wanted: impl Fn(&model::facts::SlicePort) -> bool) {
         self.addresses.insert(endpoint.address);
         if endpoint.ports.is_empty() {
             self.rows.push((labels, None));

@@ -132,10 +132,11 @@ impl Zones {
     /// The Service whose ClusterIP it is, else those with a ready endpoint there.
     fn find_pointer<'a>(&self, snapshot: &'a Snapshot, ip: IpAddr) -> Found<'a> {
         let exposed = |key: &[u8]| exposed(self, snapshot, key);
-        if let Some(key) = snapshot.with_virtual_ip(ip).find(|key| exposed(key)) {
+        // The first by name, so that equal facts give equal answers.
+        if let Some(key) = snapshot.with_virtual_ip(ip).filter(|key| exposed(key)).min() {
             return Found::VirtualIp(key);
         }
-        let endpoint = !self.options.no_endpoints && snapshot.with_endpoint(ip).any(|(key, _)| exposed(key));
+        let endpoint = !self.options.no_endpoints && snapshot.with_endpoint(ip).iter().any(|entry| exposed(&entry.key));
         if endpoint { Found::Reverse(ip) } else { Found::Nothing }
     }
 
@@ -155,8 +156,8 @@ impl Zones {
             (Kind::Nameless, _) => return Found::Nothing,
             (Kind::Alias(target), 3) => return Found::Alias(target),
             (Kind::Alias(_), _) => return Found::Nothing,
-            (Kind::Addresses, 3) => return Found::Sets(&entry.own, entry, key),
-            (Kind::Addresses, _) => {}
+            (Kind::Virtual | Kind::Headless, 3) => return Found::Sets(&entry.own, entry, key),
+            (Kind::Virtual | Kind::Headless, _) => {}
         }
         let labels = name.between(0, above - 3);
         if let Some(below) = entry.below(labels) {
@@ -346,13 +347,13 @@ impl Asking<'_, '_> {
         let (zones, snapshot) = (self.zones, self.snapshot);
         let exposed = |key: &[u8]| exposed(zones, snapshot, key);
         let primary = zones.primary.wire();
-        for (key, entry) in snapshot.with_endpoint(ip).filter(|(key, _)| exposed(key)) {
+        for entry in snapshot.with_endpoint(ip).into_iter().filter(|entry| exposed(&entry.key)) {
             let mut seen: Vec<Vec<u8>> = Vec::new();
-            let endpoints = entry.service.iter().flat_map(|service| service.endpoints.iter());
+            let endpoints = entry.service.iter().flat_map(|service| service.endpoints());
             for endpoint in endpoints.filter(|endpoint| endpoint.address == ip) {
-                let labels = endpoint_labels(endpoint, &zones.options);
+                let labels = endpoint_labels(&endpoint, &zones.options);
                 if !seen.contains(&labels) {
-                    self.answer(rtype::PTR, ttl, &[&labels, key, b"\x03svc", primary]);
+                    self.answer(rtype::PTR, ttl, &[&labels, &entry.key, b"\x03svc", primary]);
                     seen.push(labels);
                 }
             }
@@ -375,14 +376,14 @@ impl Asking<'_, '_> {
 pub(crate) fn name_servers(zones: &Zones, snapshot: &Snapshot) -> Vec<(Vec<u8>, Vec<IpAddr>)> {
     let mut servers: Vec<(Vec<u8>, Vec<IpAddr>)> = Vec::new();
     for ip in zones.local.iter() {
-        for (key, entry) in snapshot.with_endpoint(*ip) {
+        for entry in snapshot.with_endpoint(*ip) {
             let Some(service) = &entry.service else { continue };
             let (labels, addresses) = match &service.kind {
-                NamedKind::ClusterIp(ips) => ([key, &b"\x03svc"[..]].concat(), ips.clone()),
+                NamedKind::ClusterIp(ips) => ([&*entry.key, b"\x03svc"].concat(), ips.clone()),
                 _ => {
-                    let endpoint = service.endpoints.iter().find(|endpoint| endpoint.address == *ip);
+                    let endpoint = service.sorted_endpoints().into_iter().find(|endpoint| endpoint.address == *ip);
                     let Some(endpoint) = endpoint else { continue };
-                    ([&endpoint_labels(endpoint, &zones.options), &**key, b"\x03svc"].concat(), vec![*ip])
+                    ([&endpoint_labels(&endpoint, &zones.options), &*entry.key, b"\x03svc"].concat(), vec![*ip])
                 }
             };
             match servers.iter_mut().find(|(known, _)| *known == labels) {

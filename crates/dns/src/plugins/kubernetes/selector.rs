@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn selects_as_kubectl_does() {
-        let labels: Labels = [("app", "web"), ("tier", "front")].map(|(key, value)| (key.into(), value.into())).into();
+        let labels: Labels = [("app", "web"), ("tier", "front")].map(|(key, value)| (key.into(), value.into())).into_iter().collect();
         for (text, matches) in [
             ("app=web", true),
             ("app==web,tier!=back", true),

@@ -13,6 +13,7 @@ use model::name::{NamedImport, NamedKind, NamedService};
 use model::{Changed, NameView, ServiceName, Text, View};
 
 use super::book::Book;
+use super::owners::Owners;
 use super::shards::Shards;
 use super::{Entry, Options, Pods};
 use crate::name::label;
@@ -28,13 +29,12 @@ pub(crate) struct Snapshot {
     pub(crate) serial: u32,
     pub(crate) services: Book,
     pub(crate) imports: Book,
-    by_virtual_ip: Shards<IpAddr, Owners>,
-    by_endpoint: Shards<IpAddr, Owners>,
-    by_external_ip: Shards<IpAddr, Owners>,
+    /// By each address that a Service has: its own, its endpoints', and those from outside.
+    by_address: Owners,
     /// By the namespace's label.
     namespaces: Shards<Key, Namespace>,
     /// The namespaces' labels by address, for `pods verified`.
-    pods: Shards<IpAddr, Owners>,
+    pods: Shards<IpAddr, Namespaces>,
     /// What was last taken up.
     view: Arc<NameView>,
 }
@@ -46,9 +46,9 @@ struct Namespace {
     object: Option<bool>,
 }
 
-/// Who has an address: one, but for few.
+/// Where pods have an address: in one namespace, but for few.
 #[derive(Clone, Debug)]
-enum Owners {
+enum Namespaces {
     One(Key),
     Many(Box<[Key]>),
 }
@@ -71,9 +71,7 @@ impl Snapshot {
             serial: now(),
             services: Book::new(),
             imports: Book::new(),
-            by_virtual_ip: Shards::new(),
-            by_endpoint: Shards::new(),
-            by_external_ip: Shards::new(),
+            by_address: Owners::new(),
             namespaces: Shards::new(),
             pods: Shards::new(),
             view: Arc::default(),
@@ -154,22 +152,11 @@ impl Snapshot {
         let old = self.services.get(&key).cloned();
         let old_service = old.as_ref().and_then(|entry| entry.service.as_ref());
         self.count(&name.namespace, old.is_some(), new.is_some());
-        for (tables, addresses) in [
-            (&mut self.by_virtual_ip, virtual_ips as fn(&NamedService) -> Vec<IpAddr>),
-            (&mut self.by_endpoint, endpoint_ips),
-            (&mut self.by_external_ip, external_ips),
-        ] {
-            let before = old_service.map(|service| addresses(service)).unwrap_or_default();
-            let after = new.map(|service| addresses(service)).unwrap_or_default();
-            let kept: HashSet<IpAddr> = after.iter().copied().collect();
-            for ip in before.iter().filter(|ip| !kept.contains(ip)) {
-                disown(tables, *ip, &key);
-            }
-            let known: HashSet<IpAddr> = before.into_iter().collect();
-            for ip in after.into_iter().filter(|ip| !known.contains(ip)) {
-                own(tables, ip, &key);
-            }
-        }
+        let addresses_of = |service: Option<&Arc<NamedService>>| service.map(|service| addresses(service)).unwrap_or_default();
+        let (before, after) = (addresses_of(old_service), addresses_of(new));
+        let tag = self.services.tag(&key);
+        before.difference(&after).for_each(|ip| self.by_address.remove(*ip, tag));
+        after.difference(&before).for_each(|ip| self.by_address.insert(*ip, tag));
         match new {
             Some(service) => self.services.insert(Arc::new(Entry::of_service(&key, service, options))),
             None => self.services.remove(&key),
@@ -216,26 +203,36 @@ impl Snapshot {
     /// The namespace of the pod that has `ip`, if it is known and only one.
     pub(crate) fn namespace_of_pod(&self, ip: IpAddr) -> Option<&Key> {
         match self.pods.get(&ip)? {
-            Owners::One(namespace) => Some(namespace),
-            Owners::Many(_) => None,
+            Namespaces::One(namespace) => Some(namespace),
+            Namespaces::Many(_) => None,
         }
     }
 
     /// The Services whose own address this is: their names, which is all that a PTR record wants.
-    pub(crate) fn with_virtual_ip(&self, ip: IpAddr) -> impl Iterator<Item = &Key> {
-        self.by_virtual_ip.get(&ip).into_iter().flat_map(Owners::iter)
+    pub(crate) fn with_virtual_ip(&self, ip: IpAddr) -> impl Iterator<Item = &[u8]> {
+        self.with_address(ip).filter(move |entry| entry.has_virtual_ip(ip)).map(|entry| &*entry.key)
     }
 
-    pub(crate) fn with_endpoint(&self, ip: IpAddr) -> impl Iterator<Item = (&Key, &Arc<Entry>)> {
-        self.owners(&self.by_endpoint, ip)
+    /// The Services with a ready endpoint there, by name.
+    pub(crate) fn with_endpoint(&self, ip: IpAddr) -> Vec<&Arc<Entry>> {
+        self.whose(ip, |service| service.endpoints().any(|endpoint| endpoint.address == ip))
     }
 
-    pub(crate) fn with_external_ip(&self, ip: IpAddr) -> impl Iterator<Item = (&Key, &Arc<Entry>)> {
-        self.owners(&self.by_external_ip, ip)
+    /// The Services that have this address outside of the cluster, by name.
+    pub(crate) fn with_external_ip(&self, ip: IpAddr) -> Vec<&Arc<Entry>> {
+        self.whose(ip, |service| external_ips(service).any(|external| external == ip))
     }
 
-    fn owners<'a>(&'a self, table: &'a Shards<IpAddr, Owners>, ip: IpAddr) -> impl Iterator<Item = (&'a Key, &'a Arc<Entry>)> {
-        table.get(&ip).into_iter().flat_map(Owners::iter).filter_map(|key| Some((key, self.services.get(key)?)))
+    fn whose(&self, ip: IpAddr, has: impl Fn(&NamedService) -> bool) -> Vec<&Arc<Entry>> {
+        let mut found: Vec<_> = self.with_address(ip).filter(|entry| entry.service.iter().any(|service| has(service))).collect();
+        found.sort_by(|one, other| one.key.cmp(&other.key));
+        found.dedup_by(|one, other| *one.key == *other.key);
+        found
+    }
+
+    /// The Services that may have this address in one way or another.
+    fn with_address(&self, ip: IpAddr) -> impl Iterator<Item = &Arc<Entry>> {
+        self.by_address.of(ip).flat_map(|tag| self.services.tagged(tag))
     }
 
     /// For each Service whose slices changed between this snapshot and `view`: whether it is headless, and how long ago the cause was.
@@ -261,43 +258,43 @@ impl Snapshot {
 
     /// Whether the last view that was taken up gives the Service the cluster IPs that `view` gives it; what was held back counts.
     pub(crate) fn has_same_virtual(&self, view: &NameView, name: &ServiceName) -> bool {
-        let ips = |view: &NameView| view.services.get(name).map(|service| virtual_ips(service));
-        ips(&self.view) == ips(view)
+        let [ours, theirs] = [&self.view, view].map(|view| view.services.get(name).map(|service| virtual_ips(service)));
+        ours == theirs
     }
 }
 
-// === impl Owners ===
+// === impl Namespaces ===
 
-impl Owners {
+impl Namespaces {
     fn iter(&self) -> std::slice::Iter<'_, Key> {
         match self {
-            Owners::One(key) => std::slice::from_ref(key).iter(),
-            Owners::Many(keys) => keys.iter(),
+            Namespaces::One(key) => std::slice::from_ref(key).iter(),
+            Namespaces::Many(keys) => keys.iter(),
         }
     }
 }
 
-fn own(table: &mut Shards<IpAddr, Owners>, ip: IpAddr, key: &Key) {
+fn own(table: &mut Shards<IpAddr, Namespaces>, ip: IpAddr, key: &Key) {
     let owners = match table.get(&ip) {
-        None => Owners::One(key.clone()),
+        None => Namespaces::One(key.clone()),
         Some(owners) if owners.iter().any(|owner| owner == key) => return,
         // Sorted, so that equal facts give equal answers.
         Some(owners) => {
             let mut keys: Vec<Key> = owners.iter().chain([key]).cloned().collect();
             keys.sort();
-            Owners::Many(keys.into())
+            Namespaces::Many(keys.into())
         }
     };
     table.insert(ip, owners);
 }
 
-fn disown(table: &mut Shards<IpAddr, Owners>, ip: IpAddr, key: &Key) {
+fn disown(table: &mut Shards<IpAddr, Namespaces>, ip: IpAddr, key: &Key) {
     let Some(owners) = table.get(&ip) else { return };
     let mut left: Vec<Key> = owners.iter().filter(|owner| *owner != key).cloned().collect();
     match left.len() {
         0 => table.remove(&ip),
-        1 => table.insert(ip, Owners::One(left.remove(0))),
-        _ => table.insert(ip, Owners::Many(left.into())),
+        1 => table.insert(ip, Namespaces::One(left.remove(0))),
+        _ => table.insert(ip, Namespaces::Many(left.into())),
     }
 }
 
@@ -305,25 +302,24 @@ pub(crate) fn key(name: &ServiceName) -> Option<Key> {
     Some([label(&name.name)?, label(&name.namespace)?].concat().into())
 }
 
-fn virtual_ips(service: &NamedService) -> Vec<IpAddr> {
+fn virtual_ips(service: &NamedService) -> &[IpAddr] {
     match &service.kind {
-        NamedKind::ClusterIp(ips) => ips.clone(),
-        _ => Vec::new(),
+        NamedKind::ClusterIp(ips) => ips,
+        _ => &[],
     }
 }
 
-fn endpoint_ips(service: &NamedService) -> Vec<IpAddr> {
-    let mut ips: Vec<_> = service.endpoints.iter().map(|endpoint| endpoint.address).collect();
-    ips.dedup();
-    ips
-}
-
-fn external_ips(service: &NamedService) -> Vec<IpAddr> {
+fn external_ips(service: &NamedService) -> impl Iterator<Item = IpAddr> {
     let balanced = service.load_balancer.iter().filter_map(|name| match name {
         LoadBalancerName::Ip(ip) => Some(*ip),
         LoadBalancerName::Hostname(_) => None,
     });
-    service.external_ips.iter().copied().chain(balanced).collect()
+    service.external_ips.iter().copied().chain(balanced)
+}
+
+fn addresses(service: &NamedService) -> HashSet<IpAddr> {
+    let endpoints = service.endpoints().map(|endpoint| endpoint.address);
+    virtual_ips(service).iter().copied().chain(endpoints).chain(external_ips(service)).collect()
 }
 
 fn now() -> u32 {

@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 
 use expect_test::{Expect, expect};
-use model::facts::{Labels, Namespace, Pod, PodName, ServicePort, SlicePort, TargetPort};
-use model::name::{NamedEndpoint, NamedKind, NamedService};
-use model::{NameView, Protocol, Revision, ServiceName};
+use model::facts::{Endpoint, EndpointNames, Labels, Namespace, Pod, PodName, ServicePort, Slice, SlicePort, TargetPort, Topology};
+use model::name::{NamedKind, NamedService};
+use model::{Family, NameView, Protocol, Revision, ServiceName};
 
 use super::*;
 use crate::config::Corefile;
@@ -99,7 +99,7 @@ pub(crate) fn names(objects: &str) -> NameView {
         let service = |kind, ports| NamedService {
             kind,
             ports,
-            endpoints: Arc::default(),
+            slices: Box::default(),
             external_ips: Vec::new(),
             load_balancer: Vec::new(),
             labels: labels.clone(),
@@ -123,17 +123,9 @@ pub(crate) fn names(objects: &str) -> NameView {
             "headless" => services.push((name(), service(NamedKind::Headless, Vec::new()))),
             "external" => services.push((name(), service(NamedKind::ExternalName(words[2].into()), Vec::new()))),
             "ep" => {
-                let value = |key: &str| words.iter().find_map(|word| word.strip_prefix(key)).map(Into::into);
-                let ports = words[2..].iter().filter_map(|word| port(word));
-                let endpoint = NamedEndpoint {
-                    address: words[1].parse().expect("address"),
-                    hostname: value("host="),
-                    pod: value("pod="),
-                    zone: value("zone="),
-                    ports: ports.map(|(name, port, protocol)| SlicePort { name: name.into(), protocol, port }).collect(),
-                };
-                let service = &mut services.last_mut().expect("a service before its endpoints").1;
-                service.endpoints = service.endpoints.iter().cloned().chain([endpoint]).collect();
+                let (name, service) = services.last_mut().expect("a service before its endpoints");
+                let slice = Arc::new(slice(name, &words[1..]));
+                service.slices = service.slices.iter().cloned().chain([slice]).collect();
             }
             "pod" => {
                 let name = name();
@@ -150,6 +142,26 @@ pub(crate) fn names(objects: &str) -> NameView {
 }
 
 /// `http:80/tcp`
+/// A slice of one endpoint.
+fn slice(service: &ServiceName, words: &[&str]) -> Slice {
+    let value = |key: &str| words.iter().find_map(|word| word.strip_prefix(key));
+    let address = words[0].parse().expect("address");
+    let topology = Arc::new(Topology { zone: value("zone=").map(Into::into), ..Topology::default() });
+    let ports = words[1..].iter().filter_map(|word| port(word));
+    Slice {
+        service: service.clone(),
+        family: Family::of(address),
+        ports: ports.map(|(name, port, protocol)| SlicePort { name: name.into(), protocol, port }).collect(),
+        endpoints: [Endpoint { at: 0, address, ready: true, serving: true, terminating: false, topology }].into(),
+        names: Some(Box::new(EndpointNames {
+            hostnames: [value("host=")].into_iter().collect(),
+            pods: [value("pod=")].into_iter().collect(),
+        })),
+        labels: Arc::default(),
+        triggered_at_ms: None,
+    }
+}
+
 fn port(word: &str) -> Option<(&str, u16, Protocol)> {
     let (name, rest) = word.split_once(':')?;
     let (port, protocol) = rest.split_once('/')?;
@@ -537,12 +549,12 @@ fn a_change_touches_its_own_names_and_leaves_none_behind() {
     let second = Arc::new(view.clone());
     snapshot.patch(&second, &snapshot.changes(&second), &HashSet::new(), options);
     let (old, new) = ("10.1.0.2".parse().expect("address"), "10.1.0.7".parse().expect("address"));
-    assert_eq!((snapshot.with_endpoint(old).count(), snapshot.with_endpoint(new).count()), (0, 1));
+    assert_eq!((snapshot.with_endpoint(old).len(), snapshot.with_endpoint(new).len()), (0, 1));
     let web = snapshot.services.get(&snapshot::key(&ServiceName::new("default", "web")).expect("key")).expect("web");
     assert!(Arc::ptr_eq(&untouched, web), "a Service that did not change is not compiled again");
     view.revision = Revision(3);
     view.services.remove(Revision(3), &name);
     let third = Arc::new(view);
     snapshot.patch(&third, &snapshot.changes(&third), &HashSet::new(), options);
-    assert_eq!((snapshot.with_endpoint(new).count(), snapshot.services.iter().count()), (0, 1));
+    assert_eq!((snapshot.with_endpoint(new).len(), snapshot.services.iter().count()), (0, 1));
 }
