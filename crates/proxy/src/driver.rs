@@ -178,7 +178,6 @@ impl Driver {
         }
         self.applied.send_if_modified(|now| std::mem::replace(now, view.revision) != view.revision);
         if last.is_none() {
-            kernel::memory::give_back();
             self.reports.restart();
         }
         for mode in &mut self.modes {

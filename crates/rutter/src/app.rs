@@ -109,6 +109,8 @@ impl App {
         let readiness = self.readiness.clone();
         let waiting = tokio::spawn(async move {
             readiness.wait().await;
+            // A first list, and a big table read back, took more than what is kept of them.
+            kernel::memory::give_back();
             info!("ready");
             output::line("ready");
         });
