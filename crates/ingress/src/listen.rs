@@ -61,7 +61,7 @@ fn bind_shared(address: SocketAddr, n: usize, share_with_others: bool) -> Result
         drop(tcp(address, Share::No)?);
     }
     let mut sockets = vec![tcp(address, Share::Yes)?];
-    let local = sockets[0].local_addr().map_err(|source| BindError { protocol: "tcp", address, source })?;
+    let local = sockets[0].local_addr().map_err(|source| BindError::new("tcp", address, source))?;
     while sockets.len() < n {
         sockets.push(tcp(local, Share::Yes)?);
     }

@@ -1,15 +1,19 @@
 //! Listeners: bound with the options that every part wants alike, and errors that name the address.
 
+mod holder;
+
 use std::io;
 use std::net::SocketAddr;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {protocol} {address}{}", hint(source))]
+#[error("cannot listen on {protocol} {address}{hint}")]
 pub struct BindError {
     pub protocol: &'static str,
     pub address: SocketAddr,
+    /// What the operator may make of it; found out at once, since whoever has a port may let it go.
+    hint: String,
     #[source]
     pub source: io::Error,
 }
@@ -26,6 +30,12 @@ pub enum Share {
 /// 4,096: what `net.core.somaxconn` allows by default since Linux 5.4.
 const BACKLOG: i32 = 4_096;
 
+impl BindError {
+    pub fn new(protocol: &'static str, address: SocketAddr, source: io::Error) -> Self {
+        Self { protocol, address, hint: hint(protocol, address, &source), source }
+    }
+}
+
 /// A TCP listener, non-blocking, IPv6 addresses without IPv4 mapped into them.
 pub fn tcp(address: SocketAddr, share: Share) -> Result<std::net::TcpListener, BindError> {
     let bind = || -> io::Result<_> {
@@ -35,7 +45,7 @@ pub fn tcp(address: SocketAddr, share: Share) -> Result<std::net::TcpListener, B
         socket.listen(BACKLOG)?;
         Ok(socket.into())
     };
-    bind().map_err(|source| BindError { protocol: "tcp", address, source })
+    bind().map_err(|source| BindError::new("tcp", address, source))
 }
 
 /// A UDP socket, non-blocking, with a receive buffer of up to `receive_bytes` (what the kernel allows of it).
@@ -47,7 +57,7 @@ pub fn udp(address: SocketAddr, share: Share, receive_bytes: usize) -> Result<st
         socket.bind(&address.into())?;
         Ok(socket.into())
     };
-    bind().map_err(|source| BindError { protocol: "udp", address, source })
+    bind().map_err(|source| BindError::new("udp", address, source))
 }
 
 fn socket(address: SocketAddr, kind: Type, protocol: Protocol, share: Share) -> io::Result<Socket> {
@@ -62,13 +72,17 @@ fn socket(address: SocketAddr, kind: Type, protocol: Protocol, share: Share) -> 
     Ok(socket)
 }
 
-fn hint(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => ": another process has it",
+fn hint(protocol: &str, address: SocketAddr, error: &io::Error) -> String {
+    let hint = match error.kind() {
+        io::ErrorKind::AddrInUse => match holder::of(protocol, address) {
+            Some(holder) => return format!(": {holder} has it"),
+            None => ": another process has it",
+        },
         io::ErrorKind::AddrNotAvailable => ": no interface has this address",
         io::ErrorKind::PermissionDenied => ": not permitted (ports below 1024 need CAP_NET_BIND_SERVICE)",
         _ => "",
-    }
+    };
+    hint.to_owned()
 }
 
 #[cfg(test)]
@@ -76,10 +90,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_taken_port_is_named() {
+    fn a_taken_port_is_named_with_whoever_has_it() {
+        let name = std::fs::read_to_string("/proc/self/comm").expect("a name");
+        let us = format!("process {} ({}) has it", std::process::id(), name.trim());
         let first = tcp("127.0.0.1:0".parse().expect("address"), Share::No).expect("a free port");
         let address = first.local_addr().expect("bound");
         let error = tcp(address, Share::No).expect_err("the port is taken");
-        assert_eq!(error.to_string(), format!("cannot listen on tcp {address}: another process has it"));
+        assert_eq!(error.to_string(), format!("cannot listen on tcp {address}: {us}"));
+        let first = udp("[::1]:0".parse().expect("address"), Share::No, 0).expect("a free port");
+        let address = SocketAddr::new("::".parse().expect("address"), first.local_addr().expect("bound").port());
+        let error = udp(address, Share::No, 0).expect_err("the port is taken");
+        assert_eq!(error.to_string(), format!("cannot listen on udp {address}: {us}"));
     }
 }

@@ -80,7 +80,7 @@ impl Page {
 
 /// Binds `address` and serves `pages` on a task of its own until `drain` starts. Gives the address that was really bound.
 pub fn serve(address: SocketAddr, pages: Pages, drain: Drain) -> Result<SocketAddr, BindError> {
-    let failed = |source| BindError { protocol: "tcp", address, source };
+    let failed = |source| BindError::new("tcp", address, source);
     let listener = TcpListener::from_std(listen::tcp(address, Share::No)?).map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     let pages: SlowPages = Arc::new(move |ask| Box::pin(ready(pages(ask))));

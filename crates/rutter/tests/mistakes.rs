@@ -146,7 +146,9 @@ fn a_taken_port_ends_the_start_with_the_name_of_its_flag() {
     let refused = |wanted: Expect, flags: &[&str]| {
         let mut agent = cluster.start_agent(flags);
         let code = agent.exit_code();
-        let last = agent.said().lines().last().unwrap_or_default().to_string();
+        let name = std::fs::read_to_string("/proc/self/comm").expect("a name");
+        let this = format!("process {} ({})", std::process::id(), name.trim());
+        let last = agent.said().lines().last().unwrap_or_default().replace(&this, "process of the test");
         wanted.assert_eq(&format!("{last}\nexit {code:?}\n"));
     };
     let taken = |address: &str| cluster.node.run(|| TcpListener::bind(address)).expect("a free port");
@@ -154,7 +156,7 @@ fn a_taken_port_ends_the_start_with_the_name_of_its_flag() {
         let _taken = cluster.node.run(|| UdpSocket::bind("10.244.0.1:53")).expect("a free port");
         refused(
             expect![[r#"
-            rutter: --dns-listen: cannot listen on udp 10.244.0.1:53: another process has it: Address already in use (os error 98)
+            rutter: --dns-listen: cannot listen on udp 10.244.0.1:53: process of the test has it: Address already in use (os error 98)
             exit Ok(1)
         "#]],
             &[],
@@ -164,28 +166,28 @@ fn a_taken_port_ends_the_start_with_the_name_of_its_flag() {
         (
             "10.244.0.1:53",
             expect![[r#"
-            rutter: --dns-listen: cannot listen on tcp 10.244.0.1:53: another process has it: Address already in use (os error 98)
+            rutter: --dns-listen: cannot listen on tcp 10.244.0.1:53: process of the test has it: Address already in use (os error 98)
             exit Ok(1)
         "#]],
         ),
         (
             "0.0.0.0:80",
             expect![[r#"
-            rutter: cannot listen on tcp 0.0.0.0:80: another process has it (--http-port): Address already in use (os error 98)
+            rutter: cannot listen on tcp 0.0.0.0:80: process of the test has it (--http-port): Address already in use (os error 98)
             exit Ok(1)
         "#]],
         ),
         (
             "0.0.0.0:443",
             expect![[r#"
-            rutter: cannot listen on tcp 0.0.0.0:443: another process has it (--https-port): Address already in use (os error 98)
+            rutter: cannot listen on tcp 0.0.0.0:443: process of the test has it (--https-port): Address already in use (os error 98)
             exit Ok(1)
         "#]],
         ),
         (
             "0.0.0.0:10254",
             expect![[r#"
-            rutter: --ingress-status: cannot listen on tcp 0.0.0.0:10254: another process has it: Address already in use (os error 98)
+            rutter: --ingress-status: cannot listen on tcp 0.0.0.0:10254: process of the test has it: Address already in use (os error 98)
             exit Ok(1)
         "#]],
         ),
@@ -201,14 +203,14 @@ fn a_taken_port_ends_the_start_with_the_name_of_its_flag() {
         (
             "0.0.0.0:10256",
             expect![[r#"
-        rutter: healthzBindAddress: cannot listen on tcp 0.0.0.0:10256: another process has it: Address already in use (os error 98)
+        rutter: healthzBindAddress: cannot listen on tcp 0.0.0.0:10256: process of the test has it: Address already in use (os error 98)
         exit Ok(1)
     "#]],
         ),
         (
             "127.0.0.1:10249",
             expect![[r#"
-        rutter: metricsBindAddress: cannot listen on tcp 127.0.0.1:10249: another process has it: Address already in use (os error 98)
+        rutter: metricsBindAddress: cannot listen on tcp 127.0.0.1:10249: process of the test has it: Address already in use (os error 98)
         exit Ok(1)
     "#]],
         ),

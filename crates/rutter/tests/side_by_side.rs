@@ -1,7 +1,7 @@
 //! Two nodes on one machine: each agent has the network namespace that it was started in, and nothing else.
 
 use crate::cluster::objects::web;
-use crate::cluster::{Cluster, ask};
+use crate::cluster::{Cluster, NODE, ask};
 
 #[test]
 fn two_namespaces_run_their_own_agents_and_do_not_see_each_other() {
@@ -45,4 +45,19 @@ fn a_second_proxy_in_one_namespace_is_refused_with_the_name_of_the_first() {
     agent.kill_9();
     cluster.agent();
     assert_eq!(cluster.outside.run(|| ask::who("10.96.0.80:80")), Ok("pod-1".to_string()));
+}
+
+#[test]
+fn a_second_dns_server_on_one_port_is_refused_with_the_name_of_the_first() {
+    let cluster = Cluster::new(0);
+    let objects = cluster.objects.text();
+    let flags = ["dns", "--objects", &objects, "--listen", &format!("{NODE}:53")];
+    let mut first = cluster.start(&cluster.node, &flags);
+    first.is_ready();
+    let (code, said) = cluster.command(&flags);
+    let wanted = format!("rutter: --listen: cannot listen on tcp {NODE}:53: process {} (rutter) has it: ", first.id());
+    assert!(code == 1 && said.lines().last().unwrap_or_default().starts_with(&wanted), "{said}");
+    // However the first ends, the next may start.
+    first.kill_9();
+    cluster.start(&cluster.node, &flags).is_ready();
 }

@@ -55,7 +55,7 @@ impl Listener {
 
     fn bind_both(wanted: SocketAddr) -> Result<Self, BindError> {
         // TCP alone tells of another server on the port: UDP is shared among our threads, and an upgrade's old and new process share both.
-        let failed = |protocol, source| BindError { protocol, address: wanted, source };
+        let failed = |protocol, source| BindError::new(protocol, wanted, source);
         let tcp = listen::tcp(wanted, Share::No)?;
         // Port 0 is one port for both protocols.
         let address = tcp.local_addr().map_err(|error| failed("tcp", error))?;
