@@ -78,7 +78,7 @@ impl Listener {
     }
 
     /// Starts to answer; a second call changes nothing.
-    pub(crate) fn serve(&mut self, later: &mpsc::Sender<Job>, metrics: &Arc<Metrics>) {
+    pub(crate) fn serve(&mut self, later: &mpsc::Sender<Job>, bounds: &tcp::Bounds, metrics: &Arc<Metrics>) {
         let Some(tcp) = self.tcp.take() else { return };
         let stopped = Arc::new(AtomicBool::new(false));
         let mut threads = Vec::new();
@@ -97,7 +97,7 @@ impl Listener {
         }
         // TCP goes on accepting through the lame-duck time, so it has a drain of its own.
         let (trigger, stopping) = runtime::drain::channel();
-        tokio::spawn(tcp::serve(tcp, self.routes.clone(), metrics.clone(), stopping));
+        tokio::spawn(tcp::serve(tcp, self.routes.clone(), bounds.clone(), metrics.clone(), stopping));
         self.serving = Some(Serving { stopped, threads, tcp: trigger });
     }
 

@@ -22,6 +22,7 @@ use super::listener::{Listener, is_missing_family};
 use super::metrics::Metrics;
 use super::slow;
 use super::status::Status;
+use super::tcp;
 use crate::config::Corefile;
 use crate::plugins::cache::{Refreshes, Store};
 use crate::plugins::forward::Guard;
@@ -39,6 +40,7 @@ pub(crate) struct Server {
     store: Arc<Store>,
     refreshes: Refreshes,
     guard: Arc<Guard>,
+    tcp: tcp::Bounds,
     readiness: Readiness,
     status: Status,
     listeners: Vec<Listener>,
@@ -73,6 +75,7 @@ impl Server {
             store: Arc::new(Store::new()),
             refreshes: Refreshes::start(),
             guard: Arc::default(),
+            tcp: tcp::Bounds::default(),
             metrics,
             readiness,
             status,
@@ -114,7 +117,7 @@ impl Server {
         }
         let (later, jobs) = mpsc::channel(slow::MAX_WAITING);
         let slow = tokio::spawn(slow::run(jobs, self.metrics.clone()));
-        self.listeners.iter_mut().for_each(|listener| listener.serve(&later, &self.metrics));
+        self.listeners.iter_mut().for_each(|listener| listener.serve(&later, &self.tcp, &self.metrics));
         self.reload_until_drained(&later).await;
         drop(later);
         tokio::time::sleep(lameduck(&self.corefile)).await;
@@ -198,7 +201,7 @@ impl Server {
         let (kept, gone): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.listeners).into_iter().partition(|listener| wanted.contains_key(&listener.wanted));
         self.listeners = kept;
-        self.listeners.iter_mut().for_each(|listener| listener.serve(later, &self.metrics));
+        self.listeners.iter_mut().for_each(|listener| listener.serve(later, &self.tcp, &self.metrics));
         for listener in gone {
             info!(address = %listener.address, "no block names this address any more");
             listener.stop().await;

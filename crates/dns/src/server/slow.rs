@@ -102,3 +102,6 @@ pub(crate) fn finish(answer: Message, query: &Query<'_>, limit: usize) -> Vec<u8
     let reply = Message { id: query.id(), flags: flag::QR | copied | answer.flags & kept, question, ..answer };
     reply.encode(limit, opt.as_ref().map(<[u8; OPT]>::as_slice))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,9 @@
 //! DNS over TCP: two octets of length before each message, several questions at once on one connection (RFC 7766).
+//!
+//! What clients may hold of this process is bounded for all connections together ([`Bounds`]): how many ask at once says nothing of
+//! that, since a client need not take its answers. Whoever finds a bound met is read no further until there is room.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,23 +12,51 @@ use runtime::Drain;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::{debug, warn};
 
-use super::metrics::{Metrics, Transport};
-use super::{AtOnce, Routes, at_once, slow};
+use super::metrics::{Metrics, Transport, asked};
+use super::{AtOnce, Routes, at_once, is_transfer, slow};
 use crate::wire::{MAX_TCP, Query};
 
 /// Connections of one listener; more wait in the backlog.
 const MAX_CONNECTIONS: usize = 1_024;
 /// Questions of one connection in work at once; a client that sends more is read no further until some are answered.
 const MAX_PIPELINED: usize = 32;
+/// Questions that have a task, on all connections together. The cluster's own names and what is cached need none.
+const MAX_TASKS: usize = 512;
+/// Octets of answers that wait to be taken, on all connections together: a few hundred of the largest, many thousands of usual ones. With
+/// one answer of each task under way it is 48 MiB at the very most, and the zones that are transferred.
+const MAX_ROOM: usize = 16 << 20;
+/// Zones that are on their way whole, on all connections together: each is in memory as it is sent.
+const MAX_TRANSFERS: usize = 2;
+/// Larger queries than this are no queries.
+const MAX_QUERY: u16 = 4_096;
 /// Idle time, time for a message to arrive whole, and time for the client to take one: CoreDNS's.
 const IDLE: Duration = Duration::from_secs(10);
 const READ: Duration = Duration::from_secs(3);
 const WRITE: Duration = Duration::from_secs(5);
 
-pub(crate) async fn serve(listener: TcpListener, routes: Routes, metrics: Arc<Metrics>, drain: Drain) {
+thread_local! {
+    /// Where an answer is written before its size is known.
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; MAX_TCP].into());
+}
+
+/// What all connections of a server share.
+#[derive(Clone)]
+pub(crate) struct Bounds {
+    tasks: Arc<Semaphore>,
+    room: Arc<Semaphore>,
+    transfers: Arc<Semaphore>,
+}
+
+/// A message on its way to a client, with the room that it takes.
+struct Waiting {
+    message: Vec<u8>,
+    _room: OwnedSemaphorePermit,
+}
+
+pub(crate) async fn serve(listener: TcpListener, routes: Routes, bounds: Bounds, metrics: Arc<Metrics>, drain: Drain) {
     let free = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let next = async {
@@ -37,7 +69,7 @@ pub(crate) async fn serve(listener: TcpListener, routes: Routes, metrics: Arc<Me
         };
         match accepted {
             Ok((stream, client)) => {
-                let connection = connection(stream, client, routes.clone(), metrics.clone(), drain.clone());
+                let connection = connection(stream, client, routes.clone(), bounds.clone(), metrics.clone(), drain.clone());
                 tokio::spawn(async move {
                     connection.await;
                     drop(permit);
@@ -52,13 +84,13 @@ pub(crate) async fn serve(listener: TcpListener, routes: Routes, metrics: Arc<Me
     }
 }
 
-async fn connection(stream: TcpStream, client: SocketAddr, routes: Routes, metrics: Arc<Metrics>, drain: Drain) {
+async fn connection(stream: TcpStream, client: SocketAddr, routes: Routes, bounds: Bounds, metrics: Arc<Metrics>, drain: Drain) {
     let _ = stream.set_nodelay(true);
     let (reader, writer) = stream.into_split();
     let (replies, waiting) = mpsc::channel(MAX_PIPELINED);
     let writing = tokio::spawn(write(writer, waiting));
     tokio::select! {
-        () = read(reader, client, &routes, &metrics, &replies) => {}
+        () = read(reader, client, &routes, &bounds, &metrics, &replies) => {}
         // What was asked is still answered: the tasks hold senders of their own.
         () = drain.started() => {}
     }
@@ -66,34 +98,57 @@ async fn connection(stream: TcpStream, client: SocketAddr, routes: Routes, metri
     let _ = writing.await;
 }
 
-async fn read(mut reader: OwnedReadHalf, client: SocketAddr, routes: &Routes, metrics: &Arc<Metrics>, replies: &mpsc::Sender<Vec<u8>>) {
+async fn read(
+    mut reader: OwnedReadHalf,
+    client: SocketAddr,
+    routes: &Routes,
+    bounds: &Bounds,
+    metrics: &Arc<Metrics>,
+    replies: &mpsc::Sender<Waiting>,
+) {
     let free = Arc::new(Semaphore::new(MAX_PIPELINED));
     while let Ok(Ok(length)) = tokio::time::timeout(IDLE, reader.read_u16()).await {
+        if length > MAX_QUERY {
+            return;
+        }
         let mut packet = vec![0; usize::from(length)];
         let Ok(Ok(_)) = tokio::time::timeout(READ, reader.read_exact(&mut packet)).await else { return };
         let permit = free.clone().acquire_owned().await.expect("BUG: the semaphore was closed");
         let (routes, metrics, replies) = (routes.load_full(), metrics.clone(), replies.clone());
+        // As much as an answer may take, until it is there and takes less.
+        let room = bounds.room(MAX_TCP).await;
         let started = Instant::now();
-        let mut out = vec![0; MAX_TCP];
-        let (outcome, route) = at_once(&routes, &packet, &mut out, true, started.elapsed().subsec_nanos());
+        let (outcome, route, message) = SCRATCH.with_borrow_mut(|out| {
+            let (outcome, route) = at_once(&routes, &packet, out, true, started.elapsed().subsec_nanos());
+            let message = if let AtOnce::Reply { length, .. } = outcome { out[..length].to_vec() } else { Vec::new() };
+            (outcome, route, message)
+        });
         match outcome {
             AtOnce::Reply { length, code, by } => {
-                out.truncate(length);
                 let transport = Transport { tcp: true, v6: client.is_ipv6() };
                 let sizes = (packet.len(), length);
-                metrics.one(&routes, route, transport, super::metrics::asked(&packet), (code, by), sizes, started.elapsed());
-                if replies.send(out).await.is_err() {
+                metrics.one(&routes, route, transport, asked(&packet), (code, by), sizes, started.elapsed());
+                if replies.send(Waiting { message, _room: narrowed(room, length) }).await.is_err() {
                     return;
                 }
             }
             // Whoever breaks the format here has lost the message borders as well.
             AtOnce::Silence => return,
             AtOnce::Later => {
+                drop(room);
+                let transfer = if is_transfer(asked(&packet).qtype) { Some(bounds.transfer().await) } else { None };
+                let task = bounds.task().await;
+                let bounds = bounds.clone();
                 tokio::spawn(async move {
-                    let _permit = permit;
+                    let _permits = (permit, transfer);
                     let Ok(mut query) = Query::parse(&packet) else { return };
-                    for reply in slow::answer(&routes, &mut query, client, true, &metrics).await {
-                        if replies.send(reply).await.is_err() {
+                    let answers = slow::answer(&routes, &mut query, client, true, &metrics).await;
+                    let mut task = Some(task);
+                    for message in answers {
+                        let room = bounds.room(message.len()).await;
+                        // A client that does not take its answers holds nobody's task.
+                        task.take();
+                        if replies.send(Waiting { message, _room: room }).await.is_err() {
                             return;
                         }
                     }
@@ -103,8 +158,8 @@ async fn read(mut reader: OwnedReadHalf, client: SocketAddr, routes: &Routes, me
     }
 }
 
-async fn write(mut writer: OwnedWriteHalf, mut waiting: mpsc::Receiver<Vec<u8>>) {
-    while let Some(message) = waiting.recv().await {
+async fn write(mut writer: OwnedWriteHalf, mut waiting: mpsc::Receiver<Waiting>) {
+    while let Some(Waiting { message, _room }) = waiting.recv().await {
         let framed = [&(message.len() as u16).to_be_bytes()[..], &message].concat();
         match tokio::time::timeout(WRITE, writer.write_all(&framed)).await {
             Ok(Ok(())) => {}
@@ -113,3 +168,40 @@ async fn write(mut writer: OwnedWriteHalf, mut waiting: mpsc::Receiver<Vec<u8>>)
         }
     }
 }
+
+// === impl Bounds ===
+
+impl Bounds {
+    /// `max_room` holds a message of any size.
+    fn new(max_tasks: usize, max_room: usize) -> Self {
+        let semaphore = |permits| Arc::new(Semaphore::new(permits));
+        Self { tasks: semaphore(max_tasks), room: semaphore(max_room), transfers: semaphore(MAX_TRANSFERS) }
+    }
+
+    async fn task(&self) -> OwnedSemaphorePermit {
+        self.tasks.clone().acquire_owned().await.expect("BUG: the semaphore was closed")
+    }
+
+    async fn transfer(&self) -> OwnedSemaphorePermit {
+        self.transfers.clone().acquire_owned().await.expect("BUG: the semaphore was closed")
+    }
+
+    async fn room(&self, octets: usize) -> OwnedSemaphorePermit {
+        // A message has 65,535 octets at the most.
+        self.room.clone().acquire_many_owned(octets as u32).await.expect("BUG: the semaphore was closed")
+    }
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self::new(MAX_TASKS, MAX_ROOM)
+    }
+}
+
+/// As much of the room as a message of `octets` takes.
+fn narrowed(mut room: OwnedSemaphorePermit, octets: usize) -> OwnedSemaphorePermit {
+    room.split(octets).unwrap_or(room)
+}
+
+#[cfg(test)]
+mod tests;

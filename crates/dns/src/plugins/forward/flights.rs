@@ -61,6 +61,11 @@ impl Flights {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.air.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     fn board(&self, flight: &Flight) -> Result<watch::Sender<Option<Arc<Message>>>, Landing> {
         let mut air = self.air.lock().unwrap_or_else(PoisonError::into_inner);
         match air.get(flight) {

@@ -51,3 +51,30 @@ fn equal_questions_at_once_are_asked_once() {
         assert_eq!(asked.load(Ordering::Relaxed), 2);
     });
 }
+
+#[test]
+fn names_at_random_that_nobody_answers_are_bounded_and_leave_nothing() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let silent = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let directive = format!("forward . {} {{\n max_concurrent 100\n}}", silent.local_addr().expect("bound"));
+        let crate::plugins::Spec::Forward(options) = crate::plugins::tests::spec(&directive) else { panic!("not forward") };
+        let forward = Arc::new(Forward::new(options, &[], None, Metrics::new(&runtime::Registry::default())));
+        let mut asking = Vec::new();
+        for n in 0..1_000 {
+            let (forward, request) = (forward.clone(), crate::plugins::tests::request(&format!("n{n}.example. A")));
+            asking.push(tokio::spawn(async move { forward.answer(&request, Next::of(&[])).await.rcode }));
+        }
+        let mut refused = 0;
+        // Those beyond the limit are told so at once; they come behind the others.
+        for task in asking.split_off(100) {
+            refused += usize::from(task.await.expect("no panic") == rcode::REFUSED);
+        }
+        assert_eq!((refused, forward.flights.len(), forward.free.available_permits()), (900, 100, 0));
+        for task in asking {
+            task.abort();
+            let _ = task.await;
+        }
+        assert_eq!((forward.flights.len(), forward.free.available_permits()), (0, 100));
+    });
+}

@@ -1,0 +1,71 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arc_swap::ArcSwap;
+use kernel::udp::Inbox;
+use runtime::Registry;
+use tokio::sync::mpsc::error::TrySendError;
+
+use super::*;
+use crate::name::Name;
+use crate::server::Block;
+use crate::server::chain::{Answering, Plugin};
+use crate::wire::message::{Message, Question};
+use crate::wire::{CLASS_IN, MAX_UDP};
+
+/// An upstream that never answers, from the point of view of a task.
+struct Silent(Arc<AtomicUsize>);
+
+impl Plugin for Silent {
+    fn name(&self) -> &'static str {
+        "silent"
+    }
+
+    fn answer<'a>(&'a self, _request: &'a Request, _next: Next<'a>) -> Answering<'a> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Box::pin(std::future::pending())
+    }
+}
+
+/// A question as it arrives, and the socket that it arrived at.
+fn received() -> (Box<[u8]>, Peer, Arc<UdpSocket>) {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let question = Question { name: Name::parse("www.example.com").expect("a name"), qtype: rtype::A, qclass: CLASS_IN };
+    let message = Message { id: 7, flags: flag::RD, ..Message::answer(question, rcode::NOERROR) }.encode(MAX_UDP, None);
+    let client = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    client.send_to(&message, socket.local_addr().expect("bound")).expect("sent");
+    let mut inbox = Inbox::new(1, MAX_UDP);
+    inbox.receive(&socket).expect("received");
+    let (packet, peer) = inbox.iter().next().expect("one");
+    (packet.into(), peer, Arc::new(socket))
+}
+
+#[tokio::test]
+async fn a_flood_of_questions_that_nobody_answers_has_so_many_tasks_and_no_more() {
+    let n_asked = Arc::new(AtomicUsize::new(0));
+    let plugins: Vec<Box<dyn Plugin>> = vec![Box::new(Silent(n_asked.clone()))];
+    let block = Block { plugins, fast: None, transfer: None, acls: Vec::new(), logs: Vec::new(), max_udp: None };
+    let route = Route { zone: Name::root(), n_labels: 0, label: ".".into(), server: "dns://:53".into(), block: Arc::new(block) };
+    let routes: Routes = Arc::new(ArcSwap::from_pointee(vec![route]));
+    let (later, jobs) = mpsc::channel(MAX_WAITING);
+    let running = tokio::spawn(run(jobs, Metrics::new(&Registry::default())));
+
+    let (packet, peer, socket) = received();
+    let mut n_taken = 0;
+    loop {
+        match later.try_send(Job { packet: packet.clone(), peer, socket: socket.clone(), routes: routes.clone() }) {
+            Ok(()) => n_taken += 1,
+            // One more is in the hand of whoever waits for a task to end.
+            Err(TrySendError::Full(_)) if n_taken == MAX_TASKS + MAX_WAITING + 1 => break,
+            Err(TrySendError::Full(_)) => {}
+            Err(TrySendError::Closed(_)) => panic!("the slow path has ended"),
+        }
+        tokio::task::yield_now().await;
+    }
+    // However long one goes on.
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+        assert!(later.try_send(Job { packet: packet.clone(), peer, socket: socket.clone(), routes: routes.clone() }).is_err());
+    }
+    assert_eq!(n_asked.load(Ordering::Relaxed), MAX_TASKS);
+    running.abort();
+}
