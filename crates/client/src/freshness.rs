@@ -9,7 +9,7 @@ pub struct Freshness(Arc<Mutex<State>>);
 
 #[derive(Debug, Clone, Copy, Default)]
 enum State {
-    /// Nothing has been listed yet.
+    /// Nothing has been listed yet, or it was given up.
     #[default]
     Unknown,
     /// A watch is open: changes arrive as they happen.
@@ -25,6 +25,11 @@ impl Freshness {
             State::Current => Some(Duration::ZERO),
             State::StaleSince(then) => Some(then.elapsed()),
         }
+    }
+
+    /// The contents are given up: nobody relies on them. Only for when nothing follows any more.
+    pub fn forget(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = State::Unknown;
     }
 
     pub(crate) fn current(&self) {

@@ -3,7 +3,7 @@
 use api::Selector;
 
 /// All of a kind, unless something here narrows it. The server filters, so that what is not wanted is never sent.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Scope {
     pub namespace: Option<String>,
     pub labels: Selector,

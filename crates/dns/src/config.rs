@@ -30,6 +30,21 @@ pub struct Corefile {
     pub port: u16,
 }
 
+/// Which objects of a cluster a Corefile needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Any at all: Services, their endpoints, Namespaces.
+    pub names: bool,
+    /// Pods, for `pods verified`.
+    pub pods: bool,
+    /// The pods that ask, where it is known which ones do: for `search-completion`.
+    pub clients: bool,
+    /// ServiceImports, for `multicluster`.
+    pub service_imports: bool,
+    /// The file that leads to the API, if one is named.
+    pub kubeconfig: Option<PathBuf>,
+}
+
 /// `zone:port zone:port { plugins }`.
 #[derive(Clone, Debug)]
 pub struct ServerBlock {
@@ -53,6 +68,31 @@ const MAX_IMPORT_DEPTH: usize = 8;
 
 /// CoreDNS's default port, where a key names none.
 const DNS_PORT: u16 = 53;
+
+// === impl Needs ===
+
+impl Needs {
+    fn and(self, options: &kubernetes::Options) -> Self {
+        Self {
+            names: true,
+            pods: self.pods || options.pods == kubernetes::Pods::Verified,
+            service_imports: self.service_imports || !options.multicluster.is_empty(),
+            kubeconfig: self.kubeconfig.or_else(|| Some(options.kubeconfig.as_ref()?.path.clone())),
+            clients: self.clients,
+        }
+    }
+
+    /// What either needs; the file is the other's, if that has a say.
+    pub(crate) fn or(&self, other: &Self) -> Self {
+        Self {
+            names: self.names || other.names,
+            pods: self.pods || other.pods,
+            clients: self.clients || other.clients,
+            service_imports: self.service_imports || other.service_imports,
+            kubeconfig: if other.names { other.kubeconfig.clone() } else { self.kubeconfig.clone() },
+        }
+    }
+}
 
 // === impl Corefile ===
 
@@ -93,11 +133,14 @@ impl Corefile {
         Self::parse(&kubeadm_text(cluster_domain))
     }
 
-    /// The options of the first `kubernetes` plugin: which objects the process has to watch.
-    pub fn kubernetes(&self) -> Option<&kubernetes::Options> {
-        self.blocks.iter().flat_map(|block| &block.plugins).find_map(|plugin| match plugin {
-            Spec::Kubernetes(options) => Some(options),
-            _ => None,
+    /// What has to be known to answer as all its `kubernetes` say.
+    pub fn needs(&self) -> Needs {
+        let plugins = self.blocks.iter().flat_map(|block| &block.plugins);
+        plugins.fold(Needs::default(), |needs, plugin| match plugin {
+            Spec::Kubernetes(options) => needs.and(options),
+            // It stands beside a `kubernetes`.
+            Spec::Rutter(options) => Needs { clients: needs.clients || options.search.is_some(), ..needs },
+            _ => needs,
         })
     }
 }

@@ -20,14 +20,16 @@ pub mod trace;
 mod wire;
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::{NameView, Revision};
 use runtime::listen::BindError;
 use runtime::{Drain, Readiness, Registry};
 use tokio::sync::watch;
 
-use crate::config::Corefile;
+use crate::config::{Corefile, Needs};
 pub use crate::name::{Name, NameError};
 use crate::server::live::Server;
 
@@ -40,7 +42,7 @@ pub struct Config {
 }
 
 /// What a server is told by others while it runs.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Inputs {
     /// The names; a view of revision 0 says that nothing is known yet.
     pub names: watch::Receiver<Arc<NameView>>,
@@ -49,7 +51,22 @@ pub struct Inputs {
     /// Whether the names are up to date, as far as their source knows. While they are not, `/ready` says no and everything is
     /// answered as before.
     pub fresh: Option<watch::Receiver<bool>>,
+    /// Only pods of this node ask, and the names hold them where a Corefile completes searches.
+    pub own_pods: bool,
+    /// Asked before a changed Corefile is taken up. `None`: the names hold all that there is.
+    pub feed: Option<Arc<dyn Feed>>,
 }
+
+/// Whoever fills the names, and may have to be told what is looked for in them.
+pub trait Feed: Send + Sync {
+    /// Fills the names with this and no more from now on: done when the last view that was sent holds it.
+    ///
+    /// # Errors
+    /// A sentence for the operator, if that cannot be.
+    fn feed(&self, needs: Needs) -> Feeding<'_>;
+}
+
+pub type Feeding<'a> = Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>>;
 
 /// A server that runs until its drain starts.
 pub struct Running {
@@ -59,15 +76,19 @@ pub struct Running {
     pub status: Vec<SocketAddr>,
     /// Pending until the first names are in force.
     pub readiness: Readiness,
+    /// The Corefile that is in force.
+    pub corefile: watch::Receiver<Arc<Corefile>>,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// Of a changed Corefile: which objects are followed is settled at the start.
-    #[error("`pods verified` in place of other pods takes a restart: this process does not follow pods")]
-    PodsNotFollowed,
+    /// Of a changed Corefile: why the objects that it needs are not to be had.
+    #[error("what its `kubernetes` needs cannot be had: {0}")]
+    NotFed(String),
+    #[error("what its `kubernetes` needs is not known after {0:?} (startup_timeout): it is tried again")]
+    NotYetFed(Duration),
 }
 
 /// As [`start_with`], of a source whose freshness nobody tells.
@@ -81,7 +102,7 @@ pub fn start(
     drain: Drain,
     registry: Registry,
 ) -> Result<Running, Error> {
-    start_with(config, Inputs { names, applied, fresh: None }, drain, registry)
+    start_with(config, Inputs { names, applied, fresh: None, own_pods: false, feed: None }, drain, registry)
 }
 
 /// Binds everything, then answers as soon as the first names are known (or the Corefile's `startup_timeout` has passed). Must be

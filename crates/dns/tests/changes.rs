@@ -3,13 +3,15 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use dns::config::Needs;
+use dns::{Feed, Feeding};
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
-use model::NameView;
 use model::facts::{Pod, PodName};
+use model::{NameView, Revision};
 use runtime::{Registry, Trigger};
 use tokio::sync::watch;
 
@@ -24,8 +26,49 @@ struct Subject {
     registry: Registry,
     running: dns::Running,
     fresh: watch::Sender<bool>,
-    _names: watch::Sender<Arc<NameView>>,
+    feed: Arc<Source>,
     trigger: Trigger,
+}
+
+/// Names as a source has them that is told what to follow.
+struct Source {
+    names: watch::Sender<Arc<NameView>>,
+    answer: watch::Sender<Answer>,
+    asked: Mutex<Needs>,
+}
+
+#[derive(Clone)]
+enum Answer {
+    With(Arc<NameView>),
+    Refused(&'static str),
+    Late,
+}
+
+impl Source {
+    fn answer(&self, answer: Answer) {
+        self.answer.send_replace(answer);
+    }
+
+    fn asked(&self) -> Needs {
+        self.asked.lock().expect("nobody panicked").clone()
+    }
+}
+
+impl Feed for Source {
+    fn feed(&self, needs: Needs) -> Feeding<'_> {
+        Box::pin(async move {
+            let asks_for_more = needs.pods || needs.names && self.names.borrow().revision == Revision(0);
+            *self.asked.lock().expect("nobody panicked") = needs;
+            let answer = self.answer.borrow().clone();
+            match answer {
+                Answer::With(view) => _ = self.names.send_replace(view),
+                Answer::Refused(why) if asks_for_more => return Err(why.to_owned()),
+                Answer::Late if asks_for_more => std::future::pending().await,
+                Answer::Refused(_) | Answer::Late => {}
+            }
+            Ok(())
+        })
+    }
 }
 
 impl Subject {
@@ -34,13 +77,15 @@ impl Subject {
         std::fs::create_dir_all(&folder).expect("a folder");
         std::fs::write(folder.join("Corefile"), corefile).expect("written");
         let corefile = dns::config::Corefile::read(&folder.join("Corefile")).expect("a Corefile");
+        let answer = watch::channel(Answer::With(view.clone())).0;
         let (names, views) = watch::channel(view);
+        let feed = Arc::new(Source { names, answer, asked: Mutex::default() });
         let (fresh, freshness) = watch::channel(true);
         let (trigger, drain) = runtime::drain::channel();
         let registry = Registry::default();
-        let inputs = dns::Inputs { names: views, applied: None, fresh: Some(freshness) };
+        let inputs = dns::Inputs { names: views, applied: None, fresh: Some(freshness), own_pods: false, feed: Some(feed.clone()) };
         let running = dns::start_with(dns::Config { corefile, listen: Vec::new() }, inputs, drain, registry.clone()).expect("started");
-        Self { folder, registry, running, fresh, _names: names, trigger }
+        Self { folder, registry, running, fresh, feed, trigger }
     }
 
     /// Replaced as kubelet replaces it: by a rename.
@@ -113,32 +158,56 @@ async fn a_reload_opens_new_addresses_closes_old_ones_and_leaves_the_rest() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pods_are_verified_after_a_reload_only_where_they_were_followed_from_the_start() {
+async fn a_reload_has_what_it_needs_followed_first_and_gives_up_the_rest() {
     let port = free_port();
     let corefile = |pods: &str| format!(".:{port} {{\n bind 127.0.0.1\n kubernetes cluster.local {{\n pods {pods}\n }}\n reload 2s 1s\n}}");
     let mut names = NameView::clone(&view());
-    let pod = Pod { ips: vec![Ipv4Addr::new(10, 2, 0, 1).into()], labels: Arc::default() };
+    let pod = Pod { ips: vec![Ipv4Addr::new(10, 2, 0, 1).into()], host_network: false, labels: Arc::default() };
     names.pods.insert(names.revision, PodName { namespace: "default".into(), name: "tool".into() }, Arc::new(pod));
     let names = Arc::new(names);
     let server = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let (there, gone) = ("10-2-0-1.default.pod.cluster.local.", "10-2-0-9.default.pod.cluster.local.");
 
-    let subject = Subject::start("verified", &corefile("verified"), names.clone());
-    until(server, there, &["10.2.0.1"]).await;
-    until(server, gone, &[]).await;
-    subject.write(&corefile("insecure"));
+    let subject = Subject::start("needs", &corefile("insecure"), view());
+    let feed = subject.feed.clone();
     until(server, gone, &["10.2.0.9"]).await;
-    subject.write(&corefile("verified"));
-    until(server, gone, &[]).await;
-    until(server, there, &["10.2.0.1"]).await;
-    subject.stop().await;
-
-    // Without pods every pod's name would be denied.
-    let subject = Subject::start("insecure", &corefile("insecure"), names);
-    until(server, gone, &["10.2.0.9"]).await;
+    feed.answer(Answer::Refused("pods is forbidden"));
     subject.write(&corefile("verified"));
     eventually("the refusal is counted", || subject.registry.render().contains("coredns_reload_failed_total 1")).await;
     until(server, gone, &["10.2.0.9"]).await;
+    assert!(!feed.asked().pods, "what was refused is not asked for any longer");
+
+    // The same text is not tried again by itself; one that is late is.
+    feed.answer(Answer::Late);
+    subject.write(&corefile("verified\n startup_timeout 10ms"));
+    eventually("that it is late is counted", || subject.registry.render().contains("coredns_reload_failed_total 2")).await;
+    until(server, gone, &["10.2.0.9"]).await;
+    assert!(feed.asked().pods, "it is waited for still");
+    feed.answer(Answer::With(names));
+    until(server, gone, &[]).await;
+    until(server, there, &["10.2.0.1"]).await;
+
+    feed.answer(Answer::With(view()));
+    subject.write(&corefile("insecure"));
+    until(server, gone, &["10.2.0.9"]).await;
+    eventually("pods are given up", || !feed.asked().pods).await;
+    subject.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_corefile_that_begins_to_have_names_of_the_cluster_waits_for_them() {
+    let port = free_port();
+    let corefile = |plugins: &str| format!(".:{port} {{\n bind 127.0.0.1\n reload 2s 1s\n {plugins}\n}}");
+    let server = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let subject = Subject::start("begins", &corefile("hosts /nowhere {\n 192.0.2.1 who.test\n }"), Arc::default());
+    until(server, "who.test.", &["192.0.2.1"]).await;
+    assert_eq!(subject.feed.asked(), Needs::default());
+    subject.feed.answer(Answer::With(view()));
+    subject.write(&corefile("kubernetes cluster.local mesh.local {\n multicluster mesh.local\n kubeconfig /nowhere/else\n }"));
+    until(server, WEB, &["10.96.0.1"]).await;
+    let kubeconfig = Some("/nowhere/else".into());
+    assert_eq!(subject.feed.asked(), Needs { names: true, service_imports: true, kubeconfig, ..Needs::default() });
+    assert_eq!(subject.running.corefile.borrow().needs(), subject.feed.asked());
     subject.stop().await;
 }
 

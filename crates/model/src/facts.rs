@@ -219,6 +219,8 @@ pub struct PodName {
 pub struct Pod {
     /// Empty once the pod has ended (Succeeded, Failed): its addresses may belong to another by then.
     pub ips: Vec<IpAddr>,
+    /// They are its node's, and so the node's own processes and other pods ask from them as well.
+    pub host_network: bool,
     pub labels: Arc<Labels>,
 }
 

@@ -96,7 +96,7 @@ pub(crate) fn changes(text: &str) -> Vec<Change> {
                 let ips = words.map(parse).collect();
                 let name = service_name(name);
                 let name = PodName { namespace: name.namespace, name: name.name };
-                changes.push(Change::Pod(name, Some(Arc::new(Pod { ips, labels: Arc::default() }))));
+                changes.push(Change::Pod(name, Some(Arc::new(Pod { ips, host_network: false, labels: Arc::default() }))));
             }
             "import" => {
                 let service = service(words);

@@ -8,15 +8,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use dns::config::Corefile;
 use model::facts::{IngressName, LoadBalancerName};
 use model::{Issue, NameView, NodeView, ObjectKind, ObjectRef, Revision, RouteView};
 use runtime::status::{self, Page, Pages};
 use runtime::{Drain, Readiness, Registry, Trigger, drain};
-use source::Origin;
+use source::{Demand, Origin};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
+use crate::feed::OfSource;
 use crate::output;
 use crate::trace::Parts;
 
@@ -67,14 +69,20 @@ impl App {
     }
 
     /// `flag` is what `config.listen` was given by.
-    pub fn start_dns(&mut self, config: dns::Config, flag: &'static str) -> anyhow::Result<()> {
+    pub fn start_dns(&mut self, config: dns::Config, flag: &'static str, feed: OfSource) -> anyhow::Result<()> {
         let registry = Registry::default();
-        self.parts.corefile = Some(config.corefile.clone());
         let flagged = !config.listen.is_empty();
-        let inputs = dns::Inputs { names: self.source.names.clone(), applied: self.applied.clone(), fresh: Some(self.freshness()) };
+        let inputs = dns::Inputs {
+            names: self.source.names.clone(),
+            applied: self.applied.clone(),
+            fresh: Some(self.freshness()),
+            own_pods: feed.knows_who_asks(),
+            feed: Some(Arc::new(feed)),
+        };
         let running = dns::start_with(config, inputs, self.drain.clone(), registry);
         let running = if flagged { running.context(flag)? } else { running? };
         info!(listening = ?running.listening, "dns");
+        self.answers_by(running.corefile);
         let names = self.readiness.register("names");
         tokio::spawn(async move {
             running.readiness.wait().await;
@@ -131,6 +139,38 @@ impl App {
         let Self { trigger, drain, .. } = self;
         drop(drain);
         trigger.drain().await;
+    }
+
+    /// Which Corefile is in force, for `rutter trace`.
+    pub fn answers_by(&mut self, corefile: watch::Receiver<Arc<Corefile>>) {
+        self.parts.corefile = Some(corefile);
+    }
+
+    /// What is followed beyond what every command of this kind follows.
+    pub fn demand(&self) -> Demand {
+        self.source.demand.clone()
+    }
+
+    /// Sends the names, and whether they are up to date, to where a server without a source of its own gets them.
+    pub fn pass_names_on(&self, names: watch::Sender<Arc<NameView>>, fresh: watch::Sender<bool>) {
+        let (mut views, mut freshness) = (self.source.names.clone(), self.freshness());
+        tokio::spawn(async move {
+            loop {
+                let view = views.borrow_and_update().clone();
+                if view.revision > Revision(0) {
+                    names.send_replace(view);
+                }
+                if views.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
+        tokio::spawn(async move {
+            while freshness.changed().await.is_ok() {
+                let now = *freshness.borrow_and_update();
+                fresh.send_replace(now);
+            }
+        });
     }
 
     pub fn readiness(&self) -> &Readiness {
@@ -276,10 +316,10 @@ pub struct Look {
 }
 
 /// Reads `origin` once.
-pub async fn look(model: model::Config, origin: Origin) -> anyhow::Result<Look> {
+pub async fn look(config: impl Into<source::Config>, origin: Origin) -> anyhow::Result<Look> {
     let (trigger, drain) = drain::channel();
     let readiness = Readiness::default();
-    let source = source::start(model, origin, readiness.register("objects"), drain, &Registry::default()).await?;
+    let source = source::start(config, origin, readiness.register("objects"), drain, &Registry::default()).await?;
     readiness.wait().await;
     Ok(Look { source, _trigger: trigger })
 }

@@ -12,7 +12,7 @@ mod go_flags;
 pub mod ingress;
 pub mod kube_proxy;
 pub mod node_cache;
-mod objects;
+pub mod objects;
 pub mod proxy;
 pub mod render;
 pub mod restore;

@@ -6,6 +6,7 @@
 mod app;
 mod commands;
 mod echo;
+mod feed;
 mod flags;
 mod node_local;
 mod output;

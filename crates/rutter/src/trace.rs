@@ -10,10 +10,13 @@ pub mod target;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
+use dns::config::Corefile;
 use model::{Family, Model, ObjectRef};
 use serde::{Deserialize, Serialize};
 use source::Inspector;
+use tokio::sync::watch;
 
 pub use sender::Sender;
 pub use target::Target;
@@ -59,7 +62,8 @@ pub struct By {
 #[derive(Clone, Default)]
 pub struct Parts {
     pub proxy: Option<proxy::Config>,
-    pub corefile: Option<dns::config::Corefile>,
+    /// The one that is in force.
+    pub corefile: Option<watch::Receiver<Arc<Corefile>>>,
 }
 
 /// Answers a question from what the model behind `inspector` holds; `None` once it is gone.
@@ -132,7 +136,8 @@ fn answer(question: &Question, model: &Model, parts: &Parts, node_ports: Vec<IpA
         Target::Name { name, record_type } => {
             // Who asks matters to a few plugins alone.
             let client = question.from.as_ref().and_then(|sender| sender.address(model.facts(), None, &mut Trace::default()));
-            name::trace(model, parts.corefile.as_ref(), name, record_type, client)
+            let corefile = parts.corefile.as_ref().map(|corefile| corefile.borrow().clone());
+            name::trace(model, corefile.as_deref(), name, record_type, client)
         }
         Target::Request { tls, host, port, target } => request::trace(model, *tls, host, *port, target),
     }

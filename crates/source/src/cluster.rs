@@ -1,9 +1,10 @@
-//! The API origin: one follower for each kind of interest, and one for each Secret that is referred to.
+//! The API origin: one follower for each kind of interest, on demand for some, and one for each Secret that is referred to.
 //!
 //! All of them feed the same task. Nothing is published before every kind was listed once; a kind that the server lacks or forbids
 //! is told as an issue, and only a required one is waited for.
 
 use std::collections::{HashMap, HashSet};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use api::{AnyObject, DecodeError, Kind, Object};
@@ -14,10 +15,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tracing::{debug, info, warn};
 
-use crate::Config;
 use crate::interests::{Interest, interests};
 use crate::lower::{self, Id, Interner};
 use crate::task::{Batch, Listed, Told};
+use crate::{Config, OnDemand};
 
 /// Events of one kind that wait, and changes that wait for the model.
 const QUEUE: usize = 1_024;
@@ -44,51 +45,87 @@ pub(crate) fn follow(client: Client, config: &Config, drain: Drain) -> Told {
     let (batches, out) = mpsc::channel(QUEUE);
     let texts = if config.model.want.names { Interner::default() } else { Interner::without_names() };
     let shared = Shared { client, texts: Arc::new(Mutex::new(texts)), batches };
-    let mut told = Told { batches: out, missing: HashSet::new(), wanted_secrets: None, freshness: Vec::new() };
-    for interest in interests(config) {
+    let (demand, wanted) = watch::channel(config.on_demand.clone());
+    let mut told =
+        Told { batches: out, missing: HashSet::new(), wanted_secrets: None, demand: Some(Arc::new(demand)), freshness: Vec::new() };
+    for interest in interests(&Config { on_demand: OnDemand::EVERYTHING, ..config.clone() }) {
         if interest.by_name {
             let (wanted, wants) = watch::channel(View::new());
             told.wanted_secrets = Some(wanted);
             tokio::spawn(until(drain.clone(), secrets(shared.clone(), wants)));
+            continue;
+        }
+        let (plural, freshness, shared) = (interest.kind.plural, Freshness::default(), shared.clone());
+        told.freshness.push((interest.kind.kind, freshness.clone()));
+        let is_on_demand = OnDemand::EVERYTHING.asked(plural).is_some();
+        if !is_on_demand || config.on_demand.asked(plural).is_some() {
+            told.missing.insert(plural);
+        }
+        if is_on_demand {
+            tokio::spawn(until(drain.clone(), follow_on_demand(interest, shared, freshness, wanted.clone())));
         } else {
-            told.missing.insert(interest.kind.plural);
-            told.freshness.push((interest.kind.kind, follow_kind(interest, &shared, &drain)));
+            let (events, follower) = events_of(&interest, &shared, freshness);
+            tokio::spawn(follower);
+            tokio::spawn(until(drain.clone(), async move { relay(&interest, events, &mut Known::of(&interest, &shared), &shared).await }));
         }
     }
     told
 }
 
-fn follow_kind(interest: Interest, shared: &Shared, drain: &Drain) -> Freshness {
-    macro_rules! follow {
+/// Follows as much of a kind as is asked for; when that changes, all of its objects are told as gone first.
+async fn follow_on_demand(mut interest: Interest, shared: Shared, freshness: Freshness, mut wanted: watch::Receiver<OnDemand>) {
+    let plural = interest.kind.plural;
+    loop {
+        let asked = wanted.wait_for(|wanted| wanted.asked(plural).is_some()).await.map(|wanted| wanted.asked(plural));
+        let Ok(Some(asked)) = asked else { return };
+        interest = Interest { scope: asked.scope.clone(), required: asked.required, ..interest };
+        info!(kind = plural, fields = interest.scope.fields, "asked for");
+        let mut known = Known::of(&interest, &shared);
+        // Not a task of its own: with the end of this nobody says any more how fresh the kind is.
+        let (events, follower) = events_of(&interest, &shared, freshness.clone());
+        tokio::select! {
+            () = relay(&interest, events, &mut known, &shared) => return,
+            () = follower => return,
+            given_up = wanted.wait_for(|wanted| wanted.asked(plural).as_ref() != Some(&asked)) => if given_up.is_err() { return },
+        }
+        info!(kind = plural, "no longer asked for");
+        freshness.forget();
+        if shared.batches.send(Batch { changes: known.give_up(), listed: Some(Listed::GivenUp(plural)) }).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The events of a kind, whichever it is, and who brings them.
+fn events_of(interest: &Interest, shared: &Shared, freshness: Freshness) -> (Events, Follower) {
+    macro_rules! start {
         ($($kind:ident),*) => {
             match interest.kind.plural {
-                $(plural if plural == api::$kind::KIND.plural => {
-                    let (events, freshness) = start::<api::$kind>(shared, interest.scope);
-                    tokio::spawn(until(drain.clone(), relay(interest.kind, interest.required, events, shared.clone())));
-                    freshness
-                })*
+                $(plural if plural == api::$kind::KIND.plural => start::<api::$kind>(shared, interest.scope.clone(), freshness),)*
                 other => unreachable!("BUG: no follower for {other}"),
             }
         };
     }
-    follow!(Service, EndpointSlice, Node, Namespace, Pod, Ingress, IngressClass, ServiceCidr, ServiceImport)
+    start!(Service, EndpointSlice, Node, Namespace, Pod, Ingress, IngressClass, ServiceCidr, ServiceImport)
 }
 
 type Events = mpsc::Receiver<Event<Option<Fact>>>;
 
-fn start<K: Object>(shared: &Shared, scope: Scope) -> (Events, Freshness)
+/// Goes on until its events are dropped.
+type Follower = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+fn start<K: Object>(shared: &Shared, scope: Scope, freshness: Freshness) -> (Events, Follower)
 where
     AnyObject: From<K>,
 {
     let (events, receiver) = mpsc::channel(QUEUE);
-    let (texts, freshness) = (shared.texts.clone(), Freshness::default());
+    let texts = shared.texts.clone();
     // Old servers leave out what newer ones fill in.
     let lower = move |mut object: K| {
         object.set_defaults();
         fact(&AnyObject::from(object), &texts)
     };
-    tokio::spawn(client::follow(shared.client.clone(), scope, Pace::default(), freshness.clone(), lower, events));
-    (receiver, freshness)
+    (receiver, Box::pin(client::follow(shared.client.clone(), scope, Pace::default(), freshness, lower, events)))
 }
 
 fn fact(object: &AnyObject, texts: &Texts) -> Option<Fact> {
@@ -99,15 +136,15 @@ fn fact(object: &AnyObject, texts: &Texts) -> Option<Fact> {
 }
 
 /// Turns the events of one kind into changes.
-async fn relay(kind: Kind, required: bool, mut events: Events, shared: Shared) {
-    let mut known = Known::new(&kind, shared.texts.clone());
+async fn relay(interest: &Interest, mut events: Events, known: &mut Known, shared: &Shared) {
+    let plural = interest.kind.plural;
     while let Some(event) = events.recv().await {
-        let is_listed = match event {
-            Event::Restarted { .. } => true,
-            Event::Absent(_) => !required,
-            _ => false,
+        let listed = match &event {
+            Event::Restarted { .. } => Some(Listed::Kind(plural, interest.scope.clone())),
+            Event::Absent(_) if !interest.required => Some(Listed::Kind(plural, interest.scope.clone())),
+            Event::Absent(absence) => Some(Listed::Refused(plural, interest.scope.clone(), why(absence, plural))),
+            _ => None,
         };
-        let listed = is_listed.then_some(Listed::Kind(kind.plural));
         if shared.batches.send(Batch { changes: known.take(event), listed }).await.is_err() {
             return;
         }
@@ -143,7 +180,8 @@ async fn secrets(shared: Shared, mut wants: watch::Receiver<View<SecretName, ()>
 
 async fn secret(shared: Shared, name: SecretName) {
     let scope = Scope { namespace: Some(name.namespace.to_string()), fields: format!("metadata.name={}", name.name), ..Scope::default() };
-    let (mut events, _) = start::<api::Secret>(&shared, scope);
+    let (mut events, follower) = start::<api::Secret>(&shared, scope, Freshness::default());
+    tokio::spawn(follower);
     let mut known = Known::new(&api::Secret::KIND, shared.texts.clone());
     while let Some(event) = events.recv().await {
         // Whatever the answer was, it is not waited for any longer.
@@ -171,6 +209,17 @@ impl Known {
         let plural = kind.plural;
         let kind = lower::kind_of(kind.kind).expect("BUG: a kind of interest that is no fact");
         Self { kind, plural, ids: HashSet::new(), faulty: HashSet::new(), texts, is_absent: false }
+    }
+
+    fn of(interest: &Interest, shared: &Shared) -> Self {
+        Self::new(&interest.kind, shared.texts.clone())
+    }
+
+    /// Nothing is known of the kind any more, nor is it missed.
+    fn give_up(&mut self) -> Vec<Change> {
+        self.faulty.clear();
+        let gone = self.ids.drain().flat_map(|id| id.gone()).collect::<Vec<_>>();
+        gone.into_iter().chain([Change::Issues(self.every(), Vec::new())]).collect()
     }
 
     fn take(&mut self, event: Event<Option<Fact>>) -> Vec<Change> {
@@ -212,20 +261,16 @@ impl Known {
             }
             Event::Absent(absence) => {
                 self.is_absent = true;
-                let why = match absence {
+                match &absence {
                     Absence::NotServed => {
                         info!(kind = self.plural, "the API server does not serve this kind");
                         told.extend(self.ids.drain().flat_map(|id| id.gone()));
                         self.faulty.clear();
-                        format!("the API server does not serve {}", self.plural)
                     }
                     // Objects may exist; what was read before is the best there is.
-                    Absence::Forbidden(why) => {
-                        warn!(kind = self.plural, %why, "not allowed to read this kind");
-                        why.into()
-                    }
-                };
-                told.push(Change::Issues(self.every(), vec![Issue::new("", Reason::NotReadable, why)]));
+                    Absence::Forbidden(why) => warn!(kind = self.plural, %why, "not allowed to read this kind"),
+                }
+                told.push(Change::Issues(self.every(), vec![Issue::new("", Reason::NotReadable, why(&absence, self.plural))]));
             }
         }
         told
@@ -258,6 +303,13 @@ impl Known {
     /// What an issue of the kind itself is told of.
     fn every(&self) -> ObjectRef {
         ObjectRef { kind: self.kind, namespace: "".into(), name: "*".into() }
+    }
+}
+
+fn why(absence: &Absence, plural: &str) -> Box<str> {
+    match absence {
+        Absence::NotServed => format!("the API server does not serve {plural}").into(),
+        Absence::Forbidden(why) => why.clone(),
     }
 }
 

@@ -98,7 +98,7 @@ pub(crate) async fn follow(path: PathBuf, want: Want, drain: Drain) -> Result<To
         // Fails only if the thread is gone already.
         let _ = wake.send(Seen::Stop);
     });
-    Ok(Told { batches: out, missing: HashSet::new(), wanted_secrets: None, freshness: Vec::new() })
+    Ok(Told { batches: out, missing: HashSet::new(), wanted_secrets: None, demand: None, freshness: Vec::new() })
 }
 
 // === impl Reader ===

@@ -6,6 +6,7 @@ use model::ObjectKind;
 use model::resolve::Want;
 
 use crate::Config;
+use crate::demand::Asked;
 
 /// One kind that is read.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ const NOT_HEADLESS: &str = "!service.kubernetes.io/headless";
 
 /// What has to be read so that the views which `config` asks for can be resolved.
 pub fn interests(config: &Config) -> Vec<Interest> {
-    let Config { model, pods } = config;
+    let Config { model, on_demand } = config;
     let want = model.want;
     let all = |kind: Kind, required: bool| Interest { kind, required, scope: Scope::default(), by_name: false };
     let services = Scope {
@@ -61,10 +62,10 @@ pub fn interests(config: &Config) -> Vec<Interest> {
     }
     if want.names {
         interests.push(all(api::Namespace::KIND, true));
-        interests.push(all(api::ServiceImport::KIND, false));
-        if *pods {
-            interests.push(all(api::Pod::KIND, true));
-        }
+        interests.extend(on_demand.kinds().into_iter().filter_map(|(kind, asked)| {
+            let Asked { scope, required } = asked?;
+            Some(Interest { scope, ..all(kind, required) })
+        }));
     }
     if want.routes {
         let namespace = model.ingress.namespace.as_deref().map(str::to_owned);
@@ -119,10 +120,11 @@ mod tests {
     use expect_test::{Expect, expect};
 
     use super::*;
+    use crate::OnDemand;
 
-    fn check(model: model::Config, pods: bool, expected: Expect) {
+    fn check(model: model::Config, on_demand: OnDemand, expected: Expect) {
         let mut text = String::new();
-        for Interest { kind, required, scope, by_name } in interests(&Config { model, pods }) {
+        for Interest { kind, required, scope, by_name } in interests(&Config { model, on_demand }) {
             text.push_str(kind.plural);
             text.push_str(if required { "" } else { " (optional)" });
             text.push_str(if by_name { " by name" } else { "" });
@@ -145,7 +147,7 @@ mod tests {
         let want = Want { packets: true, ..Want::default() };
         check(
             model::Config { node_name: "a".into(), want, ..model::Config::default() },
-            false,
+            OnDemand::NOTHING,
             expect![[r#"
             services labels !service.kubernetes.io/headless,!service.kubernetes.io/service-proxy-name
             endpointslices labels !service.kubernetes.io/headless,!service.kubernetes.io/service-proxy-name
@@ -158,7 +160,7 @@ mod tests {
     #[test]
     fn only_an_ingress_writes_more_than_events() {
         let writes = |want: Want| {
-            let config = Config { model: model::Config { want, ..model::Config::default() }, pods: false };
+            let config = Config { model: model::Config { want, ..model::Config::default() }, on_demand: OnDemand::NOTHING };
             let writes = permissions(&config).into_iter().filter(|permission| !permission.verbs.contains(&"watch"));
             writes.map(|permission| permission.resource).collect::<Vec<_>>()
         };
@@ -167,21 +169,20 @@ mod tests {
     }
 
     #[test]
-    fn dns_reads_pods_only_where_a_zone_verifies_them() {
+    fn dns_reads_pods_and_imports_only_where_a_corefile_asks_for_them() {
         let model = || model::Config { want: Want { names: true, ..Want::default() }, ..model::Config::default() };
         check(
             model(),
-            false,
+            OnDemand::NOTHING,
             expect![[r#"
             services
             endpointslices
             namespaces
-            serviceimports (optional)
         "#]],
         );
         check(
             model(),
-            true,
+            OnDemand::EVERYTHING,
             expect![[r#"
             services
             endpointslices
@@ -193,12 +194,27 @@ mod tests {
     }
 
     #[test]
+    fn a_server_of_one_node_may_ask_for_the_pods_of_that_node_alone() {
+        let want = Want { names: true, ..Want::default() };
+        check(
+            model::Config { want, ..model::Config::default() },
+            OnDemand { pods: crate::Pods::OfNode("a".into()), ..OnDemand::NOTHING },
+            expect![[r#"
+            services
+            endpointslices
+            namespaces
+            pods (optional) fields spec.nodeName=a
+        "#]],
+        );
+    }
+
+    #[test]
     fn an_ingress_reads_only_secrets_that_are_named_and_may_stay_in_one_namespace() {
         let want = Want { routes: true, ..Want::default() };
         let ingress = model::resolve::IngressConfig { namespace: Some("shop".into()), ..Default::default() };
         check(
             model::Config { want, ingress, ..model::Config::default() },
-            false,
+            OnDemand::NOTHING,
             expect![[r#"
             services in shop
             endpointslices in shop
@@ -214,14 +230,13 @@ mod tests {
         let want = Want { packets: true, names: true, routes: true };
         check(
             model::Config { node_name: "a".into(), want, ..model::Config::default() },
-            false,
+            OnDemand::NOTHING,
             expect![[r#"
             services
             endpointslices
             nodes fields metadata.name=a
             servicecidrs (optional)
             namespaces
-            serviceimports (optional)
             ingresses
             ingressclasses (optional)
             secrets (optional) by name

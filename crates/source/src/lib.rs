@@ -7,9 +7,11 @@
 //! ```text
 //! files | API ──► Told (changes) ──► task: Model::update ──► node, names, routes, issues (watch)
 //! ```
-//! No view is published before every required kind was listed once; optional kinds are waited for by nobody.
+//! No view is published before every required kind was listed once; optional kinds are waited for by nobody. Two kinds ([`Demand`]) are
+//! followed only while somebody asks for them, which may change at any time.
 
 mod cluster;
+mod demand;
 mod files;
 mod interests;
 mod lower;
@@ -25,12 +27,13 @@ use model::{Issues, Model, NameView, NodeView, RouteView};
 use runtime::{Drain, Pending, Registry};
 use tokio::sync::{mpsc, watch};
 
+pub use demand::{Demand, OnDemand, Pods, Refused};
 pub use interests::{Interest, Permission, interests, permissions};
 pub use report::Report;
 use task::Task;
 
 /// Where objects come from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// A JSON or YAML file, or a folder of them, followed as it changes.
     Files(PathBuf),
@@ -41,8 +44,8 @@ pub enum Origin {
 #[derive(Clone, Debug)]
 pub struct Config {
     pub model: model::Config,
-    /// Follow all Pods of the API: for `pods verified` and `autopath` of a Corefile.
-    pub pods: bool,
+    /// What is asked for at the start already.
+    pub on_demand: OnDemand,
 }
 
 /// The views as they come, and ways to ask and to tell.
@@ -55,6 +58,7 @@ pub struct Running {
     /// What sinks find wrong, and where they answer. Bounded: a sink that finds it full tries again with its next change.
     pub reports: mpsc::Sender<Report>,
     pub staleness: Staleness,
+    pub demand: Demand,
 }
 
 /// Says how far behind the API server the views may be.
@@ -116,17 +120,19 @@ pub async fn start(config: impl Into<Config>, origin: Origin, ready: Pending, dr
     };
     tokio::spawn(report::tell(issues.clone(), client, drain.clone()));
     let staleness = Staleness { of: told.freshness.iter().map(|(_, freshness)| freshness.clone()).collect() };
+    let (listings, listed) = watch::channel(task::Listings::new());
+    let demand = Demand::new(told.demand.clone(), listed);
     let metrics = task::Metrics::new(registry);
-    let task = Task { model: Model::new(config.model), told, asks: asked, reports: reported, outlets, statuses, metrics, drain };
+    let task = Task { model: Model::new(config.model), told, asks: asked, reports: reported, outlets, listings, statuses, metrics, drain };
     tokio::spawn(task.run(ready));
-    Ok(Running { node, names, routes, issues, inspector: Inspector { asks }, reports, staleness })
+    Ok(Running { node, names, routes, issues, inspector: Inspector { asks }, reports, staleness, demand })
 }
 
 // === impl Config ===
 
 impl From<model::Config> for Config {
     fn from(model: model::Config) -> Self {
-        Self { model, pods: false }
+        Self { model, on_demand: OnDemand::default() }
     }
 }
 

@@ -1,18 +1,18 @@
 //! The task that owns the model: takes up what is ready in one step, publishes what changed, answers questions.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use client::Freshness;
+use client::{Freshness, Scope};
 use model::{Change, Facts, Issue, Issues, Model, NameView, NodeView, ObjectKind, ObjectRef, Revision, RouteView, SecretName, View, Views};
 use runtime::metrics::{Gauge, GaugeVec, IntGauge, IntGaugeVec};
 use runtime::{Drain, Pending, Registry};
 use tokio::sync::{mpsc, watch};
 use tracing::info;
 
-use crate::Ask;
 use crate::report::{self, Report};
+use crate::{Ask, OnDemand};
 
 /// How often staleness is measured, which changes without anything happening.
 const MEASURE_EVERY: Duration = Duration::from_secs(5);
@@ -25,8 +25,21 @@ pub(crate) struct Told {
     pub(crate) missing: HashSet<&'static str>,
     /// Which Secrets are wanted by now, for an origin that fetches only these; those of the start are waited for as well.
     pub(crate) wanted_secrets: Option<watch::Sender<View<SecretName, ()>>>,
+    /// What is to be followed on demand, for an origin that does not read everything.
+    pub(crate) demand: Option<Arc<watch::Sender<OnDemand>>>,
     /// How far behind each kind may be.
     pub(crate) freshness: Vec<(&'static str, Freshness)>,
+}
+
+/// How much of each kind, by plural, was listed, and what came of that; one that is not here is not listed yet, or nobody asks for it.
+pub(crate) type Listings = BTreeMap<&'static str, (Scope, Listing)>;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Listing {
+    /// The published views hold it. So do they, by their own lights, what an optional kind lacks.
+    Whole,
+    /// The API server's sentence.
+    Refused(Box<str>),
 }
 
 #[derive(Default)]
@@ -38,7 +51,11 @@ pub(crate) struct Batch {
 
 pub(crate) enum Listed {
     /// A kind, by its plural.
-    Kind(&'static str),
+    Kind(&'static str, Scope),
+    /// A required kind was not: why.
+    Refused(&'static str, Scope, Box<str>),
+    /// A kind is followed no longer.
+    GivenUp(&'static str),
     Secret(SecretName),
 }
 
@@ -94,6 +111,7 @@ pub(crate) struct Task {
     pub(crate) asks: mpsc::Receiver<Ask>,
     pub(crate) reports: mpsc::Receiver<Report>,
     pub(crate) outlets: Outlets,
+    pub(crate) listings: watch::Sender<Listings>,
     pub(crate) statuses: report::Statuses,
     pub(crate) metrics: Metrics,
     pub(crate) drain: Drain,
@@ -108,12 +126,13 @@ impl Task {
         let mut awaited = Some(Awaited { kinds, listed_secrets: HashSet::new(), ready });
         let mut tellers = Tellers::default();
         let mut changes: Vec<Change> = Vec::new();
+        let mut listed: Vec<Listed> = Vec::new();
         let mut tick = tokio::time::interval(MEASURE_EVERY);
         loop {
             tokio::select! {
                 () = self.drain.started() => return,
                 batch = self.told.batches.recv() => match batch {
-                    Some(batch) => take(batch, &mut changes, &mut awaited),
+                    Some(batch) => take(batch, &mut changes, &mut listed),
                     // Questions are still answered, from what was known last.
                     None => {
                         self.drain.started().await;
@@ -138,10 +157,13 @@ impl Task {
             }
             // Whatever else is ready goes into the same step: a burst costs one revision, not a thousand.
             while let Ok(batch) = self.told.batches.try_recv() {
-                take(batch, &mut changes, &mut awaited);
+                take(batch, &mut changes, &mut listed);
             }
             let views = self.model.update(std::mem::take(&mut changes).into_iter().map(|change| tellers.keep(change)));
             self.want_secrets();
+            if let Some(awaited) = &mut awaited {
+                listed.iter().for_each(|listed| awaited.note(listed));
+            }
             if awaited.as_ref().is_some_and(|awaited| !awaited.is_over(&self.model, &self.told)) {
                 continue;
             }
@@ -162,7 +184,24 @@ impl Task {
             if has_new_issues {
                 self.metrics.tell_issues(&views.issues);
             }
+            self.tell_listings(std::mem::take(&mut listed));
         }
+    }
+
+    /// Comes behind the views: whoever waits for a kind finds it in them.
+    fn tell_listings(&self, listed: Vec<Listed>) {
+        self.listings.send_if_modified(|listings| {
+            let before = listings.clone();
+            for listed in listed {
+                match listed {
+                    Listed::Kind(plural, scope) => _ = listings.insert(plural, (scope, Listing::Whole)),
+                    Listed::Refused(plural, scope, why) => _ = listings.insert(plural, (scope, Listing::Refused(why))),
+                    Listed::GivenUp(plural) => _ = listings.remove(plural),
+                    Listed::Secret(_) => {}
+                }
+            }
+            *listings != before
+        });
     }
 
     fn want_secrets(&self) {
@@ -178,23 +217,22 @@ impl Task {
     }
 }
 
-fn take(batch: Batch, changes: &mut Vec<Change>, awaited: &mut Option<Awaited>) {
+fn take(batch: Batch, changes: &mut Vec<Change>, listed: &mut Vec<Listed>) {
     changes.extend(batch.changes);
-    let Some(awaited) = awaited else { return };
-    match batch.listed {
-        Some(Listed::Kind(plural)) => {
-            awaited.kinds.remove(plural);
-        }
-        Some(Listed::Secret(name)) => {
-            awaited.listed_secrets.insert(name);
-        }
-        None => {}
-    }
+    listed.extend(batch.listed);
 }
 
 // === impl Awaited ===
 
 impl Awaited {
+    fn note(&mut self, listed: &Listed) {
+        match listed {
+            Listed::Kind(plural, _) | Listed::GivenUp(plural) => _ = self.kinds.remove(plural),
+            Listed::Secret(name) => _ = self.listed_secrets.insert(name.clone()),
+            Listed::Refused(..) => {}
+        }
+    }
+
     /// Every kind was listed, and so was every Secret that is referred to by now.
     fn is_over(&self, model: &Model, told: &Told) -> bool {
         let has_secrets = || model.wanted_secrets().iter().all(|(name, ())| self.listed_secrets.contains(name));
@@ -333,8 +371,10 @@ impl Metrics {
 
     fn measure(&self, freshness: &[(&'static str, Freshness)]) {
         for (kind, freshness) in freshness {
-            if let Some(staleness) = freshness.staleness() {
-                self.staleness.with_label_values(&[kind]).set(staleness.as_secs_f64());
+            match freshness.staleness() {
+                Some(staleness) => self.staleness.with_label_values(&[kind]).set(staleness.as_secs_f64()),
+                // Not listed yet, or followed no longer; fails if it was not told of before.
+                None => _ = self.staleness.remove_label_values(&[kind]),
             }
         }
     }

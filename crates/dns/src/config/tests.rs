@@ -26,7 +26,8 @@ fn the_built_in_corefile_is_kubeadms() {
         "#]],
     );
     let corefile = Corefile::kubeadm("corp.example").expect("valid");
-    let options = corefile.kubernetes().expect("there");
+    let mut plugins = corefile.blocks.iter().flat_map(|block| &block.plugins);
+    let Some(Spec::Kubernetes(options)) = plugins.find(|plugin| matches!(plugin, Spec::Kubernetes(_))) else { panic!("there") };
     assert_eq!(options.zone_texts(), ["corp.example.", "in-addr.arpa.", "ip6.arpa."]);
     assert_eq!((options.pods, options.ttl_secs), (kubernetes::Pods::Insecure, 30));
 }

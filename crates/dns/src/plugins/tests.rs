@@ -38,8 +38,12 @@ pub(crate) fn shown(answer: &Message) -> String {
 
 /// What a whole Corefile answers to a question; nothing of it may wait for a socket.
 pub(crate) fn ask(corefile: &str, question: &str) -> String {
-    let routes =
-        super::kubernetes::tests::filled_routes(&Corefile::parse(corefile).expect("a Corefile"), super::kubernetes::tests::CLUSTER);
+    ask_of(corefile, super::kubernetes::tests::CLUSTER, false, question)
+}
+
+/// The same of other objects; `own_pods`: where only the pods of this node ask.
+pub(crate) fn ask_of(corefile: &str, objects: &str, own_pods: bool, question: &str) -> String {
+    let routes = super::kubernetes::tests::routes_of(&Corefile::parse(corefile).expect("a Corefile"), objects, own_pods);
     let request = request(question);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     shown(&runtime.block_on(crate::server::chain::Next::start(&routes).whole(&request)))

@@ -37,6 +37,8 @@ pub(crate) struct Parts {
     pub(crate) known: Vec<(Options, Current)>,
     /// The number of the first block: the cache keeps those of another Corefile apart.
     pub(crate) first_block: u32,
+    /// The names hold the pods that ask: those of this node.
+    pub(crate) own_pods: bool,
     /// Plugins may have tasks of their own: not where only answers are looked at.
     pub(crate) live: bool,
 }
@@ -92,7 +94,8 @@ fn build(block: &ServerBlock, own: &Weak<Block>, n: u32, parts: &Parts, followed
     // The first zone's snapshot is made before the plugins in front of it, which read it as well.
     let kubernetes = block.plugins.iter().find_map(|plugin| match plugin {
         Spec::Kubernetes(options) => {
-            let options = options.clone().or_zones_of(&zones);
+            let mut options = options.clone().or_zones_of(&zones);
+            options.own_pods = parts.own_pods && completes_searches(&block.plugins);
             let known = parts.known.iter().find(|(known, _)| *known == options).map(|(_, current)| current.clone());
             let current = known.unwrap_or_else(|| Current::new(arc_swap::ArcSwap::from_pointee(Snapshot::unsynced())));
             followed.push(Followed { options: options.clone(), current: current.clone() });
@@ -214,6 +217,11 @@ impl<P: Plugin> Plugin for Shared<P> {
     }
 }
 
+/// Whether a block answers the first step of a search list with the last one's records.
+pub(crate) fn completes_searches(plugins: &[Spec]) -> bool {
+    plugins.iter().any(|plugin| matches!(plugin, Spec::Rutter(options) if options.search.is_some()))
+}
+
 /// The routes of one address, the longest zones first.
 pub(crate) fn routes(corefile: &Corefile, blocks: &[Arc<Block>], on: &[usize], address: SocketAddr, overridden: bool) -> Vec<Route> {
     let mut routes: Vec<Route> = Vec::new();
@@ -237,7 +245,7 @@ pub(crate) fn routes(corefile: &Corefile, blocks: &[Arc<Block>], on: &[usize], a
 
 /// The routes of port 53 without any socket, for tests of what plugins answer together.
 #[cfg(test)]
-pub(crate) fn test_routes(corefile: &Corefile, local: &[IpAddr]) -> (Vec<Route>, Vec<Followed>) {
+pub(crate) fn test_routes(corefile: &Corefile, local: &[IpAddr], own_pods: bool) -> (Vec<Route>, Vec<Followed>) {
     let metrics = Metrics::new(&runtime::Registry::default());
     let parts = Parts {
         metrics,
@@ -248,6 +256,7 @@ pub(crate) fn test_routes(corefile: &Corefile, local: &[IpAddr]) -> (Vec<Route>,
         guard: Arc::default(),
         known: Vec::new(),
         first_block: 0,
+        own_pods,
         live: false,
     };
     let (blocks, followed) = blocks(corefile, &parts);

@@ -13,7 +13,7 @@ use std::time::Duration;
 use runtime::listen::BindError;
 use runtime::{Drain, Readiness, Registry};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tracing::{error, info, warn};
 
@@ -23,15 +23,15 @@ use super::metrics::Metrics;
 use super::slow;
 use super::status::Status;
 use super::tcp;
-use crate::config::Corefile;
+use crate::config::{Corefile, Needs};
 use crate::plugins::cache::{Refreshes, Store};
 use crate::plugins::forward::Guard;
-use crate::plugins::kubernetes::{Current, Follower, Options, Pods};
+use crate::plugins::kubernetes::{Current, Follower, Options};
 use crate::plugins::{Spec, reload};
 use crate::{Config, Error, Inputs, Running};
 
 pub(crate) struct Server {
-    corefile: Corefile,
+    corefile: watch::Sender<Arc<Corefile>>,
     /// In place of the Corefile's addresses, if there are any.
     listen: Vec<SocketAddr>,
     inputs: Inputs,
@@ -45,8 +45,6 @@ pub(crate) struct Server {
     status: Status,
     listeners: Vec<Listener>,
     followed: Vec<Kept>,
-    /// Whether the Corefile of the start wanted pods, which is when their source began to follow them.
-    follows_pods: bool,
     /// Blocks made so far: each has a part of the cache of its own.
     n_blocks: u32,
 }
@@ -81,9 +79,8 @@ impl Server {
             status,
             listeners: Vec::new(),
             followed: Vec::new(),
-            follows_pods: verifies_pods(&corefile),
             n_blocks: 0,
-            corefile: Corefile::default(),
+            corefile: watch::channel(Arc::default()).0,
         };
         let (wanted, bound) = server.bind_missing(&corefile)?;
         server.listeners = bound;
@@ -91,7 +88,7 @@ impl Server {
         server.swap(routes);
         server.followed = followed;
         server.metrics.reloaded(&corefile.text);
-        server.corefile = corefile;
+        server.corefile.send_replace(Arc::new(corefile));
         Ok(server)
     }
 
@@ -100,6 +97,7 @@ impl Server {
             listening: self.listeners.iter().map(|listener| listener.address).collect(),
             status: self.status.bound(),
             readiness: self.readiness.clone(),
+            corefile: self.corefile.subscribe(),
         }
     }
 
@@ -120,7 +118,8 @@ impl Server {
         self.listeners.iter_mut().for_each(|listener| listener.serve(&later, &self.tcp, &self.metrics));
         self.reload_until_drained(&later).await;
         drop(later);
-        tokio::time::sleep(lameduck(&self.corefile)).await;
+        let pause = lameduck(&self.corefile());
+        tokio::time::sleep(pause).await;
         for listener in std::mem::take(&mut self.listeners) {
             listener.stop().await;
         }
@@ -133,12 +132,13 @@ impl Server {
     /// Looks at the Corefile when a signal says so and as often as it asks for itself.
     async fn reload_until_drained(&mut self, later: &mpsc::Sender<slow::Job>) {
         let drain = self.drain.clone();
-        let Some(path) = self.corefile.path.clone() else { return drain.started().await };
+        let Some(path) = self.corefile().path.clone() else { return drain.started().await };
         // CoreDNS reloads on SIGUSR1, most other servers on SIGHUP.
         let (mut hangup, mut user) = (listen_to(SignalKind::hangup()), listen_to(SignalKind::user_defined1()));
-        let mut seen = self.corefile.text.clone();
+        let mut seen = self.corefile().text.clone();
         loop {
-            let pause = self.corefile.blocks.iter().flat_map(|block| &block.plugins).find_map(|plugin| match plugin {
+            let corefile = self.corefile();
+            let pause = corefile.blocks.iter().flat_map(|block| &block.plugins).find_map(|plugin| match plugin {
                 Spec::Reload(options) => Some(reload::pause(options)),
                 _ => None,
             });
@@ -154,7 +154,7 @@ impl Server {
 
     /// Takes up the file's text if it is another than the one `seen`.
     async fn reload(&mut self, path: &Path, seen: &mut String, later: &mpsc::Sender<slow::Job>) {
-        let (file, port): (PathBuf, u16) = (path.to_owned(), self.corefile.port);
+        let (file, port): (PathBuf, u16) = (path.to_owned(), self.corefile().port);
         // A disk may take its time.
         let Ok((text, read)) = tokio::task::spawn_blocking(move || Corefile::load(&file, port)).await else { return };
         if text == *seen {
@@ -166,6 +166,9 @@ impl Server {
                 Ok(()) => info!(corefile = %path.display(), "took up the changed Corefile"),
                 Err(error) => {
                     self.metrics.reload_failed.inc();
+                    if let Error::NotYetFed(_) = error {
+                        seen.clear();
+                    }
                     error!(corefile = %path.display(), %error, "refused the changed Corefile: the last one goes on");
                 }
             },
@@ -179,15 +182,22 @@ impl Server {
     }
 
     async fn take_up(&mut self, corefile: Corefile, later: &mpsc::Sender<slow::Job>) -> Result<(), Error> {
-        if verifies_pods(&corefile) && !self.follows_pods {
-            return Err(Error::PodsNotFollowed);
+        let (before, needs) = (self.corefile().needs(), corefile.needs());
+        // What only the last one needs is given up behind the change, so that neither lacks anything.
+        let fed = self.feed(before.or(&needs), startup_timeout(&corefile)).await;
+        let bound = match fed {
+            Ok(()) => self.bind_missing(&corefile).map_err(Error::from),
+            Err(error) => Err(error),
+        };
+        // What is late is asked for still, so that it is there the next time.
+        if bound.as_ref().is_err_and(|error| !matches!(error, Error::NotYetFed(_))) {
+            let _ = self.feed(before, Duration::ZERO).await;
         }
-        let (wanted, bound) = self.bind_missing(&corefile)?;
+        let (wanted, bound) = bound?;
         self.listeners.extend(bound);
         // The ones that start with this Corefile are not those that `/ready` waits for.
         let filled = Readiness::default();
         let (routes, followed) = self.build(&corefile, &wanted, &filled);
-        let before = std::mem::replace(&mut self.corefile, corefile);
         let patience = self.patience();
         if tokio::time::timeout(patience, filled.wait()).await.is_err() {
             warn!(?patience, "going on before the cluster's names are known");
@@ -206,9 +216,23 @@ impl Server {
             info!(address = %listener.address, "no block names this address any more");
             listener.stop().await;
         }
-        self.metrics.reloaded(&self.corefile.text);
-        drop(before);
+        self.metrics.reloaded(&corefile.text);
+        self.corefile.send_replace(Arc::new(corefile));
+        let _ = self.feed(needs, Duration::ZERO).await;
         Ok(())
+    }
+
+    /// Has the names hold what is needed. `patience`: for how long that is waited for; zero is enough to ask.
+    async fn feed(&self, needs: Needs, patience: Duration) -> Result<(), Error> {
+        let Some(feed) = &self.inputs.feed else { return Ok(()) };
+        match tokio::time::timeout(patience, feed.feed(needs)).await {
+            Ok(fed) => fed.map_err(Error::NotFed),
+            Err(_) => Err(Error::NotYetFed(patience)),
+        }
+    }
+
+    fn corefile(&self) -> Arc<Corefile> {
+        self.corefile.borrow().clone()
     }
 
     /// Binds the addresses that are not bound yet: all of them or, with an error, none.
@@ -240,6 +264,7 @@ impl Server {
             listen: self.listeners.iter().map(|listener| listener.address).collect(),
             known: self.followed.iter().map(|kept| (kept.options.clone(), kept.current.clone())).collect(),
             first_block: self.n_blocks,
+            own_pods: self.inputs.own_pods,
             live: true,
         };
         self.n_blocks += corefile.blocks.len() as u32;
@@ -279,8 +304,11 @@ impl Server {
     }
 }
 
-fn verifies_pods(corefile: &Corefile) -> bool {
-    corefile.kubernetes().is_some_and(|options| options.pods == Pods::Verified)
+/// How long what a Corefile needs is waited for.
+fn startup_timeout(corefile: &Corefile) -> Duration {
+    let plugins = corefile.blocks.iter().flat_map(|block| &block.plugins);
+    let times = plugins.map(|plugin| if let Spec::Kubernetes(options) = plugin { options.startup_timeout } else { Duration::ZERO });
+    times.max().unwrap_or_default()
 }
 
 fn lameduck(corefile: &Corefile) -> Duration {

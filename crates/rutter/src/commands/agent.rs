@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use clap::Args;
 use model::resolve::Want;
 
-use super::dns::{DnsFlags, NodeLocalFlags, needs_pods};
+use super::dns::{DnsFlags, NodeLocalFlags};
 use super::ingress::IngressFlags;
 use super::objects::ObjectsFlags;
 use super::proxy::{self as packets, ProxyFlags};
-use crate::app::App;
+use crate::app::{App, host_name};
+use crate::feed;
 
 #[derive(Args, Debug)]
 pub struct Flags {
@@ -33,15 +34,21 @@ pub struct Flags {
 
 pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
     let config = flags.proxy.config()?;
+    let on_node = flags.node_local.on(|| config.node_name.clone().map_or_else(host_name, Ok))?;
     let corefile = flags.dns.corefile()?;
     let origin = flags.objects.origin(config.kubeconfig.as_deref().map(Into::into))?;
     let want = Want { packets: true, names: true, routes: true };
     let model = model::Config { ingress: flags.ingress.model()?, ..packets::model(&config, want)? };
     // Nothing is started that would inherit the score: this is the whole of a node's service network.
     proxy::prepare(&config);
-    let mut app = App::new("agent", source::Config { model, pods: needs_pods(&corefile) }, origin).await?;
+    let mut app = App::new(
+        "agent",
+        source::Config { model, on_demand: feed::on_demand(&corefile.needs(), on_node.as_ref().map(|on_node| &*on_node.node)) },
+        origin,
+    )
+    .await?;
     app.start_proxy(config)?;
     app.start_ingress(flags.ingress.config()?, flags.ingress_status, "--ingress-status")?;
     let config = dns::Config { corefile, listen: flags.dns_listen };
-    super::dns::start(&mut app, config, "--dns-listen", flags.node_local.service()).await?.run(app).await
+    super::dns::start(&mut app, config, "--dns-listen", on_node, None).await?.run(app).await
 }

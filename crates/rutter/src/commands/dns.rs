@@ -2,19 +2,17 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
 use dns::config::Corefile;
-use dns::plugins::kubernetes::Pods;
-use model::resolve::Want;
 use runtime::{Drain, Registry};
-use tokio::sync::watch;
+use source::Origin;
 use tracing::info;
 
 use super::objects::ObjectsFlags;
-use crate::app::App;
+use crate::app::{App, host_name};
+use crate::feed::{self, Late, OfSource};
 use crate::node_local::OfService;
 use crate::output;
 use crate::usage::Usage;
@@ -27,6 +25,9 @@ pub struct Flags {
     pub dns: DnsFlags,
     #[command(flatten)]
     pub node_local: NodeLocalFlags,
+    /// The name of this node, whose pods a server with --node-local looks for among those that ask (default: the host name)
+    #[arg(long, value_name = "NAME", requires = "node_local")]
+    pub node_name: Option<String>,
     /// Answer here in place of the Corefile's ports and addresses (repeatable)
     #[arg(long, value_name = "ADDR:PORT")]
     pub listen: Vec<SocketAddr>,
@@ -52,30 +53,45 @@ pub struct NodeLocalFlags {
     pub dns_service: String,
 }
 
+/// The Service of the cluster's DNS, to be answered on a node, which is where all who ask are then.
+pub struct OnNode {
+    pub service: String,
+    pub node: String,
+}
+
 pub async fn run(flags: Flags) -> anyhow::Result<()> {
-    serve(flags.dns.corefile()?, &flags.objects, flags.listen, flags.node_local.service()).await
+    let on_node = flags.node_local.on(|| flags.node_name.map_or_else(host_name, Ok))?;
+    serve(flags.dns.corefile()?, &flags.objects, flags.listen, on_node).await
 }
 
-/// Runs the server until it is told to stop. `service`: the one that is to be answered on this node.
-pub async fn serve(corefile: Corefile, objects: &ObjectsFlags, listen: Vec<SocketAddr>, service: Option<&str>) -> anyhow::Result<()> {
-    if corefile.kubernetes().is_none() && service.is_none() && objects.are_unsaid() {
-        return serve_alone(corefile, listen).await;
+/// Runs the server until it is told to stop.
+pub async fn serve(corefile: Corefile, objects: &ObjectsFlags, listen: Vec<SocketAddr>, on_node: Option<OnNode>) -> anyhow::Result<()> {
+    let needs = corefile.needs();
+    if !needs.names && on_node.is_none() && objects.are_unsaid() {
+        return serve_alone(corefile, listen, objects.clone()).await;
     }
-    let origin = objects.origin(corefile.kubernetes().and_then(|options| Some(options.kubeconfig.as_ref()?.path.clone())))?;
-    let model = model::Config { want: Want { names: true, ..Want::default() }, ..model::Config::default() };
-    let mut app = App::new("dns", source::Config { model, pods: needs_pods(&corefile) }, origin).await?;
-    start(&mut app, dns::Config { corefile, listen }, "--listen", service).await?.run(app).await
+    let origin = objects.origin(needs.kubeconfig.clone())?;
+    let node = on_node.as_ref().map(|on_node| &*on_node.node);
+    let mut app = App::new("dns", feed::names_alone(&needs, node), origin.clone()).await?;
+    let by_corefile = Some((objects.clone(), origin));
+    start(&mut app, dns::Config { corefile, listen }, "--listen", on_node, by_corefile).await?.run(app).await
 }
 
-/// Starts the server of `app`; what it gives has to run the rest.
-pub async fn start(app: &mut App, mut config: dns::Config, flag: &'static str, service: Option<&str>) -> anyhow::Result<Started> {
-    let Some(service) = service else {
-        app.start_dns(config, flag)?;
+/// Starts the server of `app`; what it gives has to run the rest. `origin` is as [`OfSource::new`] has it.
+pub async fn start(
+    app: &mut App,
+    mut config: dns::Config,
+    flag: &'static str,
+    on_node: Option<OnNode>,
+    origin: Option<(ObjectsFlags, Origin)>,
+) -> anyhow::Result<Started> {
+    let Some(OnNode { service, node }) = on_node else {
+        app.start_dns(config, flag, OfSource::new(app.demand(), None, origin))?;
         return Ok(Started::Plain);
     };
-    let Some(node_local) = OfService::place(app, service).await? else { return Ok(Started::Stopped) };
+    let Some(node_local) = OfService::place(app, &service).await? else { return Ok(Started::Stopped) };
     config.listen.extend(node_local.listen());
-    app.start_dns(config, "--node-local")?;
+    app.start_dns(config, "--node-local", OfSource::new(app.demand(), Some(node), origin))?;
     Ok(Started::NodeLocal(node_local))
 }
 
@@ -104,23 +120,24 @@ impl Started {
     }
 }
 
-/// A server whose Corefile asks for nothing of Kubernetes: there is no API to follow, and no right to it is needed.
-async fn serve_alone(corefile: Corefile, listen: Vec<SocketAddr>) -> anyhow::Result<()> {
+/// A server whose Corefile asks for nothing of Kubernetes: no API is followed, and no right to it is needed, before another one does.
+async fn serve_alone(corefile: Corefile, listen: Vec<SocketAddr>, objects: ObjectsFlags) -> anyhow::Result<()> {
     let (trigger, drain) = runtime::drain::channel();
-    let running = start_alone(corefile, listen, drain)?;
+    let (late, names, fresh) = Late::channel(objects);
+    let inputs = dns::Inputs { names, applied: None, fresh: Some(fresh), own_pods: false, feed: Some(late.clone()) };
+    let running = start_alone(corefile, listen, inputs, drain)?;
+    late.tell_corefile(running.corefile.clone());
     running.readiness.wait().await;
     output::line("ready");
     crate::app::stop_signal().await?;
     trigger.drain().await;
+    late.drain().await;
     Ok(())
 }
 
-/// Starts a server without any names of its own.
-pub fn start_alone(corefile: Corefile, listen: Vec<SocketAddr>, drain: Drain) -> anyhow::Result<dns::Running> {
+/// Starts a server that has no names of its own yet.
+pub fn start_alone(corefile: Corefile, listen: Vec<SocketAddr>, inputs: dns::Inputs, drain: Drain) -> anyhow::Result<dns::Running> {
     let flagged = !listen.is_empty();
-    // The last view is there for ever; nobody sends another.
-    let (_, names) = watch::channel(Arc::default());
-    let inputs = dns::Inputs { names, applied: None, fresh: None };
     let running = dns::start_with(dns::Config { corefile, listen }, inputs, drain, Registry::default());
     let running = if flagged { running.context("--listen")? } else { running? };
     info!(listening = ?running.listening, "dns");
@@ -133,17 +150,15 @@ pub fn usage(mistakes: Vec<dns::config::Mistake>) -> Usage {
     Usage(lines.join("\n"))
 }
 
-/// Whether a zone answers for Pods only if they are there: only then all of them have to be followed.
-pub fn needs_pods(corefile: &Corefile) -> bool {
-    corefile.kubernetes().is_some_and(|options| options.pods == Pods::Verified)
-}
-
 // === impl NodeLocalFlags ===
 
 impl NodeLocalFlags {
-    /// The Service to answer for, if any.
-    pub fn service(&self) -> Option<&str> {
-        self.node_local.then_some(&*self.dns_service)
+    /// What to answer here, if anything; `node` is asked only then.
+    pub fn on(self, node: impl FnOnce() -> anyhow::Result<String>) -> anyhow::Result<Option<OnNode>> {
+        if !self.node_local {
+            return Ok(None);
+        }
+        Ok(Some(OnNode { service: self.dns_service, node: node()? }))
     }
 }
 

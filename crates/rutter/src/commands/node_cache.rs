@@ -18,16 +18,19 @@ use proxy::node_local::{Config, NodeLocal};
 use runtime::metrics::IntCounterVec;
 use runtime::status::{self, Page};
 use runtime::{Drain, Registry};
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 use self::flags::Told;
 use self::template::{KubeDns, Template};
 use crate::app;
+use crate::feed::Never;
 use crate::output;
 use crate::usage::Usage;
 
 /// How often the template is looked at; upstream's time.
 const EVERY: Duration = Duration::from_secs(10);
+const NO_API: &str = "node-cache does not follow the API, so it has no `kubernetes`: `rutter dns --node-local` has";
 
 /// Runs what `args`, the words behind the program's name, ask for. Mistakes are a [`Usage`].
 pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
@@ -53,8 +56,8 @@ async fn serve(told: Told) -> anyhow::Result<()> {
     let text = template.render(&KubeDns::read(&kube_dns)?).map_err(Usage)?;
     put(&told.conf, &text).with_context(|| format!("writing -conf {}", told.conf.display()))?;
     let corefile = Corefile::read_on(&told.conf, told.port).map_err(super::dns::usage)?;
-    if corefile.kubernetes().is_some() {
-        return Err(Usage("node-cache does not follow the API, so it has no `kubernetes`: `rutter dns --node-local` has".into()).into());
+    if corefile.needs().names {
+        return Err(Usage(NO_API.into()).into());
     }
     let (trigger, drain) = runtime::drain::channel();
     let errors = serve_metrics(&told, &drain)?;
@@ -70,7 +73,10 @@ async fn serve(told: Told) -> anyhow::Result<()> {
     if told.skip_teardown {
         node_local.keep();
     }
-    super::dns::start_alone(corefile, Vec::new(), drain.clone())?;
+    // The last view is there for ever; nobody sends another.
+    let (_, names) = watch::channel(Arc::default());
+    let inputs = dns::Inputs { names, applied: None, fresh: None, own_pods: false, feed: Some(Arc::new(Never(NO_API))) };
+    super::dns::start_alone(corefile, Vec::new(), inputs, drain.clone())?;
     let servers = told.local_ips.iter().map(|ip| SocketAddr::new(*ip, told.port)).collect();
     let pid_file = told.pid_file.clone();
     if let Some(path) = &pid_file {

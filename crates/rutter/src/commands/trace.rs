@@ -1,14 +1,18 @@
 //! `rutter trace TARGET`: asks the running process of this network namespace, else decides from the objects itself.
 
+use std::sync::Arc;
+
 use anyhow::Context as _;
 use clap::Args;
 use model::resolve::Want;
+use tokio::sync::watch;
 
 use super::dns::DnsFlags;
 use super::ingress::IngressFlags;
 use super::objects::ObjectsFlags;
 use super::proxy::{self as packets, ProxyFlags};
 use crate::app::{self, admin};
+use crate::feed;
 use crate::output;
 use crate::trace::{self, Parts, Question, Sender, Target, Trace};
 use crate::usage::Usage;
@@ -77,7 +81,9 @@ async fn decide(flags: &Flags, question: Question) -> anyhow::Result<Trace> {
     config.node_name = flags.on.clone().or(config.node_name);
     let want = Want { packets: true, names: true, routes: true };
     let model = model::Config { ingress: flags.ingress.model()?, ..packets::model(&config, want)? };
-    let look = app::look(model, flags.objects.origin(None)?).await?;
-    let parts = Parts { proxy: Some(config), corefile: Some(flags.dns.corefile()?) };
+    let corefile = flags.dns.corefile()?;
+    let config_of_source = source::Config { model, on_demand: feed::on_demand(&corefile.needs(), None) };
+    let look = app::look(config_of_source, flags.objects.origin(None)?).await?;
+    let parts = Parts { proxy: Some(config), corefile: Some(watch::channel(Arc::new(corefile)).1) };
     trace::ask(&look.source.inspector, question, parts).await.context("the objects went away")
 }

@@ -26,6 +26,7 @@ use source::Origin;
 
 use super::api_flags::{self, ApiFlags};
 use crate::app::{self, App};
+use crate::feed::OfSource;
 use crate::output;
 use crate::usage::Usage;
 
@@ -99,7 +100,8 @@ pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
     app.start_proxy(proxy)?;
     let corefile = dns::config::Corefile::kubeadm(&flags.api.cluster_domain)
         .map_err(|mistakes| Usage(format!("--cluster-domain {}: {}", flags.api.cluster_domain, mistakes[0])))?;
-    app.start_dns(dns::Config { corefile, listen: vec![SocketAddr::new(gateway, 53)] }, "--cluster-cidr")?;
+    let feed = OfSource::new(app.demand(), None, None);
+    app.start_dns(dns::Config { corefile, listen: vec![SocketAddr::new(gateway, 53)] }, "--cluster-cidr", feed)?;
     let config = ingress::Config {
         http: vec![flags.ingress_http],
         https: vec![flags.ingress_https],

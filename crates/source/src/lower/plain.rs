@@ -19,6 +19,7 @@ pub(super) fn pod(pod: &api::Pod, fields: &mut Fields<'_>) -> Pod {
     }
     Pod {
         ips: if has_ended { Vec::new() } else { fields.addresses(ips, "status.podIPs") },
+        host_network: pod.spec.host_network,
         labels: fields.texts().labels(&pod.metadata.labels),
     }
 }

@@ -61,7 +61,9 @@ fn show(fact: &Change) -> String {
             it.zone,
             if it.leaving { " leaving" } else { "" }
         ),
-        Change::Pod(name, Some(it)) => format!("Pod {}/{} {}", name.namespace, name.name, list(&it.ips)),
+        Change::Pod(name, Some(it)) => {
+            format!("Pod {}/{}{} {}", name.namespace, name.name, if it.host_network { " host" } else { "" }, list(&it.ips))
+        }
         Change::Secret(name, Some(it)) => {
             let data = it.data.iter().map(|(key, value)| format!("{key}={}", String::from_utf8_lossy(value)));
             format!("Secret {name} {}", data.collect::<Vec<_>>().join(" "))
@@ -462,6 +464,8 @@ status: {addresses: [{type: Hostname, address: a}, {type: InternalIP, address: 1
 ---
 {apiVersion: v1, kind: Pod, metadata: {name: p}, status: {podIP: 10.244.0.7, phase: Running}}
 ---
+{apiVersion: v1, kind: Pod, metadata: {name: h}, spec: {hostNetwork: true}, status: {podIP: 192.0.2.1, phase: Running}}
+---
 {apiVersion: v1, kind: Pod, metadata: {name: done}, status: {podIP: 10.244.0.7, phase: Succeeded}}
 ---
 {apiVersion: v1, kind: Secret, metadata: {name: s}, data: {a: aGVsbG8=, b: eA==}, stringData: {b: z}}
@@ -477,6 +481,7 @@ status: {addresses: [{type: Hostname, address: a}, {type: InternalIP, address: 1
             ! status.addresses[2].address: `x` is no IP address (InvalidValue)
             ! spec.podCIDRs[1]: `bad` is no CIDR (InvalidValue)
             Pod default/p [10.244.0.7]
+            Pod default/h host [192.0.2.1]
             Pod default/done []
             Secret default/s a=hello b=z
             IngressClass("nginx", Some(IngressClass { controller: "k8s.io/ingress-nginx", is_default: true }))

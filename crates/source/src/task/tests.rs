@@ -10,6 +10,7 @@ struct World {
     issues: watch::Receiver<Arc<Issues>>,
     wanted_secrets: watch::Receiver<View<SecretName, ()>>,
     reports: mpsc::Sender<Report>,
+    listed: watch::Receiver<Listings>,
     readiness: Readiness,
     registry: Registry,
     _trigger: runtime::Trigger,
@@ -24,7 +25,9 @@ fn start(missing: &[&'static str], default_certificate: Option<SecretName>) -> W
     let (trigger, drain) = drain::channel();
     let (readiness, registry) = (Readiness::default(), Registry::default());
     let (outlets, _, names, _, issues) = outlets();
-    let told = Told { batches: out, missing: missing.iter().copied().collect(), wanted_secrets: Some(wanted), freshness: Vec::new() };
+    let missing = missing.iter().copied().collect();
+    let told = Told { batches: out, missing, wanted_secrets: Some(wanted), demand: None, freshness: Vec::new() };
+    let (listings, listed) = watch::channel(Listings::new());
     let ingress = IngressConfig { default_certificate, ..IngressConfig::default() };
     let want = Want { names: true, routes: true, ..Want::default() };
     let task = Task {
@@ -33,12 +36,13 @@ fn start(missing: &[&'static str], default_certificate: Option<SecretName>) -> W
         asks,
         reports: reported,
         outlets,
+        listings,
         statuses: report::Statuses::nowhere(),
         metrics: Metrics::new(&registry),
         drain,
     };
     tokio::spawn(task.run(readiness.register("objects")));
-    World { batches, names, issues, wanted_secrets, reports, readiness, registry, _trigger: trigger }
+    World { batches, names, issues, wanted_secrets, reports, listed, readiness, registry, _trigger: trigger }
 }
 
 fn namespace(name: &str) -> Change {
@@ -74,11 +78,11 @@ impl World {
 #[tokio::test]
 async fn nothing_is_published_before_every_kind_was_listed() {
     let mut world = start(&["services", "namespaces"], None);
-    world.send(vec![namespace("a")], Some(Listed::Kind("namespaces"))).await;
+    world.send(vec![namespace("a")], Some(Listed::Kind("namespaces", Scope::default()))).await;
     world.settled().await;
     assert!(!world.names.has_changed().expect("the task runs"));
     assert!(!world.readiness.is_ready());
-    world.send(Vec::new(), Some(Listed::Kind("services"))).await;
+    world.send(Vec::new(), Some(Listed::Kind("services", Scope::default()))).await;
     world.names.changed().await.expect("a view");
     assert_eq!(world.namespaces().await, ["a"]);
     world.readiness.wait().await;
@@ -88,7 +92,7 @@ async fn nothing_is_published_before_every_kind_was_listed() {
 async fn the_first_views_wait_for_the_secrets_that_are_wanted_by_then() {
     let certificate = SecretName::new("default", "cert");
     let mut world = start(&["services"], Some(certificate.clone()));
-    world.send(vec![namespace("a")], Some(Listed::Kind("services"))).await;
+    world.send(vec![namespace("a")], Some(Listed::Kind("services", Scope::default()))).await;
     world.wanted_secrets.changed().await.expect("the task runs");
     assert!(world.wanted_secrets.borrow().get(&certificate).is_some());
     world.settled().await;
@@ -100,13 +104,48 @@ async fn the_first_views_wait_for_the_secrets_that_are_wanted_by_then() {
 #[tokio::test]
 async fn that_there_is_nothing_is_told_and_what_comes_next_is_later() {
     let mut world = start(&["services"], None);
-    world.send(Vec::new(), Some(Listed::Kind("services"))).await;
+    world.send(Vec::new(), Some(Listed::Kind("services", Scope::default()))).await;
     world.names.changed().await.expect("a view");
     let first = world.names.borrow_and_update().revision;
     assert!(first > Revision(0));
     world.send(vec![namespace("a")], None).await;
     world.names.changed().await.expect("a view");
     assert!(world.names.borrow().revision > first);
+}
+
+#[tokio::test]
+async fn a_kind_counts_as_listed_once_the_views_hold_it() {
+    let mut world = start(&["services"], None);
+    let demand = crate::Demand::new(None, world.listed.clone());
+    demand.follow(crate::OnDemand::EVERYTHING).await.expect("an origin that reads everything");
+    world.send(vec![namespace("a")], Some(Listed::Kind("pods", Scope::default()))).await;
+    world.settled().await;
+    assert!(world.listed.borrow().is_empty(), "nothing is published yet");
+    world.send(vec![namespace("b")], Some(Listed::Kind("services", Scope::default()))).await;
+    world.listed.changed().await.expect("the task runs");
+    assert_eq!(world.namespaces().await, ["a", "b"]);
+    world.send(Vec::new(), Some(Listed::Refused("pods", Scope::default(), "pods is forbidden".into()))).await;
+    world.send(Vec::new(), Some(Listed::GivenUp("services"))).await;
+    let told = world.listed.wait_for(|listings| listings.len() == 1).await.expect("the task runs");
+    assert_eq!(told.get("pods"), Some(&(Scope::default(), Listing::Refused("pods is forbidden".into()))));
+}
+
+#[tokio::test]
+async fn what_is_asked_for_is_waited_for_and_what_is_refused_is_told() {
+    let mut world = start(&[], None);
+    let (asked, mut wanted) = watch::channel(crate::OnDemand::NOTHING);
+    let demand = crate::Demand::new(Some(Arc::new(asked)), world.listed.clone());
+    let pods = crate::OnDemand { pods: crate::Pods::All, ..crate::OnDemand::NOTHING };
+    let asked_for = pods.clone();
+    let following = tokio::spawn(async move { (demand.follow(pods.clone()).await, demand.follow(pods).await, demand) });
+    wanted.wait_for(|wanted| *wanted == asked_for).await.expect("asked for");
+    world.send(vec![namespace("a")], Some(Listed::Refused("pods", Scope::default(), "pods is forbidden".into()))).await;
+    let (first, second, demand) = following.await.expect("no panic");
+    assert_eq!(first, second);
+    assert_eq!(first.expect_err("refused").to_string(), "pods cannot be followed: pods is forbidden");
+    world.send(Vec::new(), Some(Listed::Kind("pods", Scope::default()))).await;
+    world.listed.wait_for(|listings| listings.get("pods") == Some(&(Scope::default(), Listing::Whole))).await.expect("the task runs");
+    demand.follow(asked_for).await.expect("there by now");
 }
 
 #[tokio::test]

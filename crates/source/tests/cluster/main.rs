@@ -13,7 +13,7 @@ use model::facts::{IngressName, LoadBalancerName};
 use model::resolve::Want;
 use model::{SecretName, ServiceName};
 use runtime::{Readiness, Registry, drain};
-use source::{Config, Origin, Permission, Report, Running};
+use source::{Config, OnDemand, Origin, Permission, Pods, Report, Running};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -80,7 +80,7 @@ async fn a_real_api_server_is_lowered_into_views() {
     let Some(mut rig) = Rig::start("a_real_api_server_is_lowered_into_views") else { return };
     let want = Want { packets: true, names: true, routes: true };
     let model = model::Config { node_name: "a".into(), want, ..model::Config::default() };
-    let config = Config { model, pods: true };
+    let config = Config { model, on_demand: OnDemand::EVERYTHING };
     let permissions = source::permissions(&config);
     rig.apply(OBJECTS);
     rig.apply(&role(&permissions, "endpointslices"));
@@ -93,6 +93,7 @@ async fn a_real_api_server_is_lowered_into_views() {
     nothing_without_a_required_kind(&rig, &source, &readiness, &permissions).await;
     first_views(&source).await;
     changes(&rig, &source).await;
+    kinds_on_demand(&rig, &source, &permissions).await;
     secrets_that_come_into_use(&rig, &source).await;
     reports(&rig, &source).await;
     an_outage(&mut rig, &source, &registry).await;
@@ -139,6 +140,48 @@ async fn changes(rig: &Rig, source: &Running) {
     rig.kubectl(&["delete", "service", "gone"]);
     until("a Service is gone", async || source.names.borrow().services.get(&gone).is_none()).await;
     rig.kubectl(&["create", "configmap", "unread"]);
+}
+
+async fn kinds_on_demand(rig: &Rig, source: &Running, permissions: &[Permission]) {
+    let n_pods = || source.names.borrow().pods.len();
+    let (pods, nothing) = (OnDemand { pods: Pods::All, ..OnDemand::NOTHING }, OnDemand::NOTHING);
+    let of_node = |name: &str| OnDemand { pods: Pods::OfNode(name.into()), ..OnDemand::NOTHING };
+    let pod = r#"{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "tool", "namespace": "shop"},
+        "spec": {"nodeName": "a", "automountServiceAccountToken": false, "containers": [{"name": "x", "image": "x"}]}}"#;
+    rig.apply(pod);
+    rig.kubectl(&[
+        "-n",
+        "shop",
+        "patch",
+        "pod",
+        "tool",
+        "--subresource=status",
+        "-p",
+        r#"{"status": {"podIPs": [{"ip": "10.244.0.9"}], "podIP": "10.244.0.9"}}"#,
+    ]);
+    until("a Pod that is asked for", async || n_pods() == 1).await;
+    source.demand.follow(nothing.clone()).await.expect("nothing is refused");
+    assert_eq!(n_pods(), 0, "given up");
+    assert!(source.issues.borrow().is_empty(), "what is not asked for is not missed");
+    source.demand.follow(pods.clone()).await.expect("allowed");
+    assert_eq!(n_pods(), 1, "there when it is said to be");
+    for (node, n) in [("b", 0), ("a", 1)] {
+        source.demand.follow(of_node(node)).await.expect("allowed");
+        assert_eq!(n_pods(), n, "those of node {node}");
+    }
+    rig.apply(&role(permissions, "pods"));
+    let mut refused = String::new();
+    until("the role counts", async || {
+        source.demand.follow(nothing.clone()).await.expect("nothing is refused");
+        let followed = source.demand.follow(pods.clone()).await;
+        refused = followed.as_ref().map_or_else(ToString::to_string, |()| String::new());
+        followed.is_err()
+    })
+    .await;
+    assert!(refused.starts_with("pods cannot be followed: pods is forbidden: User \"rutter\" cannot list resource"), "{refused}");
+    rig.apply(&role(permissions, ""));
+    until("it is allowed again", async || source.demand.follow(pods.clone()).await.is_ok()).await;
+    source.demand.follow(OnDemand::EVERYTHING).await.expect("an optional kind that is not served is no obstacle");
 }
 
 async fn secrets_that_come_into_use(rig: &Rig, source: &Running) {

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 
 use expect_test::expect_file;
 use model::resolve::Want;
-use source::{Config, Permission, permissions};
+use source::{Config, OnDemand, Permission, permissions};
 
 /// One ClusterRole of the permissions that `want` needs, as kubectl takes it.
 fn role(name: &str, want: Want) -> String {
-    let config = Config { model: model::Config { want, ..model::Config::default() }, pods: false };
+    // What a Corefile may come to ask for is allowed from the start.
+    let config = Config { model: model::Config { want, ..model::Config::default() }, on_demand: OnDemand::EVERYTHING };
     let mut rules: BTreeMap<(&str, &[&str]), Vec<String>> = BTreeMap::new();
     for Permission { group, resource, verbs, .. } in permissions(&config) {
         rules.entry((group, verbs)).or_default().push(resource);

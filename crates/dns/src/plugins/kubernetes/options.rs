@@ -30,6 +30,8 @@ pub struct Options {
     pub startup_timeout: Duration,
     pub kubeconfig: Option<Kubeconfig>,
     pub endpoint: Option<String>,
+    /// No option of the directive: pods are looked up though no name needs them, to know who asks.
+    pub own_pods: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +94,7 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
         startup_timeout: Duration::from_secs(5),
         kubeconfig: None,
         endpoint: None,
+        own_pods: false,
     };
     for property in &directive.body {
         property_of(&mut options, property, mistakes);

@@ -33,8 +33,10 @@ pub(crate) struct Snapshot {
     by_address: Owners,
     /// By the namespace's label.
     namespaces: Shards<Key, Namespace>,
-    /// The namespaces' labels by address, for `pods verified`.
+    /// The namespaces' labels by address: for `pods verified`, and for who asks.
     pods: Shards<IpAddr, Namespaces>,
+    /// The same of pods that share their node's addresses: who asks from one may be anybody there.
+    host_pods: Shards<IpAddr, Namespaces>,
     /// What was last taken up.
     view: Arc<NameView>,
 }
@@ -74,6 +76,7 @@ impl Snapshot {
             by_address: Owners::new(),
             namespaces: Shards::new(),
             pods: Shards::new(),
+            host_pods: Shards::new(),
             view: Arc::default(),
         }
     }
@@ -118,18 +121,21 @@ impl Snapshot {
                 None => self.imports.remove(&key),
             }
         }
-        if options.pods == Pods::Verified {
+        if options.pods == Pods::Verified || options.own_pods {
             for name in &changes.pods {
                 let Some(namespace) = label(&name.namespace).map(Key::from) else { continue };
                 // Two pods may have had one address in turn: the new list is written after the old one is gone.
                 let selected = |pod: &&Arc<model::facts::Pod>| options.labels.as_ref().is_none_or(|selector| selector.matches(&pod.labels));
-                let ips = |view: &NameView| view.pods.get(name).filter(selected).map(|pod| pod.ips.clone()).unwrap_or_default();
-                let (old, new) = (ips(&self.view), ips(view));
-                for ip in old.iter().filter(|ip| !new.contains(ip)) {
-                    disown(&mut self.pods, *ip, &namespace);
-                }
-                for ip in new {
-                    own(&mut self.pods, ip, &namespace);
+                for (table, of_host) in [(&mut self.pods, false), (&mut self.host_pods, true)] {
+                    let pod = |view: &NameView| view.pods.get(name).filter(selected).filter(|pod| pod.host_network == of_host).cloned();
+                    let ips = |view: &NameView| pod(view).map(|pod| pod.ips.clone()).unwrap_or_default();
+                    let (old, new) = (ips(&self.view), ips(view));
+                    for ip in old.iter().filter(|ip| !new.contains(ip)) {
+                        disown(table, *ip, &namespace);
+                    }
+                    for ip in new {
+                        own(table, ip, &namespace);
+                    }
                 }
             }
         }
@@ -197,10 +203,11 @@ impl Snapshot {
 
     /// Whether a pod that has not ended has `ip` in the namespace.
     pub(crate) fn has_pod(&self, ip: IpAddr, namespace: &[u8]) -> bool {
-        self.pods.get(&ip).is_some_and(|owners| owners.iter().any(|owner| **owner == *namespace))
+        let has = |pods: &Shards<IpAddr, Namespaces>| pods.get(&ip).is_some_and(|owners| owners.iter().any(|owner| **owner == *namespace));
+        has(&self.pods) || has(&self.host_pods)
     }
 
-    /// The namespace of the pod that has `ip`, if it is known and only one.
+    /// The namespace of the pod whose own `ip` is, if it is known and only one.
     pub(crate) fn namespace_of_pod(&self, ip: IpAddr) -> Option<&Key> {
         match self.pods.get(&ip)? {
             Namespaces::One(namespace) => Some(namespace),

@@ -69,7 +69,12 @@ fn answer(corefile: &str, objects: &str, question: &str) -> Message {
 
 /// What a Corefile serves once `objects` are known.
 pub(crate) fn filled_routes(corefile: &Corefile, objects: &str) -> Vec<crate::server::Route> {
-    let (routes, followed) = test_routes(corefile, &["10.1.0.1".parse().expect("address")]);
+    routes_of(corefile, objects, false)
+}
+
+/// The same; `own_pods`: of a server that only the pods of its node ask.
+pub(crate) fn routes_of(corefile: &Corefile, objects: &str, own_pods: bool) -> Vec<crate::server::Route> {
+    let (routes, followed) = test_routes(corefile, &["10.1.0.1".parse().expect("address")], own_pods);
     for followed in followed {
         let mut snapshot = Snapshot::unsynced();
         let view = Arc::new(names(objects));
@@ -129,7 +134,8 @@ pub(crate) fn names(objects: &str) -> NameView {
             }
             "pod" => {
                 let name = name();
-                let pod = Pod { ips: vec![words[2].parse().expect("address")], labels };
+                let host_network = words.contains(&"host");
+                let pod = Pod { ips: vec![words[2].parse().expect("address")], host_network, labels };
                 view.pods.insert(revision, PodName { namespace: name.namespace, name: name.name }, Arc::new(pod));
             }
             other => panic!("what is `{other}`?"),
@@ -503,7 +509,7 @@ fn options_narrow_what_exists() {
 #[test]
 fn nothing_is_denied_before_the_first_view() {
     let corefile = Corefile::parse(".:53 {\n kubernetes cluster.local\n }").expect("a Corefile");
-    let (routes, _) = test_routes(&corefile, &[]);
+    let (routes, _) = test_routes(&corefile, &[], false);
     let request = request("nobody.default.svc.cluster.local A");
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let answer = runtime.block_on(Next::start(&routes).whole(&request));

@@ -7,8 +7,9 @@
 //! walks on in vain as it would have. Must not know upstreams: it asks the server itself.
 //!
 //! Guards: the namespace exists and no Service has the name in front of it; the client is no process of this machine's own and, where
-//! pods are known (`pods verified`), a pod of that very namespace, whose search list it is; the last step leaves the cluster only for
-//! names under a delegated top-level domain or in a zone that a block of its own serves, so that a name like `redis-0.redis`, asked
+//! pods are known (`pods verified`, and `--node-local`, which follows those of its node), a pod of that very namespace, whose search list
+//! it is. A pod on its node's network is never taken for one: with the default policy it has no such list, and its address is anybody's
+//! there. Where pods are not known, such a one is answered as if it had the list. The last step leaves the cluster only for names under a delegated top-level domain or in a zone that a block of its own serves, so that a name like `redis-0.redis`, asked
 //! before its Service is there, is told to nobody. The answer's own name holds the namespace, so no cache mixes two of them up.
 
 use std::net::IpAddr;
@@ -72,7 +73,9 @@ impl Search {
         }
         let zones = &self.kubernetes.zones;
         let Some(above) = name.above(zones.primary.wire(), zones.primary.n_labels()).filter(|above| *above >= 2) else { return false };
-        zones.options.pods != Pods::Verified || self.kubernetes.current.load().has_pod(client, name.between(above - 2, above - 1))
+        let knows_pods = zones.options.pods == Pods::Verified || zones.options.own_pods;
+        let snapshot = self.kubernetes.current.load();
+        !knows_pods || snapshot.namespace_of_pod(client).is_some_and(|namespace| **namespace == *name.between(above - 2, above - 1))
     }
 }
 

@@ -1,6 +1,7 @@
 use super::*;
 use crate::plugins::Spec;
-use crate::plugins::tests::{ask, mistakes, spec};
+use crate::plugins::kubernetes::tests::CLUSTER;
+use crate::plugins::tests::{ask, ask_of, mistakes, spec};
 
 /// What is answered with these options; `www.example.com` has an A record, and `4.example.com` too, which no one knows an AAAA of.
 fn check(options: &str, question: &str, expected: &str) {
@@ -97,22 +98,41 @@ fn the_last_step_is_taken_into_a_zone_of_its_own_and_for_delegated_domains() {
 
 #[test]
 fn where_pods_are_known_only_those_of_the_namespace_are_answered() {
-    // The one who asks in these tests is pod dev/tool.
-    let corefile = ". {
-    rutter {
+    // The one who asks in these tests is 10.2.0.1, pod dev/tool of CLUSTER.
+    let corefile = |pods: &str| {
+        format!(
+            ". {{
+    rutter {{
         search-completion
-    }
+    }}
     rewrite rcode regex .* SERVFAIL NXDOMAIN
-    template IN A example.com {
-        answer \"{{ .Name }} 60 IN A 192.0.2.1\"
+    template IN A example.com {{
+        answer \"{{{{ .Name }}}} 60 IN A 192.0.2.1\"
+    }}
+    kubernetes cluster.local {{
+        pods {pods}
+    }}
+}}"
+        )
+    };
+    let on_its_node = CLUSTER.replace("pod dev/tool 10.2.0.1", "pod dev/tool 10.2.0.1 host");
+    let elsewhere = CLUSTER.replace("pod dev/tool 10.2.0.1", "pod dev/tool 10.2.0.2");
+    for (pods, own_pods, objects, dev, default) in [
+        ("verified", false, CLUSTER, "NOERROR", "NXDOMAIN"),
+        ("verified", false, &on_its_node, "NXDOMAIN", "NXDOMAIN"),
+        ("insecure", true, CLUSTER, "NOERROR", "NXDOMAIN"),
+        ("insecure", true, &on_its_node, "NXDOMAIN", "NXDOMAIN"),
+        ("insecure", true, &elsewhere, "NXDOMAIN", "NXDOMAIN"),
+        ("insecure", false, &elsewhere, "NOERROR", "NOERROR"),
+    ] {
+        let code = |namespace: &str| {
+            let told = ask_of(&corefile(pods), objects, own_pods, &format!("www.example.com.{namespace}.svc.cluster.local. A"));
+            told.lines().next().map(str::to_owned).unwrap_or_default()
+        };
+        assert_eq!((&*code("dev"), &*code("default")), (dev, default), "{pods} {own_pods}");
     }
-    kubernetes cluster.local {
-        pods verified
-    }
-}";
-    let code = |question: &str| ask(corefile, question).lines().next().map(str::to_owned).unwrap_or_default();
-    assert_eq!(code("www.example.com.dev.svc.cluster.local. A"), "NOERROR");
-    assert_eq!(code("www.example.com.default.svc.cluster.local. A"), "NXDOMAIN");
+    // A pod on its node's network has a name all the same.
+    assert!(ask_of(&corefile("verified"), &on_its_node, false, "10-2-0-1.dev.pod.cluster.local. A").starts_with("NOERROR"));
 }
 
 #[test]
