@@ -2,6 +2,9 @@ use super::*;
 use crate::plugins::Spec;
 use crate::plugins::kubernetes::snapshot;
 use crate::plugins::kubernetes::tests::names;
+use crate::server::{AtOnce, at_once};
+use crate::wire::message::Message;
+use crate::wire::{MAX_TCP, flag};
 
 /// A follower whose proxy has applied revision 1, which held `web`.
 fn follower() -> (Follower, watch::Sender<Revision>, NameView) {
@@ -84,4 +87,28 @@ fn another_address_of_a_known_name_waits_for_the_proxy_and_the_old_one_is_answer
 
 fn leads(follower: &Follower, address: &str) -> bool {
     follower.current.load().with_virtual_ip(address.parse().expect("an address")).count() == 1
+}
+
+#[test]
+fn a_question_behind_a_change_is_answered_with_it_on_both_paths() {
+    let corefile = crate::config::Corefile::parse(". {\n kubernetes cluster.local\n}").expect("a Corefile");
+    let (routes, followed) = crate::server::build::test_routes(&corefile, &[], false);
+    let (mut follower, _applied, mut view) = follower();
+    follower.current = followed[0].current.clone();
+    follower.take_up(&Arc::new(view.clone()), &mut Vec::new());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    for n in 2..50_u8 {
+        let before = follower.current.load_full();
+        follower.take_up(&put(&mut view, n.into(), &format!("headless default/db\n  ep 10.1.0.{n}\n")), &mut Vec::new());
+        assert!(!Arc::ptr_eq(&before, &follower.current.load_full()), "another snapshot");
+        let request = crate::plugins::tests::request("db.default.svc.cluster.local. A");
+        let slow = runtime.block_on(crate::server::chain::Next::start(&routes).whole(&request));
+        let packet = Message { flags: flag::RD, ..Message::answer(request.question.clone(), 0) }.encode(MAX_TCP, None);
+        let mut out = [0; 512];
+        let (AtOnce::Reply { length, .. }, _) = at_once(&routes, &packet, &mut out, false, 0) else { panic!("the fast path answers") };
+        let fast = Message::parse(&out[..length]).expect("a message");
+        for answer in [slow, fast] {
+            assert_eq!(answer.answers.iter().map(|record| record.data.clone()).collect::<Vec<_>>(), [vec![10, 1, 0, n]]);
+        }
+    }
 }
