@@ -224,6 +224,15 @@ fn a_corefile_without_kubernetes_needs_no_api() {
     let mut process = Process::start(&net, command, &files.path("log"));
     process.is_ready();
     assert!(net.run(|| ask::resolve("127.0.0.1:53", "who.test")).expect("an answer").has("192.0.2.1"));
+    // One that has names of the cluster needs an API, and says what it lacks.
+    let kubernetes = |options: &str| format!(".:53 {{\n bind 127.0.0.1\n kubernetes cluster.local {{\n{options}\n }}\n}}\n");
+    files.put("Corefile", &kubernetes(""));
+    process.signal_hup();
+    until("the refusal", || process.said().contains("cannot be had: no objects: give --objects PATH").then_some(()));
+    files.put("Corefile", &kubernetes(&format!("kubeconfig {}", files.path("none").display())));
+    process.signal_hup();
+    until("the second refusal", || process.said().contains(&*files.path("none").to_string_lossy()).then_some(()));
+    assert!(net.run(|| ask::resolve("127.0.0.1:53", "who.test")).expect("an answer").has("192.0.2.1"), "the last one goes on");
     process.signal_term();
     assert_eq!(process.exit_code(), Ok(0));
 }

@@ -5,6 +5,7 @@
 
 mod cluster;
 mod commands;
+mod dns;
 mod events;
 mod example;
 mod killed;

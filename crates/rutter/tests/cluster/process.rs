@@ -10,6 +10,7 @@ use kernel::netns::Netns;
 use super::until;
 
 const SIGTERM: i32 = 15;
+const SIGHUP: i32 = 1;
 
 pub struct Process {
     child: Child,
@@ -57,6 +58,10 @@ impl Process {
 
     pub fn signal_term(&self) {
         kernel::sandbox::kill(self.child.id(), SIGTERM).expect("SIGTERM");
+    }
+
+    pub fn signal_hup(&self) {
+        kernel::sandbox::kill(self.child.id(), SIGHUP).expect("SIGHUP");
     }
 
     /// SIGKILL; returns once it is gone.
