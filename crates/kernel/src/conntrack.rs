@@ -13,11 +13,13 @@ const DELETE: u16 = 2;
 const TUPLE_ORIG: u16 = 1;
 const TUPLE_REPLY: u16 = 2;
 const ID: u16 = 12;
+const FILTER: u16 = 25;
+/// `CTA_FILTER_F_CTA_PROTO_NUM` of the kernel's nf_internals.h: compare the protocol.
+const BY_PROTOCOL: u32 = 1 << 3;
 
 /// A flow the kernel remembers: where its first packet was sent, and who answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flow {
-    pub protocol: u8,
     pub source: SocketAddr,
     pub destination: SocketAddr,
     /// Who answers: the endpoint behind `destination` if the flow was redirected.
@@ -38,14 +40,18 @@ impl Conntrack {
         Ok(Self { socket: Socket::open(libc::NETLINK_NETFILTER)?, seq: 0 })
     }
 
-    /// Forgets the flows of one protocol for which `stale` holds; says how many. One dump of the family's table, however many go.
+    /// Forgets the flows of one protocol for which `stale` holds; says how many. One dump, however many go; the kernel leaves the flows
+    /// of other protocols out (Linux 5.8), since telling of 50,000 of them takes 100 ms.
     pub fn delete_where(&mut self, v4: bool, protocol: u8, mut stale: impl FnMut(&Flow) -> bool) -> Result<usize, Errno> {
         let family = if v4 { libc::AF_INET } else { libc::AF_INET6 } as u8;
-        let dump = self.message(GET, NLM_F_DUMP, family, |_| {});
+        let dump = self.message(GET, NLM_F_DUMP, family, |w| {
+            w.nest(TUPLE_ORIG, |w| w.nest(2, |w| w.bytes(1, &[protocol])));
+            w.nest(FILTER, |w| w.bytes(1, &BY_PROTOCOL.to_ne_bytes()));
+        });
         let mut n_deleted = 0;
         for found in self.socket.dump(&dump)? {
             let Some(flow) = read(&found.body) else { continue };
-            if flow.protocol != protocol || !stale(&flow) {
+            if !stale(&flow) {
                 continue;
             }
             let delete = self.message(DELETE, NLM_F_ACK, family, |w| {
@@ -77,19 +83,18 @@ impl Conntrack {
 fn read(body: &[u8]) -> Option<Flow> {
     let flow = Attributes::of(body.get(4..)?);
     let original = flow.get(TUPLE_ORIG)?;
-    let (protocol, source, destination) = tuple(Attributes::of(original))?;
-    let (_, reply_source, _) = tuple(flow.nest(TUPLE_REPLY)?)?;
-    Some(Flow { protocol, source, destination, reply_source, original: original.to_vec(), id: flow.be32(ID) })
+    let (source, destination) = tuple(Attributes::of(original))?;
+    let (reply_source, _) = tuple(flow.nest(TUPLE_REPLY)?)?;
+    Some(Flow { source, destination, reply_source, original: original.to_vec(), id: flow.be32(ID) })
 }
 
-/// (protocol, source, destination) of one direction.
-fn tuple(tuple: Attributes<'_>) -> Option<(u8, SocketAddr, SocketAddr)> {
+/// (source, destination) of one direction.
+fn tuple(tuple: Attributes<'_>) -> Option<(SocketAddr, SocketAddr)> {
     let (ip, proto) = (tuple.nest(1)?, tuple.nest(2)?);
     let port = |kind| proto.get(kind).and_then(|b| b.try_into().ok()).map(u16::from_be_bytes);
-    let protocol = *proto.get(1)?.first()?;
     let source = SocketAddr::new(address(ip, 1, 3)?, port(2).unwrap_or(0));
     let destination = SocketAddr::new(address(ip, 2, 4)?, port(3).unwrap_or(0));
-    Some((protocol, source, destination))
+    Some((source, destination))
 }
 
 fn address(ip: Attributes<'_>, v4: u16, v6: u16) -> Option<IpAddr> {
@@ -120,6 +125,9 @@ mod tests {
 
             let server = UdpSocket::bind("127.0.0.1:0").expect("bind");
             let port = server.local_addr().expect("bound").port();
+            // Flows of another protocol are nobody's business.
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+            let _other = std::net::TcpStream::connect(listener.local_addr().expect("bound")).expect("connect");
             for source in ["127.0.0.2:0", "127.0.0.3:0"] {
                 let client = UdpSocket::bind(source).expect("bind");
                 client.send_to(b"x", ("127.0.0.1", port)).expect("send");
