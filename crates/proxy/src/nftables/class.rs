@@ -199,13 +199,14 @@ impl Class {
     }
 }
 
-/// To the slot; and if it is not there (a packet between two generations of the rules), silence, so that the packet sent again is
-/// judged anew. Falling out of the chain would remember the connection as one that is not redirected.
+/// To the slot. One that is not there any more (a packet that stood between its look at the count and this one, for however long) gives
+/// way to the first, which is there as long as any is. And if that went as well: silence, so that the packet sent again is judged anew.
+/// Falling out of the chain would remember the connection as one that is not redirected.
 fn pick_rules(chain: Name, lane: Lane, slot: Load) -> Vec<Rule> {
-    let mut key = lane.key();
-    key.push(slot);
+    let to = |slot: Load| Statement::DnatByMap { key: [lane.key(), vec![slot]].concat(), map: lane.backends().into() };
     vec![
-        Rule::new(chain.clone(), [Statement::SetPriority(0), Statement::DnatByMap { key, map: lane.backends().into() }]),
+        Rule::new(chain.clone(), [Statement::SetPriority(0), to(slot)]),
+        Rule::new(chain.clone(), [to(Load::Constant(0))]),
         Rule::new(chain, [Statement::Counter, Statement::Verdict(Verdict::Drop)]),
     ]
 }

@@ -18,6 +18,10 @@ pub(super) const MARK_FOR_MASQUERADE: &str = "mark-for-masquerade";
 /// A chain may not be named `reject`.
 pub(super) const REFUSE: &str = "refuse";
 pub(super) const DROP: &str = "discard";
+/// How often a packet looks for its class. One look may miss what is being replaced at that moment: an element, in kernels before 6.17
+/// (Linux b2f742c846ca), and in all of them the chain of a class that the address no longer has. Whoever falls through is refused, or
+/// remembered as not redirected.
+const LOOKS: usize = 2;
 const SERVICES: &str = "services";
 const MASQUERADING: &str = "masquerading";
 
@@ -214,13 +218,9 @@ fn inside_chains(lane: Lane, pods: &Pods) -> Vec<(Chain, Vec<Rule>)> {
     let from_node = Statement::Match(Load::SourceType, Compare::Equal, Operand::Local);
     first.push(Rule::new(lane.inside_first(), [from_node.clone(), Statement::jump(MARK_FOR_MASQUERADE)]));
     first.push(Rule::new(lane.inside_first(), [from_node, Statement::goto(lookup)]));
-    vec![
-        (
-            Chain::new(lookup),
-            vec![by_class(lookup, inside, Vec::new()), Rule::new(lookup, [Statement::Counter, Statement::Verdict(Verdict::Drop)])],
-        ),
-        (Chain::new(lane.inside_first()), first),
-    ]
+    let mut lead = vec![by_class(lookup, inside, Vec::new()); LOOKS];
+    lead.push(Rule::new(lookup, [Statement::Counter, Statement::Verdict(Verdict::Drop)]));
+    vec![(Chain::new(lookup), lead), (Chain::new(lane.inside_first()), first)]
 }
 
 /// Goes where the class of the packet's key leads; the next rule if it has none.
@@ -246,8 +246,10 @@ fn services_rules(config: &Config, family: Family, pods: &Pods) -> Vec<Rule> {
     } else if let Some(no_pod) = pods.are(Compare::NotEqual) {
         rules.push(rule(vec![is_cluster_ip(), no_pod, Statement::jump(MARK_FOR_MASQUERADE)]));
     }
-    rules.push(by_class(SERVICES, Lane::Address, Vec::new()));
-    rules.push(by_class(SERVICES, Lane::NodePort, on_node_port_address(config, family)));
+    for _ in 0..LOOKS {
+        rules.push(by_class(SERVICES, Lane::Address, Vec::new()));
+        rules.push(by_class(SERVICES, Lane::NodePort, on_node_port_address(config, family)));
+    }
     rules.push(rule(vec![is_cluster_ip(), Statement::Reject]));
     rules.push(rule(vec![
         Statement::is_in([Load::Destination], service_cidrs(of_family).name),

@@ -231,6 +231,8 @@ fn the_local_detector_decides_who_is_masqueraded() {
             add rule ip rutter services ip daddr @cluster-ips iifname != "veth*" jump mark-for-masquerade
             add rule ip rutter services meta priority set ip daddr . meta l4proto . th dport map @services meta priority vmap @picks
             add rule ip rutter services ip daddr @nodeport-ips fib daddr type local ip daddr != 127.0.0.0/8 meta priority set meta l4proto . th dport map @nodeports meta priority vmap @nodeport-picks
+            add rule ip rutter services meta priority set ip daddr . meta l4proto . th dport map @services meta priority vmap @picks
+            add rule ip rutter services ip daddr @nodeport-ips fib daddr type local ip daddr != 127.0.0.0/8 meta priority set meta l4proto . th dport map @nodeports meta priority vmap @nodeport-picks
             add rule ip rutter services ip daddr @cluster-ips reject
             add rule ip rutter services ip daddr @service-cidrs fib daddr type != local counter drop
             add element ip rutter services { 10.96.0.10 . tcp . 80 comment "default/web:http" : 0:1 }"#]],
@@ -240,27 +242,31 @@ fn the_local_detector_decides_who_is_masqueraded() {
         services,
         "services",
         expect![[r#"
-        add map ip rutter services { type ipv4_addr . inet_proto . inet_service : classid; }
-        add rule ip rutter services ip daddr . meta l4proto . th dport @firewalled ip daddr . meta l4proto . th dport . ip saddr != @allowed-sources counter drop
-        add rule ip rutter services ip daddr @cluster-ips jump mark-for-masquerade
-        add rule ip rutter services meta priority set ip daddr . meta l4proto . th dport map @services meta priority vmap @picks
-        add rule ip rutter services ip daddr @nodeport-ips fib daddr type local ip daddr != 127.0.0.0/8 meta priority set meta l4proto . th dport map @nodeports meta priority vmap @nodeport-picks
-        add rule ip rutter services ip daddr @cluster-ips reject
-        add rule ip rutter services ip daddr @service-cidrs fib daddr type != local counter drop
-        add element ip rutter services { 10.96.0.10 . tcp . 80 comment "default/web:http" : 0:1 }"#]],
+            add map ip rutter services { type ipv4_addr . inet_proto . inet_service : classid; }
+            add rule ip rutter services ip daddr . meta l4proto . th dport @firewalled ip daddr . meta l4proto . th dport . ip saddr != @allowed-sources counter drop
+            add rule ip rutter services ip daddr @cluster-ips jump mark-for-masquerade
+            add rule ip rutter services meta priority set ip daddr . meta l4proto . th dport map @services meta priority vmap @picks
+            add rule ip rutter services ip daddr @nodeport-ips fib daddr type local ip daddr != 127.0.0.0/8 meta priority set meta l4proto . th dport map @nodeports meta priority vmap @nodeport-picks
+            add rule ip rutter services meta priority set ip daddr . meta l4proto . th dport map @services meta priority vmap @picks
+            add rule ip rutter services ip daddr @nodeport-ips fib daddr type local ip daddr != 127.0.0.0/8 meta priority set meta l4proto . th dport map @nodeports meta priority vmap @nodeport-picks
+            add rule ip rutter services ip daddr @cluster-ips reject
+            add rule ip rutter services ip daddr @service-cidrs fib daddr type != local counter drop
+            add element ip rutter services { 10.96.0.10 . tcp . 80 comment "default/web:http" : 0:1 }"#]],
     );
     check(
         "{mode: nftables, nodePortAddresses: [all]}",
         services,
         "services",
         expect![[r#"
-        add map ip rutter services { type ipv4_addr . inet_proto . inet_service : classid; }
-        add rule ip rutter services ip daddr . meta l4proto . th dport @firewalled ip daddr . meta l4proto . th dport . ip saddr != @allowed-sources counter drop
-        add rule ip rutter services meta priority set ip daddr . meta l4proto . th dport map @services meta priority vmap @picks
-        add rule ip rutter services fib daddr type local ip daddr != 127.0.0.0/8 meta priority set meta l4proto . th dport map @nodeports meta priority vmap @nodeport-picks
-        add rule ip rutter services ip daddr @cluster-ips reject
-        add rule ip rutter services ip daddr @service-cidrs fib daddr type != local counter drop
-        add element ip rutter services { 10.96.0.10 . tcp . 80 comment "default/web:http" : 0:1 }"#]],
+            add map ip rutter services { type ipv4_addr . inet_proto . inet_service : classid; }
+            add rule ip rutter services ip daddr . meta l4proto . th dport @firewalled ip daddr . meta l4proto . th dport . ip saddr != @allowed-sources counter drop
+            add rule ip rutter services meta priority set ip daddr . meta l4proto . th dport map @services meta priority vmap @picks
+            add rule ip rutter services fib daddr type local ip daddr != 127.0.0.0/8 meta priority set meta l4proto . th dport map @nodeports meta priority vmap @nodeport-picks
+            add rule ip rutter services meta priority set ip daddr . meta l4proto . th dport map @services meta priority vmap @picks
+            add rule ip rutter services fib daddr type local ip daddr != 127.0.0.0/8 meta priority set meta l4proto . th dport map @nodeports meta priority vmap @nodeport-picks
+            add rule ip rutter services ip daddr @cluster-ips reject
+            add rule ip rutter services ip daddr @service-cidrs fib daddr type != local counter drop
+            add element ip rutter services { 10.96.0.10 . tcp . 80 comment "default/web:http" : 0:1 }"#]],
     );
 }
 
