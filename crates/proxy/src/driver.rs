@@ -18,6 +18,10 @@ use crate::{Applied, ApplyError, Config, Health, Mode, StartError, leftovers, st
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LAST_RETRY: Duration = Duration::from_secs(10);
 
+/// How long kube-proxy's rules stay once ours are in force: a packet that came by before ours were there is judged by its, and has to
+/// find all of them however often it is interrupted.
+const OVERLAP: Duration = Duration::from_secs(1);
+
 /// Starts the sync thread. The receiver tells the revision whose rules are in force.
 pub(crate) fn start(
     config: Arc<Config>,
@@ -43,7 +47,7 @@ pub(crate) fn start(
         again_at: None,
         backoff: Backoff::new(FIRST_RETRY, LAST_RETRY),
         no_local: Default::default(),
-        leftovers_removed: false,
+        leftovers: Leftovers::Unseen,
     };
     std::thread::Builder::new().name("proxy-sync".to_owned()).spawn(move || driver.run(&runtime, &drain)).map_err(StartError::Thread)?;
     Ok(receiver)
@@ -63,7 +67,14 @@ struct Driver {
     again_at: Option<Instant>,
     backoff: Backoff,
     no_local: [NoLocalEndpoints; 2],
-    leftovers_removed: bool,
+    leftovers: Leftovers,
+}
+
+/// What kube-proxy left.
+enum Leftovers {
+    Unseen,
+    GoAt(Instant),
+    Gone,
 }
 
 /// How many there are of each family, as in [`Family::BOTH`].
@@ -80,6 +91,7 @@ enum Wake {
     Due,
     /// Nothing happened for a sync period.
     Idle,
+    Leftovers,
     Stop,
 }
 
@@ -102,6 +114,10 @@ impl Driver {
                     }
                 }
                 Wake::Due => self.again_at = None,
+                Wake::Leftovers => {
+                    self.remove_leftovers();
+                    continue;
+                }
             }
             if self.sync() {
                 synced_at = Some(Instant::now());
@@ -117,9 +133,16 @@ impl Driver {
                 std::future::pending::<()>().await; // nobody will change anything any more; rules stay
             }
         };
+        let leftovers = async {
+            match self.leftovers {
+                Leftovers::GoAt(at) => tokio::time::sleep_until(at.into()).await,
+                Leftovers::Unseen | Leftovers::Gone => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             () = drain.started() => Wake::Stop,
+            () = leftovers => Wake::Leftovers,
             () = no_source => Wake::Changed,
             () = timer => if self.again_at.is_some() { Wake::Due } else { Wake::Idle },
         }
@@ -185,11 +208,15 @@ impl Driver {
         }
         self.reports.send();
         self.last = Some(view);
-        if !self.leftovers_removed {
-            self.leftovers_removed = true;
-            if let Err(error) = leftovers::remove() {
-                warn!(%error, "what kube-proxy left could not be removed");
-            }
+        if matches!(self.leftovers, Leftovers::Unseen) {
+            self.leftovers = Leftovers::GoAt(Instant::now() + OVERLAP);
+        }
+    }
+
+    fn remove_leftovers(&mut self) {
+        self.leftovers = Leftovers::Gone;
+        if let Err(error) = leftovers::remove() {
+            warn!(%error, "what kube-proxy left could not be removed");
         }
     }
 

@@ -1,7 +1,7 @@
-//! Two nodes on one machine: each agent has the network namespace that it was started in, and nothing else.
+//! Two nodes on one machine, each agent with the network namespace that it was started in and nothing else; two proxies in one.
 
 use crate::cluster::objects::web;
-use crate::cluster::{Cluster, NODE, ask};
+use crate::cluster::{Cluster, NODE, ask, until};
 
 #[test]
 fn two_namespaces_run_their_own_agents_and_do_not_see_each_other() {
@@ -60,4 +60,14 @@ fn a_second_dns_server_on_one_port_is_refused_with_the_name_of_the_first() {
     // However the first ends, the next may start.
     first.kill_9();
     cluster.start(&cluster.node, &flags).is_ready();
+}
+
+#[test]
+fn what_kube_proxy_left_goes_once_our_rules_are_there() {
+    let cluster = Cluster::new(1);
+    cluster.node.output(&["nft", "add table ip kube-proxy; add table ip theirs"]);
+    let _agent = cluster.agent();
+    let tables = || cluster.node.output(&["nft", "list", "tables", "ip"]);
+    until("its table goes", || (!tables().contains("kube-proxy")).then_some(()));
+    assert_eq!(tables(), "table ip theirs\ntable ip rutter\n");
 }
