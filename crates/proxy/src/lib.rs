@@ -132,11 +132,21 @@ pub fn differences(view: &NodeView, config: &Config) -> Result<Vec<Difference>, 
     Ok(nftables::differences(view, &Arc::new(config.clone()))?)
 }
 
-/// Removes what our modes and kube-proxy's left in the kernel, both families. What is not there is no error.
-pub fn cleanup() -> Result<(), CleanupError> {
+/// Whose rules a cleanup removes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    Ours,
+    OursAndKubeProxys,
+}
+
+/// Removes what our modes, and kube-proxy's, left in the kernel, both families. What is not there is no error.
+pub fn cleanup(whose: Whose) -> Result<(), CleanupError> {
     nftables::cleanup()?;
     node_local::remove()?;
-    Ok(leftovers::remove()?)
+    if whose == Whose::OursAndKubeProxys {
+        leftovers::remove()?;
+    }
+    Ok(())
 }
 
 impl Running {

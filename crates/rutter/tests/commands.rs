@@ -118,7 +118,10 @@ fn cleanup_leaves_no_table_and_no_one_elses_is_touched() {
     agent.signal_term();
     assert_eq!(agent.exit_code(), Ok(0));
     assert!(cluster.node.output(&["nft", "list", "tables"]).contains("table ip rutter"));
-    assert_eq!(cluster.command(&["cleanup"]), (0, String::new()));
+    cluster.node.output(&["nft", "add table ip kube-proxy"]);
+    assert_eq!(cluster.command(&["cleanup", "--keep-kube-proxy"]), (0, String::new()));
+    assert_eq!(cluster.node.output(&["nft", "list", "tables"]), "table ip mine\ntable ip kube-proxy\n");
+    assert_eq!(cluster.command(&["cleanup"]).0, 0);
     assert_eq!(cluster.node.output(&["nft", "list", "tables"]), "table ip mine\n");
     assert_eq!(cluster.command(&["cleanup"]), (0, String::new()), "nothing to do is no mistake");
 }

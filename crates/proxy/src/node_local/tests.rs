@@ -184,8 +184,8 @@ fn what_a_killed_process_left_goes_by_itself_with_the_next_start_or_by_cleanup()
     net.node.run(|| drop(next));
     assert_eq!(net.left(), "");
     killed();
-    net.node.run(|| crate::cleanup().expect("cleaned up"));
-    net.node.run(|| crate::cleanup().expect("nothing to do is no mistake"));
+    net.node.run(|| crate::cleanup(crate::Whose::Ours).expect("cleaned up"));
+    net.node.run(|| crate::cleanup(crate::Whose::Ours).expect("nothing to do is no mistake"));
     assert_eq!(net.left(), "");
 }
 

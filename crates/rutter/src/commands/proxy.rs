@@ -39,7 +39,7 @@ pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
 pub async fn obey(told: Invocation, objects: ObjectsFlags, precedence: Precedence) -> anyhow::Result<()> {
     told.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     if told.cleanup {
-        return Ok(proxy::cleanup()?);
+        return Ok(proxy::cleanup(proxy::Whose::OursAndKubeProxys)?);
     }
     if let Some(path) = &told.write_config_to {
         return std::fs::write(path, told.to_file()).with_context(|| format!("--write-config-to {path}"));
