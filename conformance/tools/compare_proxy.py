@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Sends the same packets through kube-proxy and through rutter and compares where they end, for Services made up at random.
 
-    compare_proxy.py --kube-proxy PATH --rutter PATH [--mode nftables|iptables] [--rounds N] [--seed N] [--packets N] [-v]
+    compare_proxy.py --kube-proxy PATH --rutter PATH [--mode nftables|iptables] [--rounds N] [--seed N] [--packets N] [--flip] [-v]
 
 Each round makes up a node's configuration and a dozen Services: all types, both families, TCP, UDP and SCTP, both traffic policies,
 source ranges, affinity, external and load-balancer addresses, topology hints, endpoints that are ready, terminating or gone, here and
@@ -186,10 +186,28 @@ def without_own(outcomes, src):
     return {(v, b, m) for v, b, m in outcomes if not b or play.plain(b.rsplit(":", 1)[0].strip("[]")) != play.plain(src)}
 
 
-def same(peer, ours, affine):
+def same(packet, peer, ours):
+    src, affine = packet[1], packet[5]
     if affine:  # which endpoint is chance, and first packets that come at once may find more than one
+        for part in (lambda outcomes: without_own(outcomes, src), lambda outcomes: outcomes - without_own(outcomes, src)):
+            one, other = ({m for _, _, m in part(outcomes)} for outcomes in (peer, ours))
+            if one and other and one != other:
+                return False
         return {v for v, _, _ in peer} == {v for v, _, _ in ours}
     return peer == ours
+
+
+def flips(packet, peer, outcomes):
+    """The outcomes, wrong in one way each that shows beside those of the peer."""
+    others = lambda outcomes: without_own(outcomes, packet[1])
+    yield {("drop" if {v for v, _, _ in outcomes} != {"drop"} else "reject", None, False)}
+    if any(b for _, b, _ in outcomes) and (others(peer) and others(outcomes) or peer - others(peer) and outcomes - others(outcomes)):
+        yield {(v, b, not m) for v, b, m in outcomes}
+    if any(b for _, b, _ in outcomes) and not packet[5]:
+        yield outcomes | {("dnat", "10.99.99.99:9", False)}
+        yield {(v, "10.99.99.99:9", m) for v, _, m in outcomes}
+        if len(outcomes) > 1:
+            yield set(sorted(outcomes)[1:])
 
 
 def purpose(mode, packet, peer, ours):
@@ -212,6 +230,7 @@ def main():
     a.add_argument("--rounds", type=int, default=10)
     a.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "big"))
     a.add_argument("--packets", type=int, default=72, help="packets of each round")
+    a.add_argument("--flip", action="store_true", help="test the test: what rutter does is made wrong in each way, which has to be noticed")
     a.add_argument("-v", action="store_true", help="print every packet")
     a = a.parse_args()
     if not os.path.exists(a.kube_proxy):
@@ -234,14 +253,19 @@ def main():
             of_ours["config"]["nodePortAddresses"]["auto"] = config["nodePortAddresses"][a.mode]
             peer, ours = sides[0].outcomes(group, packets), sides[1].outcomes(of_ours, packets)
             for p, theirs, mine in zip(packets, peer, ours):
-                what, src, proto, dst, dport, affine = p
-                differs = lambda: not same(theirs, mine, affine) and not purpose(a.mode, p, theirs, mine)
+                what, src, proto, dst, dport, _ = p
+                differs = lambda: not same(p, theirs, mine) and not purpose(a.mode, p, theirs, mine)
                 for _ in range(2):
                     # A busy machine loses an answer now and then; a rule does not.
                     if differs():
                         theirs, mine = sides[0].play(group, [p])[0], sides[1].play(group, [p])[0]
-                reason = None if same(theirs, mine, affine) else purpose(a.mode, p, theirs, mine)
+                reason = None if same(p, theirs, mine) else purpose(a.mode, p, theirs, mine)
                 ok = not differs()
+                for wrong in flips(p, theirs, mine) if a.flip and ok and not reason else ():
+                    if same(p, theirs, wrong):
+                        ok = False
+                        print(f"not noticed: {in_words(wrong)} in place of {in_words(theirs)}")
+                    counts["excused flips" if purpose(a.mode, p, theirs, wrong) else "flips"] += 1
                 counts["passed" if ok else "failed"] += 1
                 if reason:
                     reasons[reason] += 1
@@ -256,6 +280,8 @@ def main():
         shutil.rmtree(workdir, ignore_errors=True)
     for reason, n in sorted(reasons.items()):
         print(f"{n} on purpose: {reason}")
+    if a.flip:
+        print(f"{counts['flips']} wrong outcomes were noticed, {counts['excused flips']} are what differs on purpose elsewhere")
     print(f"{counts['passed']} passed, {counts['failed']} failed, 0 skipped")
     sys.exit(1 if counts["failed"] or not counts["passed"] else 0)
 
