@@ -375,8 +375,6 @@ class Scene:
         self.workdir = tempfile.mkdtemp(prefix="hp-load-")
         self.t = play.Topology()
         self.t.up()
-        # By default a node refuses at most 1,000 times a second, whoever asks, and is silent beyond that.
-        self.t.sysctl(self.t.node, "net.ipv4.icmp_msgs_per_sec=1000000", "net.ipv4.icmp_msgs_burst=1000000")
         self.t.node_addresses([NODE_IP, *ON_NODE])
         self.load = Load(self.t, os.path.join(self.workdir, "load"), args.hogs)
         self.c, _ = configuration("nftables")
