@@ -102,6 +102,7 @@ pub async fn follow<K: Object, T>(
         told: None,
         forbidden: Forbidden::Never,
         n_failures: 0,
+        failed_with: None,
         has_bookmarks: false,
         opened: None,
     };
@@ -133,6 +134,8 @@ struct Follower<T, F> {
     told: Option<Absence>,
     forbidden: Forbidden,
     n_failures: u32,
+    /// The code of the failure before, where it was a refusal.
+    failed_with: Option<i32>,
     has_bookmarks: bool,
     /// When the server accepted the watch that runs.
     opened: Option<Instant>,
@@ -279,7 +282,7 @@ impl<T, F> Follower<T, F> {
         }
     }
 
-    /// Tells an absence once; logs the first of a row of other failures; waits.
+    /// Tells an absence once; logs the first of a row of other failures, and those unlike the one before; waits.
     async fn wait_after<K: Object>(&mut self, error: &Error, verb: &str) {
         let absence = match error {
             Error::Refused { status, .. } if status.code == 403 && !self.forbidden.is_loading() => {
@@ -289,11 +292,13 @@ impl<T, F> Follower<T, F> {
             Error::Refused { status, .. } if matches!(status.code, 404 | 405) => Absence::NotServed,
             _ => {
                 self.n_failures += 1;
-                if self.n_failures == 1 {
+                // A server that was out of reach and now refuses our credentials is another trouble.
+                if self.n_failures == 1 || self.failed_with != error.code() {
                     warn!(kind = %K::KIND, verb, %error, "the API server does not answer, trying again");
                 } else {
                     debug!(kind = %K::KIND, verb, %error, n_failures = self.n_failures, "still no answer");
                 }
+                self.failed_with = error.code();
                 let least = error.retry_after().unwrap_or_default().min(MAX_RETRY_AFTER);
                 let is_cheap = verb == "watch" || matches!(error, Error::Transport(_) | Error::Refused { .. });
                 let delay = if is_cheap { self.resume.delay() } else { self.retry.delay() };
