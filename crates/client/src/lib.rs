@@ -1,7 +1,7 @@
 //! A client of the Kubernetes API: lists by pages, watches that resume, and the few writes that we make.
 //!
 //! Owns how a kind's contents are followed over disconnects, expiry, refusals and restarts of the server. Credentials (kubeconfig, exec
-//! plugins, in-cluster tokens and their rotation), TLS and transport are kube-client's. Must not know what any kind means.
+//! plugins, in-cluster tokens and their rotation) and TLS are kube-client's. Must not know what any kind means.
 //!
 //! # The front door
 //! - [`Client::connect`] finds the server by an [`Origin`].
@@ -20,6 +20,7 @@ pub mod lease;
 mod own;
 mod request;
 mod scope;
+mod transport;
 
 pub use error::Error;
 pub use event::{EventType, Occurrence, Subject};

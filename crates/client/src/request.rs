@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::scope::{Scope, escape};
-use crate::{Error, Occurrence};
+use crate::{Error, Occurrence, transport};
 
 /// Longer than the server's own limit of 60 s for requests that are no watch.
 const ANSWER_WITHIN: Duration = Duration::from_secs(70);
@@ -228,7 +228,7 @@ async fn open(origin: &Origin) -> Result<(kube_client::Client, String), Error> {
     // Retries are ours: `follow` knows what it has and what it may skip.
     config.default_retry = false;
     let namespace = config.default_namespace.clone();
-    let inner = kube_client::Client::try_from(config).map_err(|error| refuse(chain(&error)))?;
+    let inner = transport::client(config).map_err(|error| refuse(chain(&error)))?;
     Ok((inner, namespace))
 }
 

@@ -107,6 +107,34 @@ async fn a_watch_that_ends_or_breaks_resumes_without_a_list() {
     .await;
 }
 
+/// A watch sends nothing: without questions of the kernel's, a server that vanished would be waited for.
+#[tokio::test]
+async fn the_connection_of_a_watch_asks_whether_the_server_is_there() {
+    let server = Server::start(vec![Step::ok(LIST), Step::watch(&[], End::Hold)]);
+    let client = connect(&server).await;
+    let (sender, _receiver) = channel(4);
+    tokio::spawn(client::follow(client, Scope::default(), quick(), Freshness::default(), |_: Service| (), sender));
+    server.all_played().await;
+    // 30 s, in hundredths; the last answer is unacknowledged for a moment, and another timer runs.
+    let asks = async {
+        while !timers_to(server.port()).iter().any(|(timer, left)| timer == "02" && *left <= 3_000) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let found = timeout(Duration::from_secs(5), asks).await;
+    assert!(found.is_ok(), "the timers are {:?}", timers_to(server.port()));
+}
+
+/// The timers of this machine's connections to a port: which one runs, and when it is due (proc(5), /proc/net/tcp).
+fn timers_to(port: u16) -> Vec<(String, u64)> {
+    let table = std::fs::read_to_string("/proc/self/net/tcp").expect("procfs");
+    let rows = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let to_port = rows.filter(|row| row[2].ends_with(&format!(":{port:04X}")));
+    to_port
+        .filter_map(|row| row[5].split_once(':').map(|(timer, left)| (timer.to_owned(), u64::from_str_radix(left, 16).unwrap_or(0))))
+        .collect()
+}
+
 #[tokio::test]
 async fn a_version_that_the_server_forgot_means_a_new_list() {
     let expired = r#"{"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired","message":"too old resource version"}}"#;

@@ -35,6 +35,7 @@ pub enum End {
 }
 
 pub struct Server {
+    port: u16,
     kubeconfig: PathBuf,
     requests: Arc<Mutex<Vec<String>>>,
     /// The one token that is let in, where there is one.
@@ -97,7 +98,11 @@ impl Server {
                 tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), answer));
             }
         });
-        Server { kubeconfig, requests, token, n_left }
+        Server { port, kubeconfig, requests, token, n_left }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     pub fn origin(&self) -> client::Origin {
