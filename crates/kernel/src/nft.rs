@@ -18,7 +18,7 @@ mod text;
 
 pub use accept::Accept;
 pub use batch::{Batch, CommitError, MAX_ELEMENTS, Nft, Op};
-pub use dump::{Dump, DumpedRule};
+pub use dump::{BaseChain, Dump, DumpedRule};
 pub use rule::{Chain, Compare, Hook, HookKind, HookPoint, Load, Operand, Rule, Statement};
 pub use set::{Data, Element, Field, Set, Type, Value, Verdict};
 

@@ -6,11 +6,15 @@
 //!
 //! The exempted addresses and ports are elements that live for [`LIFE`] and are written again meanwhile. Whoever is killed, hangs or is
 //! told that the server is not well thus hands the traffic back to the Service's other endpoints; nothing has to be cleaned up for
-//! that. Which addresses stand where is kept in the table too, so that the next start, or [`remove`], finds them.
+//! that: the address itself stays while the process has it, since whoever redirects a Service's address does so before it is looked at
+//! whose it is; where nobody redirects it, nobody but this server has it. Which addresses stand where is kept in the table too, so that the next start, or [`remove`], finds them.
 //! An accept in this table would not overrule a drop in somebody else's, so in those that iptables made, and in no others, these
-//! packets are accepted first: a firewall there lets in what it tracks, and these are not tracked.
+//! packets are accepted first: a firewall there lets in what it tracks, and these are not tracked. Others are told of ([`firewall`]). Nothing
+//! of this is forwarded, so FORWARD chains never see it.
 //!
 //! Source: KEP-1024 (NodeLocal DNSCache), kubernetes/dns `cmd/node-cache`.
+
+mod firewall;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -127,6 +131,9 @@ impl NodeLocal {
         this.here.put_addresses()?;
         if let Err(error) = this.here.accept() {
             warn!(%error, "a firewall of iptables on this node may drop DNS");
+        }
+        if this.here.config.rules {
+            this.here.tell_firewalls();
         }
         Ok(this)
     }
@@ -266,6 +273,22 @@ impl Here {
             }
         }
         Ok(())
+    }
+
+    /// Tells of firewalls that have to let in what they cannot track, and that only their operator can open.
+    fn tell_firewalls(&self) {
+        let (addresses, port) = (&self.config.addresses, self.config.port);
+        match firewall::closed() {
+            Ok(closed) => closed.iter().for_each(|firewall| {
+                warn!(
+                    firewall,
+                    ?addresses,
+                    port,
+                    "this firewall may drop DNS on this node: let it accept these addresses and this port by UDP and TCP, untracked as they are"
+                );
+            }),
+            Err(error) => warn!(%error, "could not look for firewalls that may drop DNS"),
+        }
     }
 
     /// Exempts all for [`LIFE`], or nothing from now on. What others removed meanwhile is put back.

@@ -1,4 +1,7 @@
 //! `bind ADDRESS...`: the addresses on which the block's ports are served, in place of all.
+//!
+//! One that no interface has is refused, at the start and in a changed Corefile, as by CoreDNS: most of these are mistakes, and whoever
+//! moves an address between machines has `net.ipv4.ip_nonlocal_bind` for it.
 
 use std::net::IpAddr;
 

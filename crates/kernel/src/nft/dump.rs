@@ -26,6 +26,16 @@ pub struct DumpedRule {
     pub hash: Option<u64>,
 }
 
+/// A chain of anybody's that packets of the Internet families meet at a hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseChain {
+    /// As nft writes it, family and all: `inet firewalld`.
+    pub table: String,
+    pub name: String,
+    /// What no rule of it accepts is dropped.
+    pub drops: bool,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct SetShape {
     flags: u32,
@@ -117,7 +127,7 @@ impl Nft {
     }
 
     fn fold_raw<T: Default>(&mut self, table: &Table, set: &Set, mut take: impl FnMut(&mut T, Element, bool)) -> Result<T, CommitError> {
-        let request = self.get_request(message::GET_SET_ELEM, table, |w| {
+        let request = self.get_request(message::GET_SET_ELEM, table.family.number(), |w| {
             w.str(1, &table.name);
             w.str(2, &set.name);
         });
@@ -140,19 +150,42 @@ impl Nft {
         Ok(found.iter().filter(|m| belongs(m, &any)).filter_map(|m| attributes(m).str(1)).collect())
     }
 
+    /// The base chains of all tables at a hook, whoever made them.
+    pub fn base_chains(&mut self, point: HookPoint) -> Result<Vec<BaseChain>, CommitError> {
+        const NFPROTO_UNSPEC: u8 = 0;
+        const NF_DROP: u32 = 0;
+        let request = self.get_request(message::GET_CHAIN, NFPROTO_UNSPEC, |_| {});
+        let found = self.socket.dump(&request).map_err(CommitError::socket)?;
+        Ok(found
+            .iter()
+            .filter_map(|message| {
+                let family = match message.body.first()? {
+                    1 => "inet",
+                    2 => "ip",
+                    10 => "ip6",
+                    _ => return None,
+                };
+                let chain = attributes(message);
+                read_chain(attributes(message))?.hook.filter(|hook| hook.point == point)?;
+                let drops = chain.be32(5) == Some(NF_DROP);
+                Some(BaseChain { table: format!("{family} {}", chain.str(1)?), name: chain.str(3)?, drops })
+            })
+            .collect())
+    }
+
     pub(super) fn get(&mut self, kind: u16, table: &Table, body: impl FnOnce(&mut Writer)) -> Result<Vec<Message>, CommitError> {
-        let request = self.get_request(kind, table, body);
+        let request = self.get_request(kind, table.family.number(), body);
         match self.socket.dump(&request) {
             Err(Errno::ENOENT) => Ok(Vec::new()),
             other => other.map_err(CommitError::socket),
         }
     }
 
-    fn get_request(&mut self, kind: u16, table: &Table, body: impl FnOnce(&mut Writer)) -> Vec<u8> {
+    fn get_request(&mut self, kind: u16, family: u8, body: impl FnOnce(&mut Writer)) -> Vec<u8> {
         let seq = self.next_seq(1);
         let mut w = Writer::default();
         w.message(10 << 8 | kind, NLM_F_REQUEST | NLM_F_DUMP, seq, |w| {
-            w.raw(&[table.family.number(), 0, 0, 0]);
+            w.raw(&[family, 0, 0, 0]);
             body(w);
         });
         w.finish()
