@@ -5,8 +5,9 @@
 
 Twice: with an upstream that never answers, then with one that denies every name (what is denied is cached, so a cache must be full
 and stay within its bound). Resident memory is looked at every second: the last quarter may not be above the second by more than
-MAX_GROWTH_MB, since the first fills what is bounded. Once in a second a name of the cluster is asked by UDP and by TCP, of which none
-may fail. Needs root; everything runs inside a network namespace of its own with only loopback. Exits 1 where a server fails.
+MAX_GROWTH_MB, since the first fills what is bounded. Once in a second a name of the cluster is asked by UDP and by TCP; as the flood
+takes all that the machine has, one in a hundred may be late. Needs root; everything runs inside a network namespace of its own with
+only loopback. Exits 1 where a server fails.
 """
 import argparse
 import json
@@ -23,6 +24,7 @@ import threading
 import time
 
 MAX_GROWTH_MB = 4
+MAX_LATE = 0.01
 PORT, UPSTREAM = 5353, 5300
 COREFILE = """.:%d {
     kubernetes cluster.local {
@@ -137,7 +139,7 @@ def measure(binary, work, denies, seconds):
         print("upstream %s: %d asked, %d forwarded in %d s; resident MB: first quarter %.1f, second %.1f, last %.1f; %d of %d names of the cluster unanswered" % (
             "denies" if denies else "is silent", counts["asked"], counts["forwarded"], seconds, max(sizes[:quarter]), before, after,
             len(failed), 2 * len(sizes)), flush=True)
-        wrong = [f"names of the cluster were not answered: {failed}"] if failed else []
+        wrong = [f"names of the cluster were not answered: {failed}"] if len(failed) > MAX_LATE * 2 * len(sizes) else []
         if after > before + MAX_GROWTH_MB:
             wrong.append(f"it grew from {before:.1f} to {after:.1f} MB")
         return wrong
