@@ -63,7 +63,7 @@ pub struct Pace {
 
 /// A server may ask us to wait; not for longer than this.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
-/// For so long a 403 for what was watched before means a server that is starting and has not read its RBAC rules yet.
+/// For so long a 403 for what was answered before means a server that is starting and has not read its RBAC rules yet.
 const LOADING: Duration = Duration::from_secs(30);
 /// A watch that lives this long was a success, even if nothing happened.
 const LIVED: Duration = Duration::from_secs(10);
@@ -144,10 +144,10 @@ struct Follower<T, F> {
 /// Whether a 403 is to be believed.
 #[derive(Clone, Copy)]
 enum Forbidden {
-    /// No watch opened so far, so nothing speaks against it.
+    /// Neither did a watch open nor was there no such kind so far, so nothing speaks against it.
     Never,
-    /// What is forbidden now was watched before; since when it is refused, if it is.
-    Watched { refused: Option<Instant> },
+    /// What is forbidden now was watched before, or known not to be there; since when it is refused, if it is.
+    Answered { refused: Option<Instant> },
 }
 
 // === impl Follower ===
@@ -240,7 +240,7 @@ impl<T, F> Follower<T, F> {
         self.freshness.current();
         self.opened = Some(Instant::now());
         self.told = None;
-        self.forbidden = Forbidden::Watched { refused: None };
+        self.forbidden = Forbidden::Answered { refused: None };
         self.absent.reset();
         self.n_failures = 0;
         let deadline = tokio::time::Instant::now() + Duration::from_secs(seconds) + GRACE;
@@ -289,7 +289,11 @@ impl<T, F> Follower<T, F> {
                 Absence::Forbidden(status.message.clone())
             }
             // 405: a kind that exists but has no such verb.
-            Error::Refused { status, .. } if matches!(status.code, 404 | 405) => Absence::NotServed,
+            Error::Refused { status, .. } if matches!(status.code, 404 | 405) => {
+                self.forbidden = Forbidden::Answered { refused: None };
+                self.n_failures = 0;
+                Absence::NotServed
+            }
             _ => {
                 self.n_failures += 1;
                 // A server that was out of reach and now refuses our credentials is another trouble.
@@ -334,7 +338,7 @@ impl Forbidden {
     fn is_loading(&mut self) -> bool {
         match self {
             Forbidden::Never => false,
-            Forbidden::Watched { refused } => refused.get_or_insert_with(Instant::now).elapsed() < LOADING,
+            Forbidden::Answered { refused } => refused.get_or_insert_with(Instant::now).elapsed() < LOADING,
         }
     }
 }

@@ -211,6 +211,21 @@ async fn a_403_for_what_was_watched_is_a_server_that_starts_and_the_watch_resume
 }
 
 #[tokio::test]
+async fn a_403_for_what_was_not_served_is_a_server_that_starts_and_is_not_told() {
+    check(
+        vec![
+            status(404, "NotFound", "no such kind"),
+            status(403, "Forbidden", "RBAC is not loaded"),
+            status(404, "NotFound", "no such kind"),
+            Step::ok(LIST),
+        ],
+        &["absent", "restarted a"],
+        &["list limit=500", "list limit=500", "list limit=500", "list limit=500"],
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn a_kind_that_vanishes_is_absent_and_may_come_back() {
     check(
         vec![Step::ok(LIST), status(404, "NotFound", ""), status(404, "NotFound", ""), status(404, "NotFound", ""), Step::ok(LIST)],
