@@ -41,7 +41,7 @@ impl Conntrack {
     }
 
     /// Forgets the flows of one protocol for which `stale` holds; says how many. One dump, however many go; the kernel leaves the flows
-    /// of other protocols out (Linux 5.8), since telling of 50,000 of them takes 100 ms.
+    /// of other protocols out (Linux 5.8). It walks its whole table all the same: 20 ms for 262,144 buckets, also when they are empty.
     pub fn delete_where(&mut self, v4: bool, protocol: u8, mut stale: impl FnMut(&Flow) -> bool) -> Result<usize, Errno> {
         let family = if v4 { libc::AF_INET } else { libc::AF_INET6 } as u8;
         let dump = self.message(GET, NLM_F_DUMP, family, |w| {
