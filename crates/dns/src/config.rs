@@ -60,8 +60,8 @@ pub struct Key {
     pub port: u16,
 }
 
-/// Gives the paths and texts of the files that `import PATTERN` names.
-type Import<'a> = &'a dyn Fn(&str) -> io::Result<Vec<(String, String)>>;
+/// Gives the paths and texts of the files that `import PATTERN` names, for the file (its path) that it stands in.
+type Import<'a> = &'a dyn Fn(&str, &str) -> io::Result<Vec<(String, String)>>;
 
 /// Deeper imports are a loop.
 const MAX_IMPORT_DEPTH: usize = 8;
@@ -99,7 +99,7 @@ impl Needs {
 impl Corefile {
     /// Reads a Corefile's text; `import` of files is refused, of snippets not.
     pub fn parse(text: &str) -> Result<Self, Vec<Mistake>> {
-        let refuse = |pattern: &str| Err(io::Error::other(format!("no snippet `{pattern}`, and files are not read here")));
+        let refuse = |_: &str, pattern: &str| Err(io::Error::other(format!("no snippet `{pattern}`, and files are not read here")));
         parse(String::new(), text.to_owned(), DNS_PORT, &refuse).1
     }
 
@@ -123,8 +123,8 @@ impl Corefile {
                 return (message.clone(), Err(vec![Mistake { file: Some(shown), line: 0, message }]));
             }
         };
-        let folder = path.parent().unwrap_or(Path::new(""));
-        let (text, read) = parse(shown, text, port, &|pattern| files(&folder.join(pattern)));
+        let beside = |file: &str, pattern: &str| files(&Path::new(file).parent().unwrap_or(Path::new("")).join(pattern));
+        let (text, read) = parse(shown, text, port, &beside);
         (text, read.map(|corefile| Self { path: Some(path.to_owned()), ..corefile }))
     }
 
@@ -210,36 +210,34 @@ fn top(
     while let Some(first) = words.next() {
         let line = first.line;
         if first.text == "import" {
-            let args: Vec<Word> = std::iter::from_fn(|| words.next_if(|word| word.line == line)).collect();
-            for (text, _) in imported(&args, line, import, &HashMap::new(), depth, mistakes) {
+            let args = rest_of_line(&mut words, line);
+            for text in imported(&args, line, import, snippets, depth, mistakes) {
                 top(text, import, snippets, depth + 1, out, mistakes);
             }
             continue;
         }
         let mut keys = vec![first];
-        // Keys may go on in the next line after a comma; the brace ends them.
-        while let Some(word) = words.next_if(|word| !word.opens() && !word.closes()) {
+        // Keys end with their line; after a comma they go on in the next.
+        while let Some(word) = words.next_if(|word| !word.opens() && !word.closes() && goes_on(keys.last(), word)) {
             keys.push(word);
         }
-        let Some(_open) = words.next_if(Word::opens) else {
-            mistakes.add(line, format!("expected `{{` after `{}`", keys[0].text));
-            words.next();
-            continue;
+        let body = match words.next_if(Word::opens) {
+            Some(_) => inside(&mut words).unwrap_or_else(|unclosed| {
+                mistakes.add(line, "this block is never closed: a `}` is missing");
+                unclosed
+            }),
+            // One block that is alone may do without braces.
+            None if out.blocks.is_empty() && snippet_name(&keys).is_none() => words.by_ref().collect(),
+            None => {
+                mistakes.add(line, format!("expected `{{` after `{}`", keys[0].text));
+                words.next();
+                continue;
+            }
         };
-        let mut level = 1;
-        let body: Vec<Word> = words
-            .by_ref()
-            .take_while(|word| {
-                level += usize::from(word.opens());
-                level -= usize::from(word.closes());
-                level > 0
-            })
-            .collect();
-        if level > 0 {
-            mistakes.add(line, "this block is never closed: a `}` is missing");
-        }
-        if let Some(snippet) = keys[0].text.strip_prefix('(').and_then(|name| name.strip_suffix(')')) {
-            snippets.insert(snippet.to_owned(), body);
+        if let Some(snippet) = snippet_name(&keys) {
+            if snippets.insert(snippet.to_owned(), body).is_some() {
+                mistakes.add(line, format!("there is a snippet `{snippet}` already"));
+            }
             continue;
         }
         let keys = keys
@@ -252,6 +250,41 @@ fn top(
         let plugins = plugins::parse(&directives, mistakes);
         out.blocks.push(ServerBlock { keys, plugins, line });
     }
+}
+
+/// Whether `word` is one more key of those that end with `last`.
+fn goes_on(last: Option<&Word>, word: &Word) -> bool {
+    last.is_none_or(|last| word.line == last.end || last.text.ends_with(','))
+}
+
+fn snippet_name(keys: &[Word]) -> Option<&str> {
+    let [only] = keys else { return None };
+    only.text.strip_prefix('(')?.strip_suffix(')')
+}
+
+/// The words up to the brace that closes what was opened just before, or, where there is none, all that is left.
+fn inside(words: &mut impl Iterator<Item = Word>) -> Result<Vec<Word>, Vec<Word>> {
+    let mut level = 1;
+    let body = words
+        .by_ref()
+        .take_while(|word| {
+            level += usize::from(word.opens());
+            level -= usize::from(word.closes());
+            level > 0
+        })
+        .collect();
+    if level > 0 { Err(body) } else { Ok(body) }
+}
+
+/// The words up to the end of the line, or to a brace.
+fn rest_of_line(words: &mut std::iter::Peekable<impl Iterator<Item = Word>>, line: Line) -> Vec<Word> {
+    let mut end = line;
+    std::iter::from_fn(|| {
+        let word = words.next_if(|word| word.line == end && !word.opens() && !word.closes())?;
+        end = word.end;
+        Some(word)
+    })
+    .collect()
 }
 
 /// Cuts the inside of a block into lines, with the blocks inside it.
@@ -270,26 +303,20 @@ fn directives(
             mistakes.add(line, format!("`{}` stands where a directive should begin", first.text));
             continue;
         }
-        let args: Vec<Word> = std::iter::from_fn(|| words.next_if(|word| word.line == line && !word.opens() && !word.closes())).collect();
+        let args = rest_of_line(&mut words, first.end);
         if first.text == "import" {
-            for (text, inside) in imported(&args, line, import, snippets, depth, mistakes) {
-                // A snippet may use other snippets; a file brings none of ours.
-                let known = if inside { snippets } else { &HashMap::new() };
-                out.extend(directives(text, import, known, depth + 1, mistakes));
+            for text in imported(&args, line, import, snippets, depth, mistakes) {
+                out.extend(directives(text, import, snippets, depth + 1, mistakes));
             }
             continue;
         }
+        let end = args.last().map_or(first.end, |last| last.end);
         let mut body = Vec::new();
-        if words.next_if(|word| word.line == line && word.opens()).is_some() {
-            let mut level = 1;
-            let inner: Vec<Word> = words
-                .by_ref()
-                .take_while(|word| {
-                    level += usize::from(word.opens());
-                    level -= usize::from(word.closes());
-                    level > 0
-                })
-                .collect();
+        if words.next_if(|word| word.line == end && word.opens()).is_some() {
+            let inner = inside(&mut words).unwrap_or_else(|unclosed| {
+                mistakes.add(line, format!("the block of `{}` is never closed: a `}}` is missing", first.text));
+                unclosed
+            });
             body = directives(inner, import, snippets, depth, mistakes);
         }
         let args = args.into_iter().map(|word| word.text).collect();
@@ -298,7 +325,7 @@ fn directives(
     out
 }
 
-/// The words of what `import` names, each with whether it is a snippet.
+/// The words of what `import` names, file by file.
 fn imported(
     args: &[Word],
     line: Line,
@@ -306,7 +333,7 @@ fn imported(
     snippets: &HashMap<String, Vec<Word>>,
     depth: usize,
     mistakes: &mut Mistakes,
-) -> Vec<(Vec<Word>, bool)> {
+) -> Vec<Vec<Word>> {
     let [pattern] = args else {
         mistakes.add(line, "import takes one file, pattern or snippet");
         return Vec::new();
@@ -316,10 +343,10 @@ fn imported(
         return Vec::new();
     }
     if let Some(snippet) = snippets.get(&pattern.text) {
-        return vec![(snippet.clone(), true)];
+        return vec![snippet.clone()];
     }
-    match import(&pattern.text) {
-        Ok(texts) => texts.into_iter().map(|(path, text)| (words(path, text, mistakes), false)).collect(),
+    match import(mistakes.path(line), &pattern.text) {
+        Ok(texts) => texts.into_iter().map(|(path, text)| words(path, text, mistakes)).collect(),
         Err(error) => {
             mistakes.add(line, format!("cannot import `{}`: {error}", pattern.text));
             Vec::new()
@@ -328,8 +355,12 @@ fn imported(
 }
 
 /// The texts of the files that `pattern` names: `*` and `?` in its last part. A pattern that matches none is no mistake, a plain
-/// path that is missing is one (k3s imports folders that may be empty).
+/// path that is missing is one (k3s imports folders that may be empty). As Caddy takes them: one `*` and one `?`, no brackets.
 fn files(pattern: &Path) -> io::Result<Vec<(String, String)>> {
+    let whole = pattern.to_string_lossy();
+    if ['*', '?'].iter().any(|wildcard| whole.matches(*wildcard).count() > 1) || whole.contains('[') && whole.contains(']') {
+        return Err(io::Error::other("a pattern has one wildcard at the most"));
+    }
     let read = |path: &Path| std::fs::read_to_string(path).map(|text| (path.display().to_string(), text));
     let last = pattern.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     if !last.contains(['*', '?']) {

@@ -56,6 +56,11 @@ impl Mistakes {
         file
     }
 
+    /// The path of the file of a line; empty for a bare text.
+    pub(super) fn path(&self, line: Line) -> &str {
+        self.files.get(usize::from(line.file)).map_or("", |(path, _)| path)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.found.is_empty()
     }

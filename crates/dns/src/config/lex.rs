@@ -6,6 +6,8 @@ use super::directive::Line;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Word {
     pub line: Line,
+    /// The line on which it ends: a quoted word may hold line breaks.
+    pub end: Line,
     pub text: String,
     /// Quoted words are never braces.
     quoted: bool,
@@ -24,7 +26,7 @@ impl Word {
 /// Splits `text`, the file of that number, as Caddy's lexer does. `environment` gives a variable's value; an unset one is empty.
 pub(crate) fn words(text: &str, file: u16, environment: &dyn Fn(&str) -> Option<String>) -> Vec<Word> {
     let mut words = Vec::new();
-    let mut rest = text.chars().peekable();
+    let mut rest = text.strip_prefix('\u{feff}').unwrap_or(text).chars().peekable();
     let mut line = Line { file, number: 1 };
     while let Some(&next) = rest.peek() {
         match next {
@@ -40,24 +42,22 @@ pub(crate) fn words(text: &str, file: u16, environment: &dyn Fn(&str) -> Option<
                 rest.next();
                 let start = line;
                 let mut text = String::new();
-                while let Some(c) = rest.next() {
-                    match c {
-                        '"' => break,
-                        '\\' if rest.peek() == Some(&'"') => text.extend(rest.next()),
-                        c => {
-                            line.number += usize::from(c == '\n');
-                            text.push(c);
-                        }
+                while let Some(c) = rest.next().filter(|&c| c != '"') {
+                    // Only quotes are escaped, and what stands behind a backslash never ends the word.
+                    match (c, if c == '\\' { rest.next() } else { None }) {
+                        (_, Some('"')) => text.push('"'),
+                        (c, escaped) => text.extend([Some(c), escaped].into_iter().flatten()),
                     }
                 }
-                words.push(Word { line: start, text, quoted: true });
+                line.number += text.matches('\n').count();
+                words.push(Word { line: start, end: line, text: expand(&text, environment), quoted: true });
             }
             _ => {
                 let mut text = String::new();
-                while let Some(c) = rest.next_if(|c| !c.is_whitespace()) {
+                while let Some(c) = rest.next_if(|c| !c.is_whitespace() && *c != '#') {
                     text.push(c);
                 }
-                words.push(Word { line, text: expand(&text, environment), quoted: false });
+                words.push(Word { line, end: line, text: expand(&text, environment), quoted: false });
             }
         }
     }

@@ -96,7 +96,7 @@ fn keys_name_zones_ports_and_networks() {
 
 #[test]
 fn keys_without_a_port_take_the_one_they_are_given() {
-    let refuse = |_: &str| Err(io::Error::other("none"));
+    let refuse = |_: &str, _: &str| Err(io::Error::other("none"));
     let (_, read) = parse(String::new(), "a.test b.test:54 {\n errors\n}".to_owned(), 1053, &refuse);
     assert_eq!(read.expect("valid").blocks.iter().map(show).collect::<String>(), "a.test.:1053 b.test.:54 { errors }\n");
 }
@@ -127,7 +127,7 @@ fn all_mistakes_are_told_at_once_with_their_lines() {
             line 2: unknown directive `kuberntes`; this server has: bind, reload, ready, health, prometheus, errors, log, bufsize, acl, loadbalance, rewrite, autopath, template, transfer, hosts, rutter, k8s_external, kubernetes, cache, loop, forward
             line 4: `pods sometimes`: not disabled, insecure or verified
             line 5: `ttl 4000`: 3600 at the most
-            line 6: kubernetes has no option `frobnicate`; it has: pods, endpoint_pod_names, namespaces, namespace_labels, labels, ttl, noendpoints, fallthrough, ignore, multicluster, zonal, startup_timeout, kubeconfig, endpoint, tls, apiserver_qps, apiserver_burst, apiserver_max_inflight, resyncperiod, upstream
+            line 6: kubernetes has no option `frobnicate`; it has: pods, endpoint_pod_names, namespaces, namespace_labels, labels, ttl, noendpoints, fallthrough, ignore, multicluster, zonal, startup_timeout, kubeconfig, endpoint, tls, apiserver_qps, apiserver_burst, apiserver_max_inflight
             line 8: `nowhere`: neither an address nor the path of a resolv.conf
             line 8: `https://9.9.9.9`: `forward` does not speak https yet
             line 10: `disable everything`: neither success nor denial
@@ -155,6 +155,32 @@ fn snippets_and_comments_are_caddys() {
 }
 
 #[test]
+fn one_block_alone_needs_no_braces() {
+    check(
+        "# kubeadm's is not alone\n.:1053, example.org\nerrors\nforward . 10.0.0.1 # the node's\n",
+        expect![[r#"
+            .:1053 example.org.:53 { errors; forward }
+        "#]],
+    );
+}
+
+#[test]
+fn words_are_cut_as_caddy_cuts_them() {
+    let words = |text: &str| lex::words(text, 0, &|name| (name == "HOME").then(|| "/root".to_owned()));
+    let texts = |text: &str| words(text).into_iter().map(|word| word.text).collect::<Vec<_>>();
+    for (text, expected) in [
+        ("\u{feff}a b#c d\n#e\nf", &["a", "b", "f"][..]),
+        (r#""a \"b\" \\" c"#, &[r#"a "b" \\"#, "c"]),
+        (r#""{$HOME} x" {%HOME%}/{$NONE}y a"b"#, &["/root x", "/root/y", "a\"b"]),
+        ("\"never closed", &["never closed"]),
+    ] {
+        assert_eq!(texts(text), expected, "{text}");
+    }
+    // What stands behind a word of several lines stands on its last.
+    check("a {\n template ANY ANY {\n  match \"a\n\" b\n  rcode NXDOMAIN\n }\n}", expect![["a.:53 { template }\n"]]);
+}
+
+#[test]
 fn what_is_not_whole_is_said_so() {
     check(
         ".:53 {\n errors\n",
@@ -163,9 +189,15 @@ fn what_is_not_whole_is_said_so() {
     "#]],
     );
     check(
-        ".:53\nerrors\n",
+        ". {\n errors\n}\n.:54\nerrors\n",
         expect![[r#"
-        line 1: expected `{` after `.:53`
+        line 4: expected `{` after `.:54`
+    "#]],
+    );
+    check(
+        "(a) {\n errors\n}\n(a) {\n log\n}\n. {\n import a\n}",
+        expect![[r#"
+        line 4: there is a snippet `a` already
     "#]],
     );
     check(

@@ -123,8 +123,6 @@ fn property_of(options: &mut Options, property: &Directive, mistakes: &mut Mista
         "apiserver_qps",
         "apiserver_burst",
         "apiserver_max_inflight",
-        "resyncperiod",
-        "upstream",
     ];
     property.plain(mistakes);
     match property.name.as_str() {
@@ -153,17 +151,13 @@ fn property_of(options: &mut Options, property: &Directive, mistakes: &mut Mista
             options.no_endpoints = true;
         }
         "fallthrough" => options.fallthrough = Fallthrough::parse(property, mistakes),
-        "ignore" => match property.one(mistakes) {
+        // As CoreDNS: what stands behind the first word is not looked at, and nothing may be ignored.
+        "ignore" => match property.args.first().map(String::as_str) {
             Some("empty_service") => options.ignore_empty_service = true,
             Some(other) => mistakes.add(property.line, format!("`ignore {other}`: only empty_service can be ignored")),
             None => {}
         },
-        "multicluster" => {
-            if property.args.is_empty() {
-                mistakes.add(property.line, "`multicluster` names no zone");
-            }
-            options.multicluster.extend(property.zones(mistakes));
-        }
+        "multicluster" => options.multicluster = property.zones(mistakes),
         "zonal" => {
             property.bare(mistakes);
             options.zonal = true;
@@ -174,16 +168,28 @@ fn property_of(options: &mut Options, property: &Directive, mistakes: &mut Mista
             [path, context] => options.kubeconfig = Some(Kubeconfig { path: path.into(), context: Some(context.clone()) }),
             _ => mistakes.add(property.line, "`kubeconfig` takes a path and a context"),
         },
-        "endpoint" => options.endpoint = property.one(mistakes).map(str::to_owned),
+        // CoreDNS takes several and uses the first.
+        "endpoint" => match property.args.first() {
+            Some(first) => options.endpoint = Some(first.clone()),
+            None => mistakes.add(property.line, "`endpoint` takes an address of the API server"),
+        },
         // Known to CoreDNS: how its own API client behaves. Ours has limits of its own.
-        "tls" | "apiserver_qps" | "apiserver_burst" | "apiserver_max_inflight" => {
-            if property.args.is_empty() {
-                mistakes.add(property.line, format!("`{}` lacks its value", property.name));
+        "tls" => {
+            if property.args.len() != 3 {
+                mistakes.add(property.line, "`tls` takes a certificate, its key and an authority");
             }
         }
-        // Retired by CoreDNS; it takes and ignores them.
-        "resyncperiod" | "upstream" => {}
+        "apiserver_qps" => at_least_zero(property.parsed::<f32>("a number", mistakes), property, mistakes),
+        "apiserver_burst" | "apiserver_max_inflight" => {
+            at_least_zero(property.parsed::<i32>("a number", mistakes).map(|n| n as f32), property, mistakes);
+        }
         _ => mistakes.unknown(property, "kubernetes", KNOWN),
+    }
+}
+
+fn at_least_zero(number: Option<f32>, property: &Directive, mistakes: &mut Mistakes) {
+    if number.is_some_and(|number| number < 0.0) {
+        mistakes.add(property.line, format!("`{}` is not less than 0", property.name));
     }
 }
 
@@ -232,5 +238,35 @@ impl Options {
     /// Zones as the Corefile would write them.
     pub fn zone_texts(&self) -> Vec<String> {
         self.zones.iter().map(Name::to_string).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::plugins::tests::mistakes;
+
+    #[test]
+    fn what_coredns_takes_is_taken_and_what_it_refuses_is_not() {
+        for (options, taken) in [
+            ("endpoint http://a:9090 http://b:9091", true),
+            ("endpoint", false),
+            ("ignore empty_service and the rest", true),
+            ("ignore the rest", false),
+            ("multicluster", true),
+            ("multicluster other.test", false),
+            ("apiserver_qps 50.5\n apiserver_burst 100\n apiserver_max_inflight 25", true),
+            ("apiserver_qps -10", false),
+            ("apiserver_burst -5", false),
+            ("apiserver_max_inflight x", false),
+            ("tls cert key", false),
+            ("tls cert key authority", true),
+            ("kubeconfig file", true),
+            ("kubeconfig file context more", false),
+            ("resyncperiod 5m", false),
+            ("zonal us-west-2a", false),
+        ] {
+            let told = mistakes(&format!("kubernetes cluster.local {{\n {options}\n}}"));
+            assert_eq!(told.is_empty(), taken, "{options}: {told:?}");
+        }
     }
 }
