@@ -55,6 +55,10 @@ pub(crate) struct Block {
     pub(crate) logs: Vec<Log>,
     /// The largest reply by UDP that clients may ask for (`bufsize`).
     pub(crate) max_udp: Option<u16>,
+    /// Nothing in it would answer: its zones are refused, as CoreDNS does.
+    pub(crate) empty: bool,
+    /// Some upstream may know more classes than the Internet's. Where one block of a listener says so, CoreDNS lets them into all.
+    pub(crate) all_classes: bool,
 }
 
 /// What may answer without a task, and which plugins have to let a question go by first.
@@ -102,11 +106,14 @@ pub(crate) fn at_once(routes: &[Route], packet: &[u8], out: &mut [u8], tcp: bool
     if query.edns.is_some_and(|edns| edns.version != 0) {
         return refuse(rcode::BADVERS);
     }
-    if query.qclass != CLASS_IN {
+    if query.qclass != CLASS_IN && !routes.iter().any(|route| route.block.all_classes) {
         return refuse(rcode::REFUSED);
     }
-    let Some((at, route)) = route_of(routes, &query.name) else { return refuse(rcode::REFUSED) };
+    let Some((at, route)) = route_of(routes, &query.name).filter(|(_, route)| !route.block.empty) else { return refuse(rcode::REFUSED) };
     let block = &*route.block;
+    if query.qclass != CLASS_IN {
+        return (AtOnce::Later, Some(at));
+    }
     let Some(fast) = block.fast.as_ref().filter(|_| !is_transfer(query.qtype)) else { return (AtOnce::Later, Some(at)) };
     query.cap(block.max_udp);
     let limit = query.limit(tcp);
@@ -123,7 +130,7 @@ pub(crate) fn at_once(routes: &[Route], packet: &[u8], out: &mut [u8], tcp: bool
     }
     if let Some(cache) = &fast.cache
         && pass(&fast.between)
-        && let Some((length, code)) = cache.hit(&query, out, limit)
+        && let Some((length, code)) = cache.hit(&query, out, limit, turn)
     {
         return (AtOnce::Reply { length, code, by: "cache" }, Some(at));
     }

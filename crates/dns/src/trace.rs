@@ -88,7 +88,7 @@ impl Tracing<'_> {
             self.say(format!("no server block of the Corefile serves {name}"));
             return self.end("REFUSED");
         };
-        self.say(format!("{name} {}: server block {}:{} (line {})", crate::wire::type_name(self.qtype), key.zone, key.port, block.line));
+        self.say(format!("{name} {}: server block {}:{} (line {})", crate::wire::Type(self.qtype), key.zone, key.port, block.line));
         for plugin in &block.plugins {
             match plugin {
                 Spec::Autopath(_) => self.say("autopath: a pod's search list is walked here, if the name ends in its first domain"),

@@ -7,8 +7,10 @@
 pub(crate) mod message;
 mod reply;
 mod text;
+mod types;
 
 pub(crate) use reply::{Reply, Section};
+pub(crate) use types::{Class, Type, class_named, type_named};
 
 use crate::name::{MAX_LABELS, MAX_NAME};
 
@@ -50,7 +52,7 @@ pub(crate) mod rcode {
     pub(crate) const BADVERS: u8 = 16;
 }
 
-const RCODES: [(u8, &str); 11] = [
+const RCODES: [(u8, &str); 20] = [
     (0, "NOERROR"),
     (1, "FORMERR"),
     (2, "SERVFAIL"),
@@ -61,10 +63,20 @@ const RCODES: [(u8, &str); 11] = [
     (7, "YXRRSET"),
     (8, "NXRRSET"),
     (9, "NOTAUTH"),
+    (10, "NOTZONE"),
+    (11, "DSOTYPENI"),
     (16, "BADVERS"),
+    (17, "BADKEY"),
+    (18, "BADTIME"),
+    (19, "BADMODE"),
+    (20, "BADNAME"),
+    (21, "BADALG"),
+    (22, "BADTRUNC"),
+    (23, "BADCOOKIE"),
 ];
 
 pub(crate) const CLASS_IN: u16 = 1;
+pub(crate) const CLASS_ANY: u16 = 255;
 
 pub(crate) mod flag {
     pub(crate) const QR: u16 = 1 << 15;
@@ -342,7 +354,7 @@ fn are_options(mut data: &[u8]) -> bool {
 pub(crate) fn refusal(query: &[u8], code: u8, out: &mut [u8]) -> usize {
     debug_assert!(query.len() >= HEADER, "BUG: what has no header is not answered");
     out[..2].copy_from_slice(&query[..2]);
-    let flags = flag::QR | u16_at(query, 2) & (flag::OPCODE | flag::RD) | u16::from(code & 15);
+    let flags = flag::QR | u16_at(query, 2) & (flag::OPCODE | flag::RD | flag::CD) | u16::from(code & 15);
     out[2..4].copy_from_slice(&flags.to_be_bytes());
     out[4..HEADER].fill(0);
     HEADER
@@ -394,10 +406,6 @@ const TYPES: [(u16, &str); 19] = [
 /// The type as CoreDNS's metrics name it: the common ones, and `other`.
 pub(crate) fn type_name(rtype: u16) -> &'static str {
     TYPES.iter().find(|(known, _)| *known == rtype).map_or("other", |(_, name)| name)
-}
-
-pub(crate) fn type_named(name: &str) -> Option<u16> {
-    TYPES.iter().find(|(_, known)| known.eq_ignore_ascii_case(name)).map(|(rtype, _)| *rtype)
 }
 
 #[cfg(test)]

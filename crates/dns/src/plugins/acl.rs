@@ -39,15 +39,12 @@ pub enum Action {
 }
 
 pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Options> {
-    let rules = directive.body.iter().filter_map(|property| rule(property, mistakes)).collect::<Vec<_>>();
-    if directive.body.is_empty() {
-        mistakes.add(directive.line, "`acl` needs at least one rule, such as `block net 10.0.0.0/8`");
-    }
+    let rules = directive.body.iter().filter_map(|property| rule(property, mistakes)).collect();
     Some(Options { zones: directive.zones(mistakes), rules })
 }
 
 fn rule(property: &Directive, mistakes: &mut Mistakes) -> Option<Rule> {
-    let action = match property.name.as_str() {
+    let action = match property.name.to_ascii_lowercase().as_str() {
         "allow" => Action::Allow,
         "block" => Action::Block,
         "filter" => Action::Filter,
@@ -61,11 +58,17 @@ fn rule(property: &Directive, mistakes: &mut Mistakes) -> Option<Rule> {
     let mut section = "";
     // A `*` among others stands for all of them.
     let (mut all_types, mut all_nets) = (false, false);
-    for arg in &property.args {
+    for (at, arg) in property.args.iter().enumerate() {
+        let heads = |word: &&String| ["type", "net"].contains(&word.to_ascii_lowercase().as_str());
+        if heads(&arg) {
+            section = if arg.eq_ignore_ascii_case("type") { "type" } else { "net" };
+            if property.args.get(at + 1).is_none_or(|next| heads(&next)) {
+                mistakes.add(property.line, format!("nothing stands behind `{arg}`"));
+            }
+            continue;
+        }
         match (section, arg.as_str()) {
-            (_, "type") => section = "type",
-            (_, "net") => section = "net",
-            ("type", "*" | "ANY") => all_types = true,
+            ("type", "*") => all_types = true,
             ("net", "*") => all_nets = true,
             ("type", text) => match type_named(text) {
                 Some(kind) => rule.types.push(kind),
@@ -97,7 +100,7 @@ impl Acl {
         Self { options }
     }
 
-    /// What is to happen instead of an answer; `None` lets the question in.
+    /// What the first rule that fits says; `None` where none does.
     pub(crate) fn verdict(&self, request: &Request) -> Option<Action> {
         let question = &request.question;
         if !self.options.zones.is_empty() && !self.options.zones.iter().any(|zone| question.name.is_under(zone)) {
@@ -109,7 +112,7 @@ impl Acl {
             let kind = rule.types.is_empty() || question.qtype == rtype::ANY || rule.types.contains(&question.qtype);
             kind && (rule.nets.is_empty() || rule.nets.iter().any(|net| net.contains(&client)))
         };
-        self.options.rules.iter().find(fits).map(|rule| rule.action).filter(|action| *action != Action::Allow)
+        self.options.rules.iter().find(fits).map(|rule| rule.action)
     }
 }
 
@@ -130,7 +133,7 @@ mod tests {
     fn the_first_rule_that_fits_decides() {
         let rules = "{\n allow net 10.1.0.0/16\n block net 10.0.0.0/8\n filter type AAAA\n drop type TXT MX net 192.0.2.1\n}";
         for (question, client, expected) in [
-            ("a.example. A", "10.1.2.3", None),
+            ("a.example. A", "10.1.2.3", Some(Action::Allow)),
             ("a.example. A", "10.2.2.3", Some(Action::Block)),
             ("a.example. AAAA", "192.0.2.9", Some(Action::Filter)),
             ("a.example. MX", "192.0.2.1", Some(Action::Drop)),
@@ -144,7 +147,7 @@ mod tests {
 
     #[test]
     fn mistakes_are_told() {
-        assert_eq!(mistakes("acl"), ["`acl` needs at least one rule, such as `block net 10.0.0.0/8`"]);
+        assert_eq!(mistakes("acl {\n block type net 10.0.0.1\n}"), ["nothing stands behind `type`"]);
         assert_eq!(
             mistakes("acl {\n forbid\n block type FOO net 10.0.0.0/33\n block 10.0.0.1\n}"),
             [

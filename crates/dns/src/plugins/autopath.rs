@@ -37,7 +37,11 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
     };
     let zones = zones.iter().flat_map(|zone| crate::config::directive::zones(directive.line, zone, mistakes)).collect();
     let search = match search.strip_prefix('@') {
-        None => Search::File(PathBuf::from(search)),
+        None if Path::new(search).is_file() => Search::File(PathBuf::from(search)),
+        None => {
+            mistakes.add(directive.line, format!("`autopath {search}`: neither `@kubernetes` nor a resolv.conf that is there"));
+            return None;
+        }
         Some("kubernetes") => Search::Kubernetes,
         Some(other) => {
             mistakes.add(directive.line, format!("`autopath @{other}`: only kubernetes knows search lists"));

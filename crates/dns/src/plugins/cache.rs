@@ -8,6 +8,7 @@ mod refresh;
 mod store;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -34,6 +35,8 @@ pub(crate) struct Cache {
     /// Of answers and of denials.
     counts: [Arc<Counts>; 2],
     refresher: Refresher,
+    /// `loadbalance`: addresses take turns at standing first.
+    rotate: bool,
 }
 
 /// Name, type, block, DO and CD.
@@ -45,14 +48,23 @@ struct Key {
 // === impl Cache ===
 
 impl Cache {
-    pub(crate) fn new(options: Options, store: Arc<Store>, block: u32, server: &str, metrics: &Metrics, refresher: Refresher) -> Self {
-        let zones = options.zones.first().map_or_else(|| ".".to_owned(), Name::to_string);
+    pub(crate) fn new(
+        options: Options,
+        store: Arc<Store>,
+        block: u32,
+        server: &str,
+        metrics: &Metrics,
+        refresher: Refresher,
+        rotate: bool,
+    ) -> Self {
+        let zones = options.zones.iter().map(Name::to_string).collect::<Vec<_>>().join(",");
         let counts = ["success", "denial"].map(|kind| Arc::new(Counts::new(metrics, server, kind, &zones)));
-        Self { options, store, block, metrics: metrics.cache(server, &zones), counts, refresher }
+        Self { options, store, block, metrics: metrics.cache(server, &zones), counts, refresher, rotate }
     }
 
-    /// Writes what is kept as the reply to `query`. `None`: not there, or longer than the client takes.
-    pub(crate) fn hit(&self, query: &Query<'_>, out: &mut [u8], limit: usize) -> Option<(usize, u8)> {
+    /// Writes what is kept as the reply to `query`. `None`: not there, or longer than the client takes. `turn` moves the first address on
+    /// from one call to the next.
+    pub(crate) fn hit(&self, query: &Query<'_>, out: &mut [u8], limit: usize, turn: u32) -> Option<(usize, u8)> {
         let key = Key::new(&query.name, query.qtype, self.block, query.edns.is_some_and(|edns| edns.dnssec_ok), query.flags());
         let opt = if query.edns.is_some() { OPT } else { 0 };
         let now = Instant::now();
@@ -64,6 +76,12 @@ impl Cache {
             }
             out[..length].copy_from_slice(&stored.wire);
             self.age(stored, &mut out[..length], now);
+            if self.rotate
+                && let Some(addresses) = &stored.addresses
+            {
+                let record = addresses.len() / usize::from(stored.n_addresses);
+                out[addresses.clone()].rotate_left(turn as usize % usize::from(stored.n_addresses) * record);
+            }
             Some((length, stored.code, stored.denial, served))
         })??;
         self.count(served, denial);
@@ -299,6 +317,26 @@ impl Key {
     fn bytes(&self) -> &[u8] {
         &self.bytes[..self.length]
     }
+}
+
+/// The last address records of an answer, where they are of one size and so may change places: where they stand, and how many they are.
+pub(crate) fn addresses(message: &[u8]) -> Option<(Range<usize>, u16)> {
+    let mut at = wire::skip_name(message, HEADER)? + 4;
+    let mut found: Option<(Range<usize>, u16, (u16, usize))> = None;
+    for _ in 0..wire::u16_at(message, 6) {
+        let record = RecordAt::parse(message, at)?;
+        at = record.end;
+        let kind = (record.rtype, record.end - record.start);
+        found = match found {
+            Some((range, n, known)) if known == kind && message[range.start..][..2] == message[record.start..][..2] => {
+                Some((range.start..record.end, n + 1, known))
+            }
+            _ if [rtype::A, rtype::AAAA].contains(&record.rtype) => Some((record.start..record.end, 1, kind)),
+            _ => None,
+        };
+    }
+    // A name that is written out, and not pointed to, would be torn from the pointers to it.
+    found.filter(|(range, n, _)| *n > 1 && message[range.start] >= 0xc0).map(|(range, n, _)| (range, n))
 }
 
 /// Where the TTLs of a message stand. Those beyond what an offset can say are not cut, which 64 kB answers may bear.

@@ -288,6 +288,10 @@ impl Plugin for Forward {
         "forward"
     }
 
+    fn knows_class(&self, _class: u16) -> bool {
+        true
+    }
+
     fn answer<'a>(&'a self, request: &'a Request, next: Next<'a>) -> Answering<'a> {
         Box::pin(async move {
             if self.guard.as_ref().is_some_and(|guard| guard.came_back(&request.question)) {

@@ -30,6 +30,8 @@ pub struct Options {
     /// How often the file is looked at; zero for never again.
     pub reload: Duration,
     pub fallthrough: Fallthrough,
+    /// Types that a hosts file cannot hold go to the next plugin, too, where the name falls through.
+    pub fallthrough_unsupported: bool,
 }
 
 pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Options> {
@@ -46,6 +48,7 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
         no_reverse: false,
         reload: Duration::from_secs(5),
         fallthrough: Fallthrough::Never,
+        fallthrough_unsupported: false,
     };
     for property in &directive.body {
         match property.name.as_str() {
@@ -63,6 +66,10 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
                 Some((text, None)) => mistakes.add(property.line, format!("`reload {text}`: not a duration such as 15s")),
                 None => {}
             },
+            "fallthrough_unsupported" => {
+                property.bare(mistakes);
+                options.fallthrough_unsupported = true;
+            }
             "fallthrough" => {
                 options.fallthrough =
                     if property.args.is_empty() { Fallthrough::Always } else { Fallthrough::Zones(property.zones(mistakes)) };
@@ -70,8 +77,15 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
             address if address.parse::<IpAddr>().is_ok() => {
                 options.inline.push([std::slice::from_ref(&property.name), &property.args].concat().join(" "));
             }
-            _ => mistakes.unknown(property, "hosts", &["ADDRESS NAME...", "ttl", "no_reverse", "reload", "fallthrough"]),
+            _ => mistakes.unknown(
+                property,
+                "hosts",
+                &["ADDRESS NAME...", "ttl", "no_reverse", "reload", "fallthrough", "fallthrough_unsupported"],
+            ),
         }
+    }
+    if options.fallthrough_unsupported && options.fallthrough == Fallthrough::Never {
+        mistakes.add(directive.line, "`fallthrough_unsupported` says nothing without `fallthrough`");
     }
     Some(options)
 }
@@ -89,6 +103,8 @@ struct Table {
     /// By the name's wire form in lower case.
     addresses: HashMap<Box<[u8]>, Vec<IpAddr>>,
     names: HashMap<IpAddr, Vec<Name>>,
+    /// Some name starts with `*`: it stands for every label in its place, where that has no address of the family of its own.
+    wildcards: bool,
 }
 
 impl Table {
@@ -98,7 +114,10 @@ impl Table {
         for line in texts.iter().flat_map(|text| text.lines()) {
             let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
             // A zone (`fe80::1%eth0`) means nothing to others.
-            let Some(address) = words.next().and_then(|word| word.split('%').next()?.parse::<IpAddr>().ok()) else { continue };
+            let Some(address) = words.next().and_then(|word| word.split('%').next()?.parse::<IpAddr>().ok()).map(|ip| ip.to_canonical())
+            else {
+                continue;
+            };
             for name in words.filter_map(|word| Name::parse(word).ok()).map(|name| name.folded()) {
                 if !zones.iter().any(|zone| name.is_under(zone)) {
                     continue;
@@ -107,13 +126,36 @@ impl Table {
                 if !addresses.contains(&address) {
                     addresses.push(address);
                 }
-                if reverse {
+                if name.wire().starts_with(WILDCARD) {
+                    table.wildcards = true;
+                } else if reverse {
                     table.names.entry(address).or_default().push(name);
                 }
             }
         }
         table
     }
+
+    /// The addresses of a name in lower case.
+    fn of(&self, name: &[u8]) -> Vec<IpAddr> {
+        let own = self.addresses.get(name).map(Vec::as_slice).unwrap_or_default();
+        let wild = wildcard(name).filter(|_| self.wildcards).and_then(|wild| self.addresses.get(wild.as_slice()));
+        let fills = |ip: &&IpAddr| !own.iter().any(|known| known.is_ipv4() == ip.is_ipv4());
+        own.iter().chain(wild.into_iter().flatten().filter(fills)).copied().collect()
+    }
+
+    /// Whether it has any.
+    fn has(&self, name: &[u8]) -> bool {
+        self.addresses.contains_key(name) || self.wildcards && !self.of(name).is_empty()
+    }
+}
+
+const WILDCARD: &[u8] = b"\x01*";
+
+/// The name with its first label replaced.
+fn wildcard(name: &[u8]) -> Option<Vec<u8>> {
+    let (&length, rest) = name.split_first()?;
+    (length > 0).then(|| [WILDCARD, &rest[usize::from(length)..]].concat())
 }
 
 impl Hosts {
@@ -151,7 +193,8 @@ impl Hosts {
     fn load(&self, text: &str, metrics: &Metrics) {
         let inline = self.options.inline.join("\n");
         let table = Table::read(&[text, &inline], &self.zones, !self.options.no_reverse);
-        metrics.hosts_entries.set((table.addresses.len() + table.names.len()) as i64);
+        let n = table.addresses.values().map(Vec::len).sum::<usize>() + table.names.values().map(Vec::len).sum::<usize>();
+        metrics.hosts_entries.with_label_values(&[&*self.options.file.to_string_lossy()]).set(n as i64);
         metrics.hosts_reloaded.set(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()));
         self.table.store(Arc::new(table));
     }
@@ -178,10 +221,15 @@ impl Hosts {
         if !self.zones.iter().any(|zone| question.name.is_under(zone)) {
             return None;
         }
-        let Some(addresses) = table.addresses.get(question.name.folded().wire()) else {
+        let supported = [rtype::A, rtype::AAAA].contains(&question.qtype);
+        if !supported && self.options.fallthrough_unsupported && self.falls_through(&question.name) {
+            return None;
+        }
+        let addresses = table.of(question.name.folded().wire());
+        if addresses.is_empty() {
             // There is no SOA to deny a name with, so it is a failure and not a denial.
             return (!self.falls_through(&question.name)).then(|| request.failed(rcode::SERVFAIL));
-        };
+        }
         let fitting = addresses.iter().filter(|address| match question.qtype {
             rtype::A => address.is_ipv4(),
             rtype::AAAA => address.is_ipv6(),
@@ -221,7 +269,7 @@ impl Plugin for Hosts {
             rtype::PTR => {
                 table.names.is_empty() || reversed_wire(query.name.wire()).is_none_or(|address| !table.names.contains_key(&address))
             }
-            _ => everything && (table.addresses.is_empty() || !table.addresses.contains_key(query.name.wire())),
+            _ => everything && (table.addresses.is_empty() || !table.has(query.name.wire())),
         }
     }
 }
@@ -232,8 +280,7 @@ mod tests {
     use crate::plugins::Spec;
     use crate::plugins::tests::{mistakes, request, shown, spec};
 
-    const FILE: &str =
-        "# comment\n127.0.0.1 localhost\n10.0.0.1 Node-A node-a.example # trailing\nfd00::1 node-a\nnonsense here\n10.0.0.1 alias\n";
+    const FILE: &str = "# comment\n127.0.0.1 localhost\n10.0.0.1 Node-A node-a.example # trailing\nfd00::1 node-a\nnonsense here\n10.0.0.1 alias\n10.0.0.7 *.apps.example\nfd00::7 own.apps.example\n";
 
     /// What a question is answered, in zone-file text; `next` where it is the next plugin's.
     fn check(directive: &str, question: &str, expected: &str) {
@@ -255,6 +302,12 @@ mod tests {
             ("inline. AAAA", "NOERROR\n"),
             ("inline. TXT", "NOERROR\n"),
             ("other. A", "next"),
+            ("X.apps.example. A", "NOERROR\nX.apps.example. 60 A 10.0.0.7\n"),
+            ("own.apps.example. AAAA", "NOERROR\nown.apps.example. 60 AAAA fd00::7\n"),
+            ("own.apps.example. A", "NOERROR\nown.apps.example. 60 A 10.0.0.7\n"),
+            ("a.b.apps.example. A", "next"),
+            ("apps.example. A", "next"),
+            ("7.0.0.10.in-addr.arpa. PTR", "next"),
             (
                 "1.0.0.10.in-addr.arpa. PTR",
                 "NOERROR\n1.0.0.10.in-addr.arpa. 60 PTR node-a.\n1.0.0.10.in-addr.arpa. 60 PTR node-a.example.\n1.0.0.10.in-addr.arpa. 60 PTR alias.\n",
@@ -272,6 +325,7 @@ mod tests {
         check("hosts /nowhere example", "b.example. A", "SERVFAIL\n");
         check("hosts /nowhere {\n fallthrough example\n}", "b.example. A", "next");
         check("hosts /nowhere {\n fallthrough example\n}", "b.org. A", "SERVFAIL\n");
+        check("hosts /nowhere {\n fallthrough example\n fallthrough_unsupported\n}", "node-a.example. MX", "next");
         check("hosts /nowhere {\n no_reverse\n}", "1.0.0.10.in-addr.arpa. PTR", "next");
     }
 
@@ -282,7 +336,7 @@ mod tests {
             [
                 "`ttl 0`: it lies between 1 and 65535",
                 "`reload soon`: not a duration such as 15s",
-                "hosts has no option `10.0.0`; it has: ADDRESS NAME..., ttl, no_reverse, reload, fallthrough"
+                "hosts has no option `10.0.0`; it has: ADDRESS NAME..., ttl, no_reverse, reload, fallthrough, fallthrough_unsupported"
             ]
         );
     }

@@ -18,6 +18,7 @@ use crate::wire::{Query, rcode, rtype};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
+    /// Empty: all zones of the block.
     pub zones: Vec<Name>,
     /// The label under the zone that holds the name server's and the mailbox's names, in wire form.
     pub apex: Vec<u8>,
@@ -48,9 +49,6 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
             "fallthrough" => options.fallthrough = Fallthrough::parse(property, mistakes),
             _ => mistakes.unknown(property, "k8s_external", KNOWN),
         }
-    }
-    if options.zones.is_empty() {
-        mistakes.add(directive.line, "`k8s_external` needs a zone");
     }
     Some(options)
 }
@@ -87,7 +85,11 @@ enum Found {
 // === impl External ===
 
 impl External {
-    pub(crate) fn new(options: Options, kubernetes: Arc<Kubernetes>) -> Self {
+    /// `block`: the zones of a directive that names none.
+    pub(crate) fn new(mut options: Options, block: &[Name], kubernetes: Arc<Kubernetes>) -> Self {
+        if options.zones.is_empty() {
+            options.zones = block.to_vec();
+        }
         Self { options, kubernetes }
     }
 
@@ -99,7 +101,7 @@ impl External {
     }
 
     fn find(&self, snapshot: &Snapshot, zone: &Name, front: &[u8], name: &Name) -> Found {
-        if zone.is_reverse() {
+        if zone.is_reverse() && !front.is_empty() {
             return self.reverse(snapshot, name);
         }
         let folded = front.to_ascii_lowercase();
@@ -176,13 +178,6 @@ impl External {
             .filter(|entry| exposed(&entry.key))
             .filter_map(|entry| zone.prefixed(&entry.key))
             .collect();
-        if found.is_empty() && self.options.headless {
-            for entry in snapshot.with_endpoint(ip).into_iter().filter(|entry| exposed(&entry.key)) {
-                let headless = entry.service.iter().filter(|service| service.kind == NamedKind::Headless);
-                let here = headless.flat_map(|service| service.endpoints()).filter(|endpoint| endpoint.address == ip);
-                found.extend(here.filter_map(|endpoint| zone.prefixed(&[&endpoint_labels(&endpoint, options)[..], &entry.key].concat())));
-            }
-        }
         found.dedup();
         if found.is_empty() { Found::Nothing } else { Found::Pointers(found) }
     }
@@ -248,9 +243,31 @@ impl External {
         None
     }
 
-    fn local(&self, name: &Name, qtype: u16) -> impl Iterator<Item = Record> {
-        let fits = move |ip: &&IpAddr| qtype == rtype::NS || ip.is_ipv4() == (qtype == rtype::A);
-        self.kubernetes.zones.local.iter().filter(fits).map(|ip| Record::address(name.clone(), self.options.ttl_secs, *ip))
+    /// Addresses of the zone's name server: those that Services have outside which this server stands behind, else its own. `NS` asks
+    /// for both families.
+    fn servers(&self, snapshot: &Snapshot, name: &Name, qtype: u16) -> Vec<Record> {
+        let kubernetes = &self.kubernetes.zones;
+        let behind = |ip: &IpAddr| if kubernetes.options.no_endpoints { Vec::new() } else { snapshot.with_endpoint(*ip) };
+        let entries: Vec<_> = kubernetes.local.iter().flat_map(behind).collect();
+        let mut addresses: Vec<IpAddr> = Vec::new();
+        for service in entries.iter().filter_map(|entry| entry.service.as_ref()) {
+            if self.options.headless && service.kind == NamedKind::Headless {
+                addresses.extend(service.sorted_endpoints().iter().map(|endpoint| endpoint.address));
+            } else {
+                addresses.extend(&service.external_ips);
+                addresses.extend(service.load_balancer.iter().filter_map(|name| match name {
+                    LoadBalancerName::Ip(ip) => Some(*ip),
+                    LoadBalancerName::Hostname(_) => None,
+                }));
+            }
+        }
+        if entries.is_empty() {
+            addresses.extend(kubernetes.local.iter());
+        }
+        addresses.sort();
+        addresses.dedup();
+        addresses.retain(|ip| qtype == rtype::NS || ip.is_ipv4() == (qtype == rtype::A));
+        addresses.into_iter().map(|ip| Record::address(name.clone(), self.options.ttl_secs, ip)).collect()
     }
 }
 
@@ -295,13 +312,13 @@ impl Plugin for External {
                     answer.answers.extend(targets.iter().map(pointer));
                 }
                 Found::NameServer if [rtype::A, rtype::AAAA].contains(&question.qtype) => {
-                    answer.answers.extend(self.local(&question.name, question.qtype));
+                    answer.answers.extend(self.servers(&snapshot, &question.name, question.qtype));
                 }
                 Found::Empty if front.is_empty() && question.qtype == rtype::SOA => answer.answers.extend(self.soa(&zone, &snapshot)),
                 Found::Empty if front.is_empty() && question.qtype == rtype::NS => {
                     let server = zone.prefixed(&[b"\x03ns1", &self.options.apex[..]].concat());
                     if let Some(server) = server {
-                        answer.additionals.extend(self.local(&server, rtype::NS));
+                        answer.additionals.extend(self.servers(&snapshot, &server, rtype::NS));
                         answer.answers.push(Record::new(zone.clone(), rtype::NS, self.options.ttl_secs, server.wire().into()));
                     }
                 }

@@ -13,7 +13,7 @@ use runtime::metrics::IntCounter;
 use crate::config::directive::{Directive, Mistakes};
 use crate::name::Name;
 use crate::server::chain::Request;
-use crate::wire::{self, Query, flag, rcode, rcode_name, type_name};
+use crate::wire::{self, Query, Type, flag, rcode, rcode_name};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -220,15 +220,9 @@ impl Log {
             line += &match piece {
                 Piece::Text(text) => text.clone(),
                 Piece::Field(field) => match field {
-                    Field::Type => type_name(query.qtype).to_owned(),
+                    Field::Type => Type(query.qtype).to_string(),
                     Field::Name => name.folded().to_string(),
-                    Field::Class => {
-                        if query.qclass == wire::CLASS_IN {
-                            "IN".to_owned()
-                        } else {
-                            format!("CLASS{}", query.qclass)
-                        }
-                    }
+                    Field::Class => wire::Class(query.qclass).to_string(),
                     Field::Proto => if request.tcp { "tcp" } else { "udp" }.to_owned(),
                     Field::Remote => match request.client.ip().to_canonical() {
                         std::net::IpAddr::V6(v6) => format!("[{v6}]"),
@@ -242,7 +236,8 @@ impl Log {
                     Field::Id => query.id().to_string(),
                     Field::Opcode => ((query.flags() & flag::OPCODE) >> 11).to_string(),
                     Field::Do => request.dnssec_ok.to_string(),
-                    Field::Bufsize => query.edns.map_or(wire::MIN_UDP as u16, |edns| edns.size).to_string(),
+                    Field::Bufsize if request.tcp => wire::MAX_TCP.to_string(),
+                    Field::Bufsize => query.edns.map_or(wire::MIN_UDP, |edns| wire::MIN_UDP.max(edns.size.into())).to_string(),
                     Field::Rflags => rflags(flags),
                 },
             };

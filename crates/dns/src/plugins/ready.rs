@@ -13,7 +13,11 @@ pub struct Options {
 pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Options> {
     for property in &directive.body {
         // `monitor until-ready|continuously`: ours is always the state of the moment, which is what `continuously` asks for.
-        if property.name != "monitor" {
+        if property.name == "monitor" {
+            if !matches!(property.one(mistakes), None | Some("until-ready" | "continuously")) {
+                mistakes.add(property.line, "`monitor` is until-ready or continuously");
+            }
+        } else {
             mistakes.unknown(property, "ready", &["monitor"]);
         }
     }

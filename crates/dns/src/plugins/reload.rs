@@ -36,7 +36,8 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
         }
         [interval, jitter] => {
             options.interval = read(interval, Duration::from_secs(2))?;
-            options.jitter = read(jitter, Duration::from_secs(1))?.min(options.interval / 2);
+            let least = if duration(jitter) == Some(Duration::ZERO) { Duration::ZERO } else { Duration::from_secs(1) };
+            options.jitter = read(jitter, least)?.min(options.interval / 2);
         }
         _ => mistakes.add(directive.line, "`reload` takes an interval and a jitter"),
     }

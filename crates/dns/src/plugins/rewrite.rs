@@ -16,7 +16,7 @@ pub use self::options::{AnswerRule, Bounds, Options, What};
 use crate::name::Name;
 use crate::server::chain::{Answering, Next, Plugin, Request};
 use crate::wire::message::{Message, Record};
-use crate::wire::{Folded, Query, rtype};
+use crate::wire::{Folded, Query, rcode};
 
 /// All rules of a block at work.
 pub(crate) struct Rewrite {
@@ -25,14 +25,14 @@ pub(crate) struct Rewrite {
 
 /// What is to be done to the answer.
 enum Undo<'r> {
-    /// Names that are the new one become the old one, in owners and in data.
+    /// Names that are the new one, or below it, become the old one, in owners and in data.
     Name {
         new: Name,
         old: Name,
     },
     /// Ends of names that the rule put there are taken back.
     End {
-        rule: &'r Matcher,
+        from: &'r str,
         to: &'r str,
     },
     Answer(&'r AnswerRule),
@@ -46,22 +46,20 @@ impl Rewrite {
         Self { rules: rules.into() }
     }
 
-    /// The question as the plugins behind are to see it, and what to undo.
-    fn ask(&self, request: &Request) -> (Request, Vec<Undo<'_>>) {
+    /// The question as the plugins behind are to see it, and what to undo. `None`: a rule made a name that is none.
+    fn ask(&self, request: &Request) -> Option<(Request, Vec<Undo<'_>>)> {
         let mut asked = request.clone();
         let mut undo = Vec::new();
         for rule in &*self.rules {
             let name = asked.question.name.folded().to_string();
             let name = name.as_bytes();
             let fits = match &rule.what {
-                What::Name { matcher, to, auto, answers } => match matcher.replace(name, to).and_then(|new| Name::parse(&new).ok()) {
+                What::Name { matcher, to, auto, answers } => match matcher.replace(name, to) {
                     Some(new) => {
+                        let new = Name::parse(&new).ok()?;
                         let old = std::mem::replace(&mut asked.question.name, new.clone());
                         match (auto, matcher) {
-                            (true, Matcher::Prefix(_) | Matcher::Suffix(_)) => {
-                                undo.push(Undo::Name { new, old });
-                                undo.push(Undo::End { rule: matcher, to });
-                            }
+                            (true, Matcher::Suffix(from)) => undo.push(Undo::End { from, to }),
                             (true, _) => undo.push(Undo::Name { new, old }),
                             (false, _) => {}
                         }
@@ -104,19 +102,23 @@ impl Rewrite {
                 break;
             }
         }
-        (asked, undo)
+        Some((asked, undo))
     }
 
     async fn undo(undo: &[Undo<'_>], asked: &Request, answer: &mut Message, next: Next<'_>) {
         // The last change is the first to be taken back.
         for step in undo.iter().rev() {
             match step {
-                Undo::Name { new, old } => rename(answer, true, true, |name| (name.folded() == new.folded()).then(|| old.clone())),
-                Undo::End { rule, to } => rename(answer, true, true, |name| Name::parse(&rule.undo(&name.to_string(), to)?).ok()),
+                Undo::Name { new, old } => rename(answer, true, true, |name| old.prefixed(name.split(new)?)),
+                Undo::End { from, to } => rename(answer, true, true, |name| {
+                    let text = name.to_string();
+                    let front = text.len().checked_sub(to.len()).filter(|at| text[*at..].eq_ignore_ascii_case(to))?;
+                    Name::parse(&(text[..front].to_owned() + from)).ok()
+                }),
                 Undo::Answer(rule) => {
                     let (owner, value) = if rule.value { (false, true) } else { (true, false) };
                     let new = |name: &Name| {
-                        let text = name.folded().to_string();
+                        let text = name.to_string();
                         Name::parse(&rule.pattern.replace(text.as_bytes(), &rule.to)?).ok()
                     };
                     rename(answer, owner, value, new);
@@ -132,15 +134,9 @@ impl Rewrite {
 
 /// The first alias to a name that fits leads to another one, and what that one is stands behind it.
 async fn lead_elsewhere(matcher: &Matcher, to: &str, asked: &Request, answer: &mut Message, next: Next<'_>) {
-    let target = |record: &Record| {
-        let (target, _) = crate::wire::message::name_at(&record.data, 0).filter(|_| record.rtype == rtype::CNAME)?;
-        Name::parse(&matcher.replace(target.folded().to_string().as_bytes(), to)?).ok()
-    };
+    let target = |record: &Record| Name::parse(&matcher.replace(record.target()?.folded().to_string().as_bytes(), to)?).ok();
     let Some((at, target)) = answer.answers.iter().enumerate().find_map(|(at, record)| Some((at, target(record)?))) else { return };
     answer.answers[at].data = target.wire().to_vec();
-    if asked.question.qtype == rtype::CNAME {
-        return;
-    }
     answer.answers.truncate(at + 1);
     let request = asked.renamed(target);
     let end = next.whole(&request).await;
@@ -171,9 +167,13 @@ impl Plugin for Rewrite {
         "rewrite"
     }
 
+    fn knows_class(&self, _class: u16) -> bool {
+        true
+    }
+
     fn answer<'a>(&'a self, request: &'a Request, next: Next<'a>) -> Answering<'a> {
         Box::pin(async move {
-            let (asked, undo) = self.ask(request);
+            let Some((asked, undo)) = self.ask(request) else { return request.failed(rcode::SERVFAIL) };
             let mut answer = next.run(&asked).await;
             Self::undo(&undo, &asked, &mut answer, next).await;
             answer.question = request.question.clone();

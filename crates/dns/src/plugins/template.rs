@@ -12,7 +12,7 @@ use crate::name::Name;
 use crate::plugins::kubernetes::Fallthrough;
 use crate::server::chain::{Answering, Next, Plugin, Request};
 use crate::wire::message::{Message, Record};
-use crate::wire::{CLASS_IN, Folded, Query, rcode, rcode_named, rtype, type_named};
+use crate::wire::{CLASS_ANY, Folded, Query, class_named, flag, rcode, rcode_named, rtype, type_named};
 
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -36,12 +36,10 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
         return None;
     };
     let mut options = Options {
-        class: match class.to_ascii_uppercase().as_str() {
-            "IN" => Some(CLASS_IN),
-            "CH" => Some(3),
-            "HS" => Some(4),
-            "ANY" => None,
-            _ => {
+        class: match class_named(class) {
+            Some(CLASS_ANY) => None,
+            Some(class) => Some(class),
+            None => {
                 mistakes.add(directive.line, format!("`template {class}`: no class such as IN or ANY"));
                 None
             }
@@ -83,8 +81,15 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
                 Some((text, None)) => mistakes.add(property.line, format!("`rcode {text}`: no return code of DNS")),
                 None => {}
             },
-            // Told to the client in an EDNS option that stubs ignore: taken, and let be. Aliases are followed by the client.
-            "ederror" | "upstream" => {}
+            // Told to the client in an EDNS option that stubs ignore: taken, and let be.
+            "ederror" => {
+                let code = property.args.first().map(|code| code.parse::<u16>());
+                if !matches!(code, Some(Ok(_))) || property.args.len() > 2 {
+                    mistakes.add(property.line, "`ederror` takes a code and, perhaps, a reason");
+                }
+            }
+            // Retired by CoreDNS, which takes it still.
+            "upstream" => {}
             "fallthrough" => {
                 options.fallthrough =
                     if property.args.is_empty() { Fallthrough::Always } else { Fallthrough::Zones(property.zones(mistakes)) };
@@ -126,6 +131,9 @@ pub(crate) struct Found<'a> {
     pub(crate) request: &'a Request,
     pub(crate) name: &'a str,
     pub(crate) zone: &'a Name,
+    /// Of the question, or of the template where the question says ANY.
+    pub(crate) qtype: u16,
+    pub(crate) qclass: u16,
     /// `None` without patterns.
     pub(crate) groups: Option<Captures<'a>>,
 }
@@ -150,7 +158,8 @@ impl Template {
 
     fn fit<'t>(&self, qtype: u16, qclass: u16, name: &'t [u8]) -> Fit<'t> {
         let options = &self.options;
-        if options.qtype.is_some_and(|wanted| wanted != qtype) || options.class.is_some_and(|wanted| wanted != qclass) {
+        let other = |wanted: Option<u16>, asked, any| asked != any && wanted.is_some_and(|wanted| wanted != asked);
+        if other(options.qtype, qtype, rtype::ANY) || other(options.class, qclass, CLASS_ANY) {
             return Fit::No;
         }
         if options.patterns.is_empty() {
@@ -174,13 +183,16 @@ impl Template {
         let name = question.name.folded().to_string();
         let groups = match self.fit(question.qtype, question.qclass, name.as_bytes()) {
             Fit::Yes(groups) => groups,
-            Fit::NoPattern if !self.falls_through(&question.name) => return Some(request.failed(rcode::NXDOMAIN)),
+            Fit::NoPattern if !self.falls_through(&question.name) => return Some(request.failed(rcode::SERVFAIL)),
             Fit::NoPattern | Fit::No => return None,
         };
         if self.options.rcode == rcode::SERVFAIL {
             return Some(request.failed(rcode::SERVFAIL));
         }
-        let found = Found { request, name: &name, zone, groups };
+        let asked = |asked, any, own: Option<u16>| if asked == any { own.unwrap_or(any) } else { asked };
+        let qtype = asked(question.qtype, rtype::ANY, self.options.qtype);
+        let qclass = asked(question.qclass, CLASS_ANY, self.options.class);
+        let found = Found { request, name: &name, zone, qtype, qclass, groups };
         // A record that comes out broken is the template's mistake.
         Some(self.fill(&found).unwrap_or_else(|| request.failed(rcode::SERVFAIL)))
     }
@@ -195,13 +207,33 @@ impl Template {
     }
 }
 
+/// The answer with what its aliases lead to behind each.
+async fn followed(request: &Request, mut answer: Message, next: Next<'_>) -> Message {
+    let mut answers = Vec::new();
+    for record in std::mem::take(&mut answer.answers) {
+        let target = record.target();
+        answers.push(record);
+        if let Some(target) = target {
+            let end = next.whole(&request.renamed(target)).await;
+            answer.flags |= end.flags & flag::TC;
+            answers.extend(end.answers);
+        }
+    }
+    Message { answers, ..answer }
+}
+
 impl Plugin for Template {
     fn name(&self) -> &'static str {
         "template"
     }
 
+    fn knows_class(&self, _class: u16) -> bool {
+        true
+    }
+
     fn answer<'a>(&'a self, request: &'a Request, next: Next<'a>) -> Answering<'a> {
         match Template::answer(self, request) {
+            Some(answer) if [rtype::A, rtype::AAAA].contains(&request.question.qtype) => Box::pin(followed(request, answer, next)),
             Some(answer) => Box::pin(std::future::ready(answer)),
             None => next.run(request),
         }
@@ -248,8 +280,20 @@ mod tests {
         check(template, "IP-10-1-2-3.example. A", "NOERROR\nip-10-1-2-3.example. 60 A 10.1.2.3\n");
         check(template, "ip-10-1-2-999.example. A", "SERVFAIL\n");
         check(template, "www.example. A", "REFUSED\n");
-        check(&template.replace(" fallthrough\n", ""), "www.example. A", "NXDOMAIN\n");
+        check(&template.replace(" fallthrough\n", ""), "www.example. A", "SERVFAIL\n");
         check(template, "ip-10-1-2-3.example.org. A", "REFUSED\n");
+    }
+
+    #[test]
+    fn any_is_every_type_and_aliases_are_followed() {
+        check("IN A {\n answer \"{{ .Name }} 60 {{ .Class }} {{ .Type }} 192.0.2.1\"\n}", "a. ANY", "NOERROR\na. 60 A 192.0.2.1\n");
+        let alias = "IN A example {\n answer \"{{ .Name }} 60 IN CNAME b.test.\"\n}\n template IN A test {\n answer \"{{ .Name }} 60 IN A 192.0.2.2\"\n}";
+        check(alias, "a.example. A", "NOERROR\na.example. 60 CNAME b.test.\nb.test. 60 A 192.0.2.2\n");
+        let hex = "IN A {\n match ^(?P<a>[0-9a-f]+)[.]\n answer \"{{ .Name }} 60 IN A 10.0.0.{{ parseInt .Group.a 16 8 }}\"\n}";
+        check(hex, "ff.test. A", "NOERROR\nff.test. 60 A 10.0.0.255\n");
+        check(&hex.replace("parseInt .Group.a 16 8", ".Group.1"), "12.test. A", "NOERROR\n12.test. 60 A 10.0.0.12\n");
+        let blackhole = "IN ANY example {\n rcode NXDOMAIN\n authority \"{{ .Zone }} 60 IN SOA ns.test. h.test. (1 60 60 60 60)\"\n}";
+        check(blackhole, "a.example. MX", "NXDOMAIN\nauth example. 60 SOA ns.test. h.test. 1 60 60 60 60\n");
     }
 
     #[test]

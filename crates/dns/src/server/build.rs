@@ -17,6 +17,7 @@ use crate::plugins::forward::{Forward, Guard};
 use crate::plugins::hosts::Hosts;
 use crate::plugins::k8s_external::External;
 use crate::plugins::kubernetes::{Current, Kubernetes, Options, Snapshot};
+use crate::plugins::loadbalance::Loadbalance;
 use crate::plugins::log::{Lines, Log};
 use crate::plugins::rewrite::Rewrite;
 use crate::plugins::rutter::local::Local;
@@ -104,7 +105,9 @@ fn build(block: &ServerBlock, own: &Weak<Block>, n: u32, parts: &Parts, followed
         _ => None,
     });
     for key in &block.keys {
-        for plugin in &block.plugins {
+        // As CoreDNS: those that questions pass through.
+        let beside = |plugin: &&Spec| matches!(plugin, Spec::Bind(_) | Spec::Reload(_) | Spec::Ready(_) | Spec::Health(_));
+        for plugin in block.plugins.iter().filter(|plugin| !beside(plugin)) {
             let labels = [&server_label(key.port), &key.zone.to_string(), "", plugin.name()];
             parts.metrics.enabled.with_label_values(&labels).set(1);
         }
@@ -153,7 +156,7 @@ fn build(block: &ServerBlock, own: &Weak<Block>, n: u32, parts: &Parts, followed
             }
             Spec::K8sExternal(options) => {
                 if let Some(kubernetes) = &kubernetes {
-                    plugins.push(Box::new(External::new(options.clone(), kubernetes.clone())));
+                    plugins.push(Box::new(External::new(options.clone(), &zones, kubernetes.clone())));
                 }
             }
             Spec::Kubernetes(_) => {
@@ -163,13 +166,18 @@ fn build(block: &ServerBlock, own: &Weak<Block>, n: u32, parts: &Parts, followed
                 }
             }
             Spec::Cache(options) => {
+                let mut options = options.clone();
+                if options.zones.is_empty() {
+                    options.zones.clone_from(&zones);
+                }
                 let made = Arc::new(Cache::new(
-                    options.clone(),
+                    options,
                     parts.store.clone(),
                     n,
                     &server,
                     &parts.metrics,
                     parts.refreshes.of(own, plugins.len()),
+                    rotate,
                 ));
                 cache_at = Some(plugins.len());
                 plugins.push(Box::new(Shared(made.clone())));
@@ -185,7 +193,8 @@ fn build(block: &ServerBlock, own: &Weak<Block>, n: u32, parts: &Parts, followed
             }
             // These say how the server is run; no question passes through them.
             Spec::Bind(_) | Spec::Reload(_) | Spec::Ready(_) | Spec::Health(_) | Spec::Prometheus(_) => {}
-            Spec::Errors(_) | Spec::Loadbalance(_) | Spec::Loop(_) => {}
+            Spec::Errors(_) | Spec::Loop(_) => {}
+            Spec::Loadbalance(options) => plugins.push(Box::new(Loadbalance::new(options.clone()))),
         }
     }
     if !rules.is_empty() {
@@ -197,7 +206,18 @@ fn build(block: &ServerBlock, own: &Weak<Block>, n: u32, parts: &Parts, followed
     let between = kubernetes_at.map_or(cache_at..cache_at, |at| at + 1..cache_at);
     // Whose questions are looked at one by one, or logged, has no need for speed.
     let plain = acls.is_empty() && logs.is_empty();
-    Block { plugins, fast: plain.then_some(Fast { kubernetes, cache, in_front, between }), transfer, acls, logs, max_udp }
+    let empty = block.plugins.iter().all(|plugin| matches!(plugin, Spec::Bind(_) | Spec::Reload(_) | Spec::Ready(_) | Spec::Health(_)));
+    let all_classes = block.plugins.iter().any(|plugin| matches!(plugin, Spec::Forward(_)));
+    Block {
+        plugins,
+        fast: plain.then_some(Fast { kubernetes, cache, in_front, between }),
+        transfer,
+        acls,
+        logs,
+        max_udp,
+        empty,
+        all_classes,
+    }
 }
 
 /// A plugin that the fast path knows as well.

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use super::{Route, route_of};
 use crate::name::Name;
 use crate::wire::message::{Message, Question};
-use crate::wire::{Folded, MAX_TCP, Query, flag, rcode};
+use crate::wire::{CLASS_IN, Folded, MAX_TCP, Query, flag, rcode};
 
 /// One plugin that questions pass through.
 pub(crate) trait Plugin: Send + Sync {
@@ -16,6 +16,11 @@ pub(crate) trait Plugin: Send + Sync {
 
     /// Answers, by itself or with what `next` answers. Failure is an answer too: SERVFAIL.
     fn answer<'a>(&'a self, request: &'a Request, next: Next<'a>) -> Answering<'a>;
+
+    /// Whether questions of this class are its business; where not, the next plugin is asked.
+    fn knows_class(&self, class: u16) -> bool {
+        class == CLASS_IN
+    }
 
     /// Whether this question goes by unchanged, and its answer as well: then the fast path need not come here. Must not wait.
     fn passes(&self, _query: &Query<'_>) -> bool {
@@ -123,6 +128,7 @@ impl<'a> Next<'a> {
     /// Asks the next plugin. Where there is none, nobody knows the answer: SERVFAIL, as CoreDNS.
     pub(crate) fn run(self, request: &'a Request) -> Answering<'a> {
         match self.rest.split_first() {
+            Some((plugin, rest)) if !plugin.knows_class(request.question.qclass) => Next { rest, ..self }.run(request),
             Some((plugin, rest)) => Box::pin(async move {
                 let mut answer = plugin.answer(request, Next { rest, ..self }).await;
                 if answer.by.is_empty() {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runtime::Registry;
-use runtime::metrics::{Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, exponential_buckets};
+use runtime::metrics::{Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, exponential_buckets};
 
 use super::Route;
 use crate::wire::{HEADER, rcode_name, rtype, skip_name, type_name, u16_at};
@@ -41,7 +41,7 @@ pub(crate) struct Metrics {
     pub(crate) conn_misses: IntCounterVec,
     pub(crate) proxy_duration: HistogramVec,
     pub(crate) programming: HistogramVec,
-    pub(crate) hosts_entries: IntGauge,
+    pub(crate) hosts_entries: IntGaugeVec,
     pub(crate) hosts_reloaded: Gauge,
     pub(crate) log_dropped: IntCounter,
     autopath: IntCounterVec,
@@ -206,7 +206,11 @@ impl Metrics {
                 exponential_buckets(0.001, 2.0, 20),
                 &["service_kind"],
             ),
-            hosts_entries: registry.gauge("coredns_hosts_entries", "The combined number of entries in hosts and Corefile."),
+            hosts_entries: registry.gauge_vec(
+                "coredns_hosts_entries",
+                "The combined number of entries in hosts and Corefile.",
+                &["hostsfile"],
+            ),
             hosts_reloaded: registry
                 .float_gauge("coredns_hosts_reload_timestamp_seconds", "The timestamp of the last reload of hosts file."),
             log_dropped: registry.counter("rutter_dns_log_dropped_total", "Lines of the query log that could not be written in time."),
@@ -340,7 +344,7 @@ impl Tally {
 fn labels(routes: &[Route], route: Option<usize>) -> (&str, &str) {
     match route.and_then(|at| routes.get(at)) {
         Some(route) => (&route.server, &route.label),
-        None => ("dns://", "dropped"),
+        None => (routes.first().map_or("dns://", |route| &route.server), "dropped"),
     }
 }
 

@@ -61,7 +61,7 @@ pub(crate) async fn answer(routes: &[Route], query: &mut Query<'_>, client: Sock
     let request = Request::new(query, client, tcp);
     let acls = block.map_or(&[][..], |block| &block.acls);
     let verdict = acls.iter().find_map(|acl| acl.verdict(&request));
-    let answers = if let Some(verdict) = verdict {
+    let answers = if let Some(verdict) = verdict.filter(|verdict| *verdict != Action::Allow) {
         match verdict {
             Action::Drop => return Vec::new(),
             Action::Filter => vec![Message { by: "acl", ..request.failed(rcode::NOERROR) }],

@@ -246,5 +246,31 @@ fn what_no_block_serves_is_refused() {
     }
 }
 
+#[test]
+fn a_block_without_plugins_serves_nothing() {
+    let corefile = Corefile::parse("cluster.local {\n kubernetes cluster.local\n}\nempty.test {\n ready\n}").expect("a Corefile");
+    let routes = filled_routes(&corefile, &cluster());
+    let question = Question { name: Name::parse("a.empty.test").expect("a name"), qtype: rtype::A, qclass: CLASS_IN };
+    let packet = Message { flags: 0, ..Message::answer(question, 0) }.encode(MAX_TCP, None);
+    let mut out = vec![0; MAX_TCP];
+    assert!(matches!(at_once(&routes, &packet, &mut out, false, 0), (AtOnce::Reply { code: rcode::REFUSED, .. }, _)));
+}
+
+#[test]
+fn another_class_is_for_those_who_know_it() {
+    // An upstream may; the cluster's names have one class.
+    let corefile = ". {\n kubernetes cluster.local\n template CH TXT {\n answer \"{{ .Name }} 0 CH TXT me\"\n }\n forward . 192.0.2.1\n}";
+    let routes = filled_routes(&Corefile::parse(corefile).expect("a Corefile"), &cluster());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    for name in ["version.bind", "web.default.svc.cluster.local"] {
+        let question = Question { name: Name::parse(name).expect("a name"), qtype: rtype::TXT, qclass: 3 };
+        let packet = Message { flags: 0, ..Message::answer(question.clone(), 0) }.encode(MAX_TCP, None);
+        assert!(matches!(at_once(&routes, &packet, &mut vec![0; MAX_TCP], false, 0), (AtOnce::Later, _)), "{name}");
+        let request = Request::of(question, "10.2.0.1:4000".parse().expect("address"));
+        let answer = runtime.block_on(Next::start(&routes).whole(&request));
+        assert_eq!((answer.answers.len(), answer.answers[0].class), (1, 3), "{name}");
+    }
+}
+
 mod hostile;
 mod packets;

@@ -138,21 +138,20 @@ impl Record {
         Self::new(name, rtype::SRV, ttl, data)
     }
 
-    /// Gives the names in the data new ones where `new` has one.
+    /// Gives the name in the data (of an SOA the server's) a new one if `new` has one.
     pub(crate) fn rename_data(&mut self, new: impl Fn(&Name) -> Option<Name>) {
         let (fixed, n_names) = layout(self.rtype);
-        if n_names == 0 || fixed > self.data.len() {
-            return;
+        if n_names > 0
+            && let Some((name, end)) = name_at(&self.data, fixed)
+            && let Some(new) = new(&name)
+        {
+            self.data = [&self.data[..fixed], new.wire(), &self.data[end..]].concat();
         }
-        let mut data = self.data[..fixed].to_vec();
-        let mut from = fixed;
-        for _ in 0..n_names {
-            let Some((name, end)) = name_at(&self.data, from) else { return };
-            data.extend(new(&name).unwrap_or(name).wire());
-            from = end;
-        }
-        data.extend(&self.data[from..]);
-        self.data = data;
+    }
+
+    /// Where an alias leads; `None` for any other record.
+    pub(crate) fn target(&self) -> Option<Name> {
+        name_at(&self.data, 0).filter(|_| self.rtype == rtype::CNAME).map(|(target, _)| target)
     }
 
     fn read(message: &[u8], at: &RecordAt) -> Option<Self> {

@@ -4,16 +4,15 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::message::{Record, name_at};
-use super::{rtype, type_name, u16_at, u32_at};
+use super::{CLASS_IN, Type, rtype, u16_at, u32_at};
 use crate::name::Name;
+
+/// What is written without one (RFC 2308 section 4 leaves it to the server; CoreDNS's reader has an hour).
+const DEFAULT_TTL: u32 = 3_600;
 
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} ", self.name, self.ttl)?;
-        match type_name(self.rtype) {
-            "other" => write!(f, "TYPE{} ", self.rtype)?,
-            name => write!(f, "{name} ")?,
-        }
+        write!(f, "{} {} {} ", self.name, self.ttl, Type(self.rtype))?;
         self.write_data(f).unwrap_or_else(|| {
             write!(f, "\\# {}", self.data.len())?;
             self.data.iter().try_for_each(|byte| write!(f, " {byte:02x}"))
@@ -22,43 +21,24 @@ impl fmt::Display for Record {
 }
 
 impl Record {
-    /// Reads `NAME [TTL] [CLASS] TYPE DATA`; `None` where that is none of the types that are written here. TTL 3,600 where there is none.
+    /// Reads `NAME [TTL] [CLASS] TYPE DATA`, TTL and class in any order; `None` where that is none of the types that are read here.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        let mut words = text.split_whitespace().peekable();
-        let name = Name::parse(words.next()?).ok()?;
-        let mut ttl = 3_600;
-        if let Some(Ok(secs)) = words.peek().map(|word| word.parse()) {
-            ttl = secs;
+        let mut words = words(text)?.into_iter().peekable();
+        let name = Name::parse(&words.next()?).ok()?;
+        let (mut ttl, mut class) = (DEFAULT_TTL, CLASS_IN);
+        while let Some(word) = words.peek() {
+            if let Some(secs) = seconds(word) {
+                ttl = secs;
+            } else if let Some(code) = super::class_named(word) {
+                class = code;
+            } else {
+                break;
+            }
             words.next();
         }
-        words.next_if(|word| word.eq_ignore_ascii_case("IN"));
-        let rtype = super::type_named(words.next()?)?;
-        let name_of = |word: Option<&str>| Some(Name::parse(word?).ok()?.wire().to_vec());
-        let number = |words: &mut dyn Iterator<Item = &str>| Some(words.next()?.parse::<u16>().ok()?.to_be_bytes());
-        let data = match rtype {
-            rtype::A => words.next()?.parse::<Ipv4Addr>().ok()?.octets().to_vec(),
-            rtype::AAAA => words.next()?.parse::<Ipv6Addr>().ok()?.octets().to_vec(),
-            rtype::NS | rtype::CNAME | rtype::PTR => name_of(words.next())?,
-            rtype::MX => [&number(&mut words)?[..], &name_of(words.next())?].concat(),
-            rtype::SRV => {
-                let fixed = [number(&mut words)?, number(&mut words)?, number(&mut words)?];
-                [fixed.as_flattened(), &name_of(words.next())?].concat()
-            }
-            rtype::SOA => {
-                let mut data = [name_of(words.next())?, name_of(words.next())?].concat();
-                for _ in 0..5 {
-                    data.extend(words.next()?.parse::<u32>().ok()?.to_be_bytes());
-                }
-                data
-            }
-            rtype::TXT => {
-                // Quoted strings may hold blanks: read from the text itself.
-                let at = words.peek().map(|word| word.as_ptr() as usize - text.as_ptr() as usize)?;
-                return Some(Self::new(name, rtype, ttl, strings(&text[at..])?));
-            }
-            _ => return None,
-        };
-        words.next().is_none().then(|| Self::new(name, rtype, ttl, data))
+        let rtype = super::type_named(&words.next()?)?;
+        let data = data(rtype, &mut words)?;
+        words.next().is_none().then_some(Self { name, rtype, class, ttl, data })
     }
 
     /// `None` where the data is not what its type says, or the type is not written in a way of its own here.
@@ -96,20 +76,101 @@ impl Record {
     }
 }
 
-/// The strings of a TXT record, quoted or not.
-fn strings(text: &str) -> Option<Vec<u8>> {
-    let mut data = Vec::new();
-    let mut rest = text.trim();
-    while !rest.is_empty() {
-        let (string, after) = match rest.strip_prefix('"') {
-            Some(inner) => inner.split_once('"')?,
-            None => rest.split_once(char::is_whitespace).unwrap_or((rest, "")),
-        };
-        data.push(u8::try_from(string.len()).ok()?);
-        data.extend(string.bytes());
-        rest = after.trim_start();
+/// Cuts a line into words. Quoted strings may hold blanks, parentheses only hold lines together, `;` starts a comment.
+fn words(text: &str) -> Option<Vec<String>> {
+    let mut words = Vec::new();
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '"' => {
+                let mut word = String::new();
+                loop {
+                    match chars.next()? {
+                        '"' => break,
+                        '\\' => word.push(chars.next()?),
+                        c => word.push(c),
+                    }
+                }
+                words.push(word);
+            }
+            ';' => break,
+            c if c.is_whitespace() || c == '(' || c == ')' => {}
+            c => {
+                let mut word = String::from(c);
+                while let Some(c) = chars.next_if(|c| !c.is_whitespace() && !matches!(c, '(' | ')' | ';' | '"')) {
+                    word.push(c);
+                }
+                words.push(word);
+            }
+        }
     }
-    Some(data).filter(|data| !data.is_empty())
+    Some(words)
+}
+
+/// A TTL in seconds, or with units as `1h30m` (BIND's way).
+fn seconds(word: &str) -> Option<u32> {
+    let mut total = 0u32;
+    let mut number = None;
+    for c in word.chars() {
+        let unit = match c.to_ascii_lowercase() {
+            c @ '0'..='9' => {
+                number = Some(number.unwrap_or(0u32).checked_mul(10)?.checked_add(c.to_digit(10)?)?);
+                continue;
+            }
+            's' => 1,
+            'm' => 60,
+            'h' => 3_600,
+            'd' => 86_400,
+            'w' => 604_800,
+            _ => return None,
+        };
+        total = total.checked_add(number.take()?.checked_mul(unit)?)?;
+    }
+    match number {
+        Some(rest) => total.checked_add(rest),
+        None => (!word.is_empty()).then_some(total),
+    }
+}
+
+/// The data of a type out of the words that are left.
+fn data(rtype: u16, words: &mut dyn Iterator<Item = String>) -> Option<Vec<u8>> {
+    const DNAME: u16 = 39;
+    const HINFO: u16 = 13;
+    const SPF: u16 = 99;
+    const CAA: u16 = 257;
+    let name = |word: Option<String>| Some(Name::parse(&word?).ok()?.wire().to_vec());
+    let number = |word: Option<String>| Some(word?.parse::<u16>().ok()?.to_be_bytes());
+    Some(match rtype {
+        rtype::A => words.next()?.parse::<Ipv4Addr>().ok()?.octets().to_vec(),
+        rtype::AAAA => words.next()?.parse::<Ipv6Addr>().ok()?.octets().to_vec(),
+        rtype::NS | rtype::CNAME | rtype::PTR | DNAME => name(words.next())?,
+        rtype::MX => [&number(words.next())?[..], &name(words.next())?].concat(),
+        rtype::SRV => {
+            let fixed = [number(words.next())?, number(words.next())?, number(words.next())?];
+            [fixed.as_flattened(), &name(words.next())?].concat()
+        }
+        rtype::SOA => {
+            let mut data = [name(words.next())?, name(words.next())?].concat();
+            data.extend(words.next()?.parse::<u32>().ok()?.to_be_bytes());
+            for _ in 0..4 {
+                data.extend(seconds(&words.next()?)?.to_be_bytes());
+            }
+            data
+        }
+        rtype::TXT | SPF => Some(words.map(|word| string(&word)).collect::<Option<Vec<_>>>()?.concat()).filter(|data| !data.is_empty())?,
+        HINFO => [string(&words.next()?)?, string(&words.next()?)?].concat(),
+        CAA => {
+            let flags = words.next()?.parse::<u8>().ok()?;
+            [&[flags][..], &string(&words.next()?)?, words.next()?.as_bytes()].concat()
+        }
+        _ => return None,
+    })
+}
+
+/// A character-string: its length in front.
+fn string(text: &str) -> Option<Vec<u8>> {
+    let length = u8::try_from(text.len()).ok()?;
+    Some([&[length], text.as_bytes()].concat())
 }
 
 #[cfg(test)]
@@ -126,11 +187,22 @@ mod tests {
             "a.example. 60 SRV 0 100 80 b.example.",
             "example. 60 SOA ns.example. h.example. 1 2 3 4 5",
             "a.example. 60 TXT \"one two\" \"three\"",
+            "a.example. 60 CAA \\# 8 00 05 69 73 73 75 65 3b",
         ] {
-            assert_eq!(Record::parse(text).expect(text).to_string(), text);
+            let read = Record::parse(&text.replace("\\# 8 00 05 69 73 73 75 65 3b", "0 issue \";\""));
+            assert_eq!(read.expect(text).to_string(), text);
         }
-        assert_eq!(Record::parse("a IN A 10.0.0.1").expect("read").to_string(), "a. 3600 A 10.0.0.1");
-        for text in ["", "a", "a A", "a 60 A 10.0.0", "a 60 A 10.0.0.1 10.0.0.2", "a 60 FOO x", "a..b 60 A 10.0.0.1"] {
+        for (text, read) in [
+            ("a IN A 10.0.0.1", "a. 3600 A 10.0.0.1"),
+            ("a IN 1h30m A 10.0.0.1 ; there", "a. 5400 A 10.0.0.1"),
+            ("a 1w in A 10.0.0.1", "a. 604800 A 10.0.0.1"),
+            ("a. 60 IN SOA ns.a h.a (1 2m 3 4\n5)", "a. 60 SOA ns.a. h.a. 1 120 3 4 5"),
+        ] {
+            assert_eq!(Record::parse(text).expect(text).to_string(), read, "{text}");
+        }
+        for text in
+            ["", "a", "a A", "a 60 A 10.0.0", "a 60 A 10.0.0.1 10.0.0.2", "a 60 FOO x", "a..b 60 A 10.0.0.1", "a 60 TXT", "a 60 TXT \"x"]
+        {
             assert!(Record::parse(text).is_none(), "{text}");
         }
     }

@@ -66,9 +66,9 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
     };
     let mut zones = directive.args.as_slice();
     if let Some((first, rest)) = zones.split_first()
-        && let Ok(secs) = first.parse()
+        && let Ok(secs) = first.parse::<i32>()
     {
-        let ttl = Duration::from_secs(secs);
+        let ttl = at_least_one(directive, secs, mistakes);
         (options.success.most, options.denial.most) = (ttl, ttl);
         zones = rest;
     }
@@ -87,7 +87,10 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
                     None => {}
                 }
             }
-            "keepttl" => options.keep_ttl = true,
+            "keepttl" => {
+                property.bare(mistakes);
+                options.keep_ttl = true;
+            }
             "disable" => {
                 let Some((what, zones)) = property.args.split_first() else {
                     mistakes.add(property.line, "`disable` takes `success` or `denial`, and zones");
@@ -110,13 +113,23 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
     Some(options)
 }
 
+fn at_least_one(directive: &Directive, secs: i32, mistakes: &mut Mistakes) -> Duration {
+    if secs < 1 {
+        mistakes.add(directive.line, format!("`{} ... {secs}`: a TTL is one second at least", directive.name));
+    }
+    Duration::from_secs(u64::try_from(secs).unwrap_or_default())
+}
+
 /// `CAPACITY [TTL [MINTTL]]`. The capacity counts entries; ours is bounded in bytes for all zones together, so it is read and let be.
 fn capacity(property: &Directive, kind: &mut Kind, mistakes: &mut Mistakes) {
-    let numbers: Result<Vec<u64>, _> = property.args.iter().map(|arg| arg.parse()).collect();
+    let numbers: Result<Vec<i32>, _> = property.args.iter().map(|arg| arg.parse()).collect();
     match numbers.as_deref() {
         Ok([_]) => {}
-        Ok([_, most]) => kind.most = Duration::from_secs(*most),
-        Ok([_, most, least]) => (kind.most, kind.least) = (Duration::from_secs(*most), Duration::from_secs(*least)),
+        Ok([_, most]) => kind.most = at_least_one(property, *most, mistakes),
+        Ok([_, most, least]) if *least >= 0 => {
+            kind.most = at_least_one(property, *most, mistakes);
+            kind.least = Duration::from_secs(u64::from(least.unsigned_abs()));
+        }
         _ => mistakes.add(property.line, format!("`{}` takes a capacity, a TTL and a least TTL, all numbers", property.name)),
     }
 }

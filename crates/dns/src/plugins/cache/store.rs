@@ -4,6 +4,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -26,6 +27,9 @@ pub(crate) struct Stored {
     pub(crate) wire: Box<[u8]>,
     /// Where its TTLs stand.
     pub(crate) ttls: Box<[u16]>,
+    /// Where addresses stand that may change places, and how many they are.
+    pub(crate) addresses: Option<Range<usize>>,
+    pub(crate) n_addresses: u16,
     pub(crate) code: u8,
     pub(crate) denial: bool,
     pub(crate) at: Instant,
@@ -98,7 +102,23 @@ impl Stored {
         counts.entries.inc();
         let (refreshing, retry_after) = (AtomicBool::new(false), AtomicU64::new(0));
         let (n_asked, last_asked) = (AtomicU32::new(0), AtomicU64::new(0));
-        Self { wire, ttls, code, denial: counts.denial, at, until, stale_until, refreshing, retry_after, n_asked, last_asked, counts }
+        let (addresses, n_addresses) = super::addresses(&wire).map_or((None, 1), |(range, n)| (Some(range), n));
+        Self {
+            wire,
+            ttls,
+            addresses,
+            n_addresses,
+            code,
+            denial: counts.denial,
+            at,
+            until,
+            stale_until,
+            refreshing,
+            retry_after,
+            n_asked,
+            last_asked,
+            counts,
+        }
     }
 
     /// Whether it may stand in for an answer that cannot be had. A failure is not worth more for being old.

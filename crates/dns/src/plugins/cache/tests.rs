@@ -10,7 +10,7 @@ fn cache(options: &str) -> Cache {
     let Some(crate::plugins::Spec::Cache(options)) = corefile.blocks[0].plugins.first().cloned() else { panic!("a cache") };
     let metrics = Metrics::new(&runtime::Registry::default());
     let refresher = Refreshes::nowhere().of(&std::sync::Weak::new(), 0);
-    Cache::new(options, Arc::new(Store::new()), 0, "dns://:53", &metrics, refresher)
+    Cache::new(options, Arc::new(Store::new()), 0, "dns://:53", &metrics, refresher, false)
 }
 
 /// An answer to `www.example. A`: address records or a denial, with this TTL.
@@ -61,7 +61,7 @@ fn a_hit_is_the_reply_to_this_very_query() {
     let hit = |packet: &[u8], limit| {
         let query = Query::parse(packet).expect("a query");
         let mut out = vec![0; MAX_TCP];
-        cache.hit(&query, &mut out, limit).map(|(length, _)| Message::parse(&out[..length]).expect("whole"))
+        cache.hit(&query, &mut out, limit, 0).map(|(length, _)| Message::parse(&out[..length]).expect("whole"))
     };
     let plain = ask("WWW.example.", None);
     assert!(hit(&plain, 512).is_none(), "nothing is kept yet");
@@ -74,6 +74,27 @@ fn a_hit_is_the_reply_to_this_very_query() {
     assert!(hit(&ask("www.example.", Some(b"\0\0\x29\x04\xd0\0\0\0\0\0\0")), 512).is_some());
     assert!(hit(&ask("www.example.", Some(b"\0\0\x29\x04\xd0\0\0\x80\0\0\0")), 512).is_none(), "with DO it is another answer");
     assert!(hit(&plain, 40).is_none(), "what is too long is for the slow path to cut");
+}
+
+#[test]
+fn addresses_of_a_hit_take_turns() {
+    let cache = Cache { rotate: true, ..cache("") };
+    let mut kept = answer(rcode::NOERROR, 3, 60);
+    let alias = Record::new(name("www.example."), rtype::CNAME, 60, name("w.example.").wire().to_vec());
+    kept.answers.iter_mut().for_each(|record| record.name = name("w.example."));
+    kept.answers.insert(0, alias);
+    let key = Key::new(&Folded::of(&name("www.example.")), rtype::A, 0, false, 0);
+    cache.put(&key, &mut kept);
+    let packet = Message::answer(kept.question.clone(), 0).encode(MAX_TCP, None);
+    let packet = [&packet[..2], &[0, 0], &packet[4..]].concat();
+    let firsts = (0..4).map(|turn| {
+        let mut out = vec![0; MAX_TCP];
+        let (length, _) = cache.hit(&Query::parse(&packet).expect("a query"), &mut out, 512, turn).expect("kept");
+        let answers = Message::parse(&out[..length]).expect("whole").answers;
+        assert_eq!((answers.len(), answers[0].rtype), (4, rtype::CNAME));
+        answers[1].data[3]
+    });
+    assert_eq!(firsts.collect::<Vec<_>>(), [0, 1, 2, 0]);
 }
 
 #[test]

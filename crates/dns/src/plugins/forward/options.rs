@@ -130,8 +130,16 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
     };
     let mut tls = tls::Files::default();
     for property in &directive.body {
+        if ["force_tcp", "prefer_udp", "failfast_all_unhealthy_upstreams", "next_on_nodata"].contains(&property.name.as_str()) {
+            property.bare(mistakes);
+        }
         match property.name.as_str() {
-            "except" => options.except.extend(property.zones(mistakes)),
+            "except" => {
+                if property.args.is_empty() {
+                    mistakes.add(property.line, "`except` names no zone");
+                }
+                options.except.extend(property.zones(mistakes));
+            }
             "force_tcp" => options.transport = Transport::Tcp,
             // `force_tcp` is the stronger of the two, in whatever order they stand.
             "prefer_udp" if options.transport == Transport::Tcp => {}
@@ -223,6 +231,9 @@ fn health_check(property: &Directive, options: &mut Options, mistakes: &mut Mist
 }
 
 fn codes(property: &Directive, mistakes: &mut Mistakes) -> Vec<u8> {
+    if property.args.is_empty() {
+        mistakes.add(property.line, format!("`{}` names no return code", property.name));
+    }
     let mut read = |arg: &String| {
         let code = crate::wire::rcode_named(arg);
         if code.is_none() {
@@ -253,7 +264,7 @@ fn target(line: Line, text: &str, mistakes: &mut Mistakes) -> Option<Target> {
     match plain.parse().or(bare) {
         Ok(address) if tls => Some(Target::Tls(address, name)),
         Ok(address) => Some(Target::Address(address)),
-        Err(_) if plain.starts_with(['/', '.']) => Some(Target::ResolvConf(PathBuf::from(plain))),
+        Err(_) if std::path::Path::new(plain).exists() => Some(Target::ResolvConf(PathBuf::from(plain))),
         Err(_) => {
             mistakes.add(line, format!("`{text}`: neither an address nor the path of a resolv.conf"));
             None

@@ -24,6 +24,12 @@ pub enum Action {
 pub enum Value {
     Bytes(Vec<u8>),
     ClientIp,
+    ClientPort,
+    /// The name that is asked for, as text.
+    QueryName,
+    QueryType,
+    /// `udp` or `tcp`.
+    Protocol,
     /// RFC 7871: so many bits of the client's address.
     Subnet {
         v4_bits: u8,
@@ -39,7 +45,12 @@ impl Edns {
         let [kind, action, rest @ ..] = args else {
             return Err("`rewrite edns0` takes `local`, `nsid` or `subnet`, then what to do".to_owned());
         };
-        let action = match *action {
+        // No option of ours comes back to the client, so that there is nothing to revert.
+        let rest = match rest {
+            [rest @ .., "revert"] if !action.eq_ignore_ascii_case("unset") => rest,
+            _ => rest,
+        };
+        let action = match action.to_ascii_lowercase().as_str() {
             "set" => Action::Set,
             "append" => Action::Append,
             "replace" => Action::Replace,
@@ -47,7 +58,7 @@ impl Edns {
             other => return Err(format!("`edns0 {kind} {other}`: not set, append, replace or unset")),
         };
         let nothing = Value::Bytes(Vec::new());
-        let (code, value) = match (*kind, rest) {
+        let (code, value) = match (kind.to_ascii_lowercase().as_str(), rest) {
             ("nsid", []) => (NSID, nothing),
             ("subnet", []) if action == Action::Unset => (SUBNET, nothing),
             ("subnet", [v4, v6]) => {
@@ -57,8 +68,9 @@ impl Edns {
                 (SUBNET, Value::Subnet { v4_bits: bits(v4, 32)?, v6_bits: bits(v6, 128)? })
             }
             ("local", [code]) if action == Action::Unset => (number(code)?, nothing),
-            ("local", [code, "{client_ip}"]) => (number(code)?, Value::ClientIp),
-            ("local", [_, variable]) if variable.starts_with('{') => return Err(format!("`{variable}`: only {{client_ip}} is known")),
+            ("local", [code, variable]) if variable.starts_with('{') && variable.ends_with('}') => {
+                (number(code)?, Value::variable(variable)?)
+            }
             ("local", [code, data]) => (number(code)?, Value::Bytes(bytes(data)?)),
             _ => {
                 return Err(format!(
@@ -69,12 +81,12 @@ impl Edns {
         Ok(Self { code, action, value })
     }
 
-    /// Whether anything was changed.
+    /// Whether the rule fits. One that takes an option off always does, as CoreDNS's.
     pub(crate) fn apply(&self, request: &mut Request) -> bool {
         let has = request.options.iter().any(|(code, _)| *code == self.code);
         match self.action {
             Action::Append if has => return false,
-            Action::Replace | Action::Unset if !has => return false,
+            Action::Replace if !has => return false,
             _ => request.options.retain(|(code, _)| *code != self.code),
         }
         if self.action != Action::Unset {
@@ -86,11 +98,26 @@ impl Edns {
 }
 
 impl Value {
+    fn variable(name: &str) -> Result<Self, String> {
+        Ok(match name {
+            "{client_ip}" => Self::ClientIp,
+            "{client_port}" => Self::ClientPort,
+            "{qname}" => Self::QueryName,
+            "{qtype}" => Self::QueryType,
+            "{protocol}" => Self::Protocol,
+            _ => return Err(format!("`{name}`: the variables are {{qname}}, {{qtype}}, {{client_ip}}, {{client_port}} and {{protocol}}")),
+        })
+    }
+
     fn of(&self, request: &Request) -> Vec<u8> {
         let client = request.client.ip().to_canonical();
         match self {
             Self::Bytes(bytes) => bytes.clone(),
             Self::ClientIp => octets(client),
+            Self::ClientPort => request.client.port().to_be_bytes().to_vec(),
+            Self::QueryName => request.question.name.to_string().into_bytes(),
+            Self::QueryType => request.question.qtype.to_be_bytes().to_vec(),
+            Self::Protocol => if request.tcp { "tcp" } else { "udp" }.into(),
             Self::Subnet { v4_bits, v6_bits } => {
                 let (family, bits) = if client.is_ipv4() { (1, *v4_bits) } else { (2, *v6_bits) };
                 let mut address = octets(client);
@@ -112,7 +139,7 @@ fn octets(ip: IpAddr) -> Vec<u8> {
 }
 
 fn number(text: &str) -> Result<u16, String> {
-    let parsed = match text.strip_prefix("0x") {
+    let parsed = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
         Some(digits) => u16::from_str_radix(digits, 16),
         None => text.parse(),
     };

@@ -5,6 +5,7 @@ use regex::bytes::Regex;
 #[derive(Clone, Debug)]
 pub enum Matcher {
     Exact(String),
+    /// Ends in a dot, as all but a pattern: a prefix is whole labels.
     Prefix(String),
     Suffix(String),
     Substring(String),
@@ -17,13 +18,12 @@ pub(crate) const KINDS: &[&str] = &["exact", "prefix", "suffix", "substring", "r
 impl Matcher {
     /// `kind` is one of [`KINDS`].
     pub(crate) fn parse(kind: &str, from: &str) -> Result<Self, String> {
-        let lower = from.to_ascii_lowercase();
         Ok(match kind {
-            "prefix" => Self::Prefix(lower),
-            "suffix" => Self::Suffix(absolute(&lower)),
-            "substring" => Self::Substring(lower),
+            "prefix" => Self::Prefix(absolute(from)),
+            "suffix" => Self::Suffix(absolute(from)),
+            "substring" => Self::Substring(absolute(from)),
             "regex" => Self::Regex(Regex::new(from).map_err(|error| crate::plugins::template::first_line(&error))?),
-            _ => Self::Exact(absolute(&lower)),
+            _ => Self::Exact(absolute(from)),
         })
     }
 
@@ -37,16 +37,16 @@ impl Matcher {
         }
     }
 
-    /// The name with what fits replaced; `None` where nothing does.
+    /// The name with what fits replaced; `None` where nothing does. `to` is absolute.
     pub(crate) fn replace(&self, name: &[u8], to: &str) -> Option<String> {
         if !self.fits(name) {
             return None;
         }
         let name = std::str::from_utf8(name).ok()?;
         Some(match self {
-            Self::Exact(_) => absolute(to),
+            Self::Exact(_) => to.to_owned(),
             Self::Prefix(from) => to.to_owned() + &name[from.len()..],
-            Self::Suffix(from) => name[..name.len() - from.len()].to_owned() + &absolute(to),
+            Self::Suffix(from) => name[..name.len() - from.len()].to_owned() + to,
             Self::Substring(from) => name.replace(from, to),
             Self::Regex(pattern) => {
                 let groups = pattern.captures(name.as_bytes())?;
@@ -55,21 +55,24 @@ impl Matcher {
                     let group = group.map_or("", |group| std::str::from_utf8(group.as_bytes()).unwrap_or_default());
                     text = text.replace(&format!("{{{at}}}"), group);
                 }
-                absolute(&text)
+                text
             }
         })
     }
 
-    /// Takes a replacement at the front or at the end back.
-    pub(crate) fn undo(&self, name: &str, to: &str) -> Option<String> {
-        match self {
-            Self::Prefix(from) => name.strip_prefix(to).map(|rest| from.clone() + rest),
-            Self::Suffix(from) => name.strip_suffix(&absolute(to)).map(|rest| rest.to_owned() + from),
-            _ => None,
-        }
+    /// A pattern has a group for each `{N}` of what replaces it.
+    pub(crate) fn has_groups_of(&self, to: &str) -> bool {
+        let Self::Regex(pattern) = self else { return true };
+        let n_used = (0..=100).filter(|at| to.contains(&format!("{{{at}}}"))).count();
+        n_used < pattern.captures_len()
     }
 }
 
+/// In lower case and with its final dot.
 pub(crate) fn absolute(name: &str) -> String {
-    if name.ends_with('.') { name.to_owned() } else { format!("{name}.") }
+    let mut name = name.to_ascii_lowercase();
+    if !name.ends_with('.') {
+        name.push('.');
+    }
+    name
 }

@@ -1,9 +1,9 @@
 //! What one directive says.
 
-use super::matcher::KINDS;
+use super::matcher::{KINDS, absolute};
 use super::{Edns, Matcher};
 use crate::config::directive::{Directive, Line, Mistakes};
-use crate::wire::{rcode_named, type_named};
+use crate::wire::{class_named, rcode_named, type_named};
 
 /// One rule.
 #[derive(Clone, Debug)]
@@ -51,8 +51,8 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
     let line = directive.line;
     let mut args: Vec<&str> = directive.args.iter().map(String::as_str).collect();
     let mut stop = true;
-    if let Some(mode @ (&"continue" | &"stop")) = args.first() {
-        stop = *mode == "stop";
+    if let Some(mode @ ("continue" | "stop")) = args.first().map(|mode| mode.to_ascii_lowercase()).as_deref() {
+        stop = mode == "stop";
         args.remove(0);
     }
     // A block holds one rule, whose answer lines stand below it.
@@ -64,17 +64,14 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
         mistakes.add(line, format!("`rewrite` takes one of: {}", FIELDS.join(", ")));
         return None;
     };
-    let what = match *field {
+    let what = match field.to_ascii_lowercase().as_str() {
         "name" => name(args),
         "type" => pair(args, type_named, "a record type").map(|(from, to)| What::Type(from, to)),
-        "class" => pair(args, class, "a class").map(|(from, to)| What::Class(from, to)),
+        "class" => pair(args, class_named, "a class").map(|(from, to)| What::Class(from, to)),
         "edns0" => Edns::parse(args).map(What::Edns),
         "ttl" => ttl(args),
         "rcode" => rcode(args),
-        "cname" => matched(args).and_then(|(matcher, rest)| match rest {
-            [to] => Ok(What::Cname(matcher, (*to).to_owned())),
-            _ => Err("`rewrite cname` takes a name and another".to_owned()),
-        }),
+        "cname" => cname(args),
         other => Err(format!("`rewrite {other}`: not one of {}", FIELDS.join(", "))),
     };
     Some(Options { stop, what: told(what, line, mistakes)? })
@@ -84,47 +81,84 @@ fn told<T>(result: Result<T, String>, line: Line, mistakes: &mut Mistakes) -> Op
     result.map_err(|message| mistakes.add(line, message)).ok()
 }
 
-/// `[KIND] FROM`, and what stands behind it.
-fn matched<'a, 'b>(args: &'a [&'b str]) -> Result<(Matcher, &'a [&'b str]), String> {
-    let (kind, args) = match args.split_first() {
-        Some((kind, rest)) if KINDS.contains(kind) && rest.len() > 1 => (*kind, rest),
-        _ => ("exact", args),
+/// `[KIND] FROM` in front of `n_behind` more words; the kind has to be said where still more stand behind those.
+fn matched<'a, 'b>(args: &'a [&'b str], n_behind: usize) -> Result<(Matcher, &'a [&'b str]), String> {
+    let (kind, args) = match args {
+        [kind, rest @ ..] if rest.len() > n_behind => (kind.to_ascii_lowercase(), rest),
+        _ => ("exact".to_owned(), args),
     };
+    if !KINDS.contains(&kind.as_str()) {
+        return Err(format!("`{kind}`: not one of {}", KINDS.join(", ")));
+    }
     let (from, rest) = args.split_first().ok_or_else(|| "a name is missing".to_owned())?;
-    let matcher = Matcher::parse(kind, from).map_err(|error| format!("`{kind} {from}`: {error}"))?;
+    let matcher = Matcher::parse(&kind, from).map_err(|error| format!("`{kind} {from}`: {error}"))?;
     Ok((matcher, rest))
 }
 
 fn name(args: &[&str]) -> Result<What, String> {
-    let (matcher, rest) = matched(args)?;
-    let Some((to, mut rest)) = rest.split_first() else { return Err("`rewrite name` takes a name and another".to_owned()) };
+    let (matcher, rest) = matched(args, 1)?;
+    let Some((to, rest)) = rest.split_first() else { return Err("`rewrite name` takes a name and another".to_owned()) };
+    let to = replacement(&matcher, to)?;
     // Whoever asks for one name and is answered about another takes it for a forgery: an exact rule is turned back in any case.
-    let mut auto = matches!(matcher, Matcher::Exact(_));
-    let mut answers = Vec::new();
-    while !rest.is_empty() {
-        rest = match rest {
-            ["answer", "auto", rest @ ..] => {
+    let exact = matches!(matcher, Matcher::Exact(_));
+    let (auto, answers) = answer_rules(rest)?;
+    if auto && answers.iter().any(|rule| !rule.value) {
+        return Err("`answer auto` and `answer name` exclude each other".to_owned());
+    }
+    Ok(What::Name { matcher, to, auto: auto || exact, answers })
+}
+
+/// `answer auto`, `answer name FROM TO`, `answer value FROM TO`, the word `answer` once at least.
+fn answer_rules(args: &[&str]) -> Result<(bool, Vec<AnswerRule>), String> {
+    let (mut auto, mut rules) = (false, Vec::new());
+    let mut rest = args;
+    while let Some((first, behind)) = rest.split_first() {
+        // Behind the first rule `answer` may be left out.
+        let kinds = if *first == "answer" { behind } else { rest };
+        rest = match kinds {
+            [other, ..] if kinds.len() == rest.len() && rest.len() == args.len() => return Err(expected(other)),
+            ["auto", rest @ ..] => {
                 auto = true;
                 rest
             }
-            ["answer", kind @ ("name" | "value"), from, to, rest @ ..] => {
-                answers.push(answer(*kind == "value", from, to)?);
+            [kind @ ("name" | "value"), from, to, rest @ ..] => {
+                let pattern = Matcher::parse("regex", from).map_err(|error| format!("`answer {from}`: {error}"))?;
+                rules.push(AnswerRule { value: *kind == "value", to: replacement(&pattern, to)?, pattern });
                 rest
             }
-            ["answer", from, to, rest @ ..] => {
-                answers.push(answer(false, from, to)?);
-                rest
-            }
-            [other, ..] => return Err(format!("`{other}`: expected `answer auto`, `answer name FROM TO` or `answer value FROM TO`")),
-            [] => rest,
+            [other, ..] => return Err(expected(other)),
+            [] => return Err(expected("answer")),
         };
     }
-    Ok(What::Name { matcher, to: to.to_ascii_lowercase(), auto, answers })
+    Ok((auto, rules))
 }
 
-fn answer(value: bool, from: &str, to: &str) -> Result<AnswerRule, String> {
-    let pattern = Matcher::parse("regex", from).map_err(|error| format!("`answer {from}`: {error}"))?;
-    Ok(AnswerRule { value, pattern, to: to.to_owned() })
+fn expected(other: &str) -> String {
+    format!("`{other}`: expected `answer auto`, `answer name FROM TO` or `answer value FROM TO`")
+}
+
+/// What replaces a match, absolute.
+fn replacement(matcher: &Matcher, to: &str) -> Result<String, String> {
+    if matcher.has_groups_of(to) { Ok(absolute(to)) } else { Err(format!("`{to}` has more groups than the pattern")) }
+}
+
+fn cname(args: &[&str]) -> Result<What, String> {
+    let (kind, from, to) = match args {
+        [from, to] => ("exact", from, to),
+        [kind, from, to] => (*kind, from, to),
+        _ => return Err("`rewrite cname` takes a name and another".to_owned()),
+    };
+    // Only whole names are made absolute here (CoreDNS's rule): the rest of a name has no dot to end with.
+    let (from, to) = (from.to_ascii_lowercase(), to.to_ascii_lowercase());
+    let matcher = match kind.to_ascii_lowercase().as_str() {
+        "prefix" => Matcher::Prefix(from),
+        "suffix" => Matcher::Suffix(from),
+        "substring" => Matcher::Substring(from),
+        kind @ ("exact" | "regex") => Matcher::parse(kind, &from).map_err(|error| format!("`{kind} {from}`: {error}"))?,
+        other => return Err(format!("`{other}`: not one of {}", KINDS.join(", "))),
+    };
+    let to = if matches!(matcher, Matcher::Exact(_)) { absolute(&to) } else { to };
+    Ok(What::Cname(matcher, to))
 }
 
 fn pair<T>(args: &[&str], read: fn(&str) -> Option<T>, what: &str) -> Result<(T, T), String> {
@@ -133,26 +167,25 @@ fn pair<T>(args: &[&str], read: fn(&str) -> Option<T>, what: &str) -> Result<(T,
     Ok((one(from)?, one(to)?))
 }
 
-fn class(text: &str) -> Option<u16> {
-    [("IN", 1), ("CH", 3), ("HS", 4), ("ANY", 255)].iter().find(|(name, _)| name.eq_ignore_ascii_case(text)).map(|(_, class)| *class)
-}
+/// RFC 2181 section 8.
+const MAX_TTL: u32 = i32::MAX as u32;
 
 /// `[KIND] NAME SECONDS|MIN-MAX`, either end of which may be left out.
 fn ttl(args: &[&str]) -> Result<What, String> {
-    let (matcher, rest) = matched(args)?;
+    let (matcher, rest) = matched(args, 1)?;
     let [text] = rest else { return Err("`rewrite ttl` takes a name and seconds, or a range of them".to_owned()) };
     let end = |text: &str, open| if text.is_empty() { Some(open) } else { text.parse().ok() };
     let bounds = match text.split_once('-') {
         None => text.parse().ok().map(|secs| Bounds { least: secs, most: secs }),
         Some(("", "")) => None,
-        Some((least, most)) => end(least, 0).zip(end(most, u32::MAX)).map(|(least, most)| Bounds { least, most }),
+        Some((least, most)) => end(least, 0).zip(end(most, MAX_TTL)).map(|(least, most)| Bounds { least, most }),
     };
     let bounds = bounds.filter(|bounds| bounds.least <= bounds.most);
     Ok(What::Ttl(matcher, bounds.ok_or_else(|| format!("`{text}`: neither seconds nor a range such as 30-300"))?))
 }
 
 fn rcode(args: &[&str]) -> Result<What, String> {
-    let (matcher, rest) = matched(args)?;
+    let (matcher, rest) = matched(args, 2)?;
     let (from, to) = pair(rest, |text| rcode_named(text).or_else(|| text.parse().ok().filter(|code| *code < 24)), "a return code")?;
     Ok(What::Rcode(matcher, from, to))
 }

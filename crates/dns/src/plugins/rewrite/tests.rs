@@ -42,8 +42,12 @@ fn ends_and_middles_are_replaced() {
             "web.apps.test. A",
             "NOERROR\nweb.default.svc.cluster.local. 5 A 10.96.0.1\n",
         ),
-        ("rewrite name prefix x-w w answer auto", "x-www.example. A", "NOERROR\nx-www.example. 60 A 192.0.2.1\n"),
-        ("rewrite name substring oo ww answer auto", "oow.example. A", "NOERROR\noow.example. 60 A 192.0.2.1\n"),
+        ("rewrite name prefix x www answer auto", "x.example. A", "NOERROR\nx.example. 60 A 192.0.2.1\n"),
+        // A prefix is whole labels, and so is what a substring ends with.
+        ("rewrite name prefix x-w w", "x-www.example. A", "SERVFAIL\n"),
+        ("rewrite name substring oo.ex ww.ex answer auto", "oow.example. A", "SERVFAIL\n"),
+        ("rewrite name substring oo ww answer auto", "woo.example. A", "NOERROR\nwoo.example. 60 A 192.0.2.1\n"),
+        ("rewrite name regex ^x$ a..b", "x. A", "SERVFAIL\n"),
         (
             "rewrite name regex (.*)\\.in\\.(.*)\\.test {1}.{2}.svc.cluster.local answer name (.*)\\.(.*)\\.svc\\.cluster\\.local {1}.in.{2}.test",
             "web.in.default.test. A",
@@ -87,13 +91,15 @@ fn options(rules: &[&str], client: &str) -> Vec<(u16, Vec<u8>)> {
         other => panic!("{other:?}"),
     });
     let asked = Request { client: format!("{client}:4000").parse().expect("address"), ..request("a.example. A") };
-    Rewrite::new(rules.collect()).ask(&asked).0.options
+    Rewrite::new(rules.collect()).ask(&asked).expect("a name").0.options
 }
 
 #[test]
 fn edns_options_are_added_and_taken_off() {
     assert_eq!(options(&["rewrite edns0 local set 0xffee 0x0102"], "10.1.2.3"), [(0xffee, vec![1, 2])]);
     assert_eq!(options(&["rewrite edns0 local append 65500 {client_ip}"], "10.1.2.3"), [(65_500, vec![10, 1, 2, 3])]);
+    assert_eq!(options(&["rewrite edns0 LOCAL SET 1 {qname} revert"], "10.1.2.3"), [(1, b"a.example.".to_vec())]);
+    assert_eq!(options(&["rewrite edns0 local set 1 {client_port}"], "10.1.2.3"), [(1, vec![0x0f, 0xa0])]);
     assert_eq!(options(&["rewrite edns0 subnet set 20 56"], "10.1.255.3"), [(8, vec![0, 1, 20, 0, 10, 1, 0xf0])]);
     assert_eq!(options(&["rewrite edns0 nsid set"], "10.1.2.3"), [(3, Vec::new())]);
     assert!(options(&["rewrite continue edns0 local set 1 x", "rewrite edns0 local unset 1"], "10.1.2.3").is_empty());
@@ -107,7 +113,10 @@ fn mistakes_are_told() {
         ("rewrite colour red blue", "`rewrite colour`: not one of name, type, class, edns0, ttl, rcode, cname"),
         ("rewrite name a.test", "`rewrite name` takes a name and another"),
         ("rewrite name regex ( b", "`regex (`: unclosed group"),
-        ("rewrite name a.test b.test reply", "`reply`: expected `answer auto`, `answer name FROM TO` or `answer value FROM TO`"),
+        ("rewrite name a.test b.test reply", "`a.test`: not one of exact, prefix, suffix, substring, regex"),
+        ("rewrite name exact a b reply", "`reply`: expected `answer auto`, `answer name FROM TO` or `answer value FROM TO`"),
+        ("rewrite name suffix a b answer auto name x y", "`answer auto` and `answer name` exclude each other"),
+        ("rewrite name regex (.*)[.]a {1}.{2}", "`{1}.{2}` has more groups than the pattern"),
         ("rewrite type A FOO", "`FOO` is not a record type"),
         ("rewrite ttl a.test 60-30", "`60-30`: neither seconds nor a range such as 30-300"),
         ("rewrite rcode a.test 2 WORSE", "`WORSE` is not a return code"),

@@ -1,7 +1,7 @@
 //! The text of a record with placeholders in it.
 
 use super::Found;
-use crate::wire::{CLASS_IN, type_name};
+use crate::wire::{Class, Type};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text(Vec<Piece>);
@@ -16,6 +16,8 @@ enum Piece {
     Remote,
     Group(String),
     Match(usize),
+    /// A group as a number of that base, written as a decimal one.
+    Number(Box<Piece>, u32),
 }
 
 impl Text {
@@ -39,24 +41,26 @@ impl Text {
 
     /// The record's text; `None` where a group that it names is not there.
     pub(crate) fn fill(&self, found: &Found<'_>) -> Option<String> {
-        let mut out = String::new();
+        self.0.iter().map(|piece| piece.fill(found)).collect()
+    }
+}
+
+impl Piece {
+    fn fill(&self, found: &Found<'_>) -> Option<String> {
         let group = |group: Option<regex::bytes::Match<'_>>| {
             group.map_or("", |group| std::str::from_utf8(group.as_bytes()).unwrap_or("")).to_owned()
         };
-        for piece in &self.0 {
-            out += &match piece {
-                Piece::Plain(text) => text.clone(),
-                Piece::Name => found.name.to_owned(),
-                Piece::Zone => found.zone.to_string(),
-                Piece::Class => if found.request.question.qclass == CLASS_IN { "IN" } else { "CH" }.to_owned(),
-                Piece::Type => type_name(found.request.question.qtype).to_owned(),
-                Piece::Remote => found.request.client.ip().to_canonical().to_string(),
-                Piece::Group(name) => group(found.groups.as_ref()?.name(name)),
-                Piece::Match(0) => found.name.to_owned(),
-                Piece::Match(at) => group(found.groups.as_ref()?.get(*at)),
-            };
-        }
-        Some(out)
+        Some(match self {
+            Piece::Plain(text) => text.clone(),
+            Piece::Name | Piece::Match(0) => found.name.to_owned(),
+            Piece::Zone => found.zone.to_string(),
+            Piece::Class => Class(found.qclass).to_string(),
+            Piece::Type => Type(found.qtype).to_string(),
+            Piece::Remote => found.request.client.ip().to_canonical().to_string(),
+            Piece::Group(name) => group(found.groups.as_ref()?.name(name)),
+            Piece::Match(at) => group(found.groups.as_ref()?.get(*at)),
+            Piece::Number(piece, base) => u64::from_str_radix(&piece.fill(found)?, *base).ok()?.to_string(),
+        })
     }
 }
 
@@ -69,8 +73,16 @@ fn placeholder(inside: &str) -> Option<Piece> {
         [".Type"] => Piece::Type,
         [".Remote"] => Piece::Remote,
         ["index", ".Match", at] => Piece::Match(at.parse().ok()?),
-        ["index", ".Group", name] => Piece::Group(name.strip_prefix(['"', '`'])?.strip_suffix(['"', '`'])?.to_owned()),
-        [field] => Piece::Group(field.strip_prefix(".Group.")?.to_owned()),
+        ["index", ".Group", name] => group(name.strip_prefix(['"', '`'])?.strip_suffix(['"', '`'])?),
+        ["parseInt", field, base, _bits] => {
+            Piece::Number(Box::new(placeholder(field)?), base.parse().ok().filter(|base| (2..=36).contains(base))?)
+        }
+        [field] => group(field.strip_prefix(".Group.")?),
         _ => return None,
     })
+}
+
+/// A group by its name, or by its number.
+fn group(name: &str) -> Piece {
+    name.parse().map_or_else(|_| Piece::Group(name.to_owned()), Piece::Match)
 }
