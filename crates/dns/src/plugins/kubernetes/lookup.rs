@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use model::name::NamedKind;
+use model::name::{NamedEndpoint, NamedKind};
 
 use super::entry::{Entry, Kind, Sets, Srv, Target, endpoint_labels, undashed};
 use super::snapshot::Snapshot;
@@ -153,6 +153,8 @@ impl Zones {
             return Found::Nothing;
         }
         match (&entry.kind, above) {
+            // Zonal names are there for a headless Service without endpoints as well: which zones it may have is not known.
+            (Kind::Nameless, 6..) if self.options.zonal && !zone.multicluster => return self.find_zonal(query, above, entry, key),
             (Kind::Nameless, _) => return Found::Nothing,
             (Kind::Alias(target), 3) => return Found::Alias(target),
             (Kind::Alias(_), _) => return Found::Nothing,
@@ -169,8 +171,8 @@ impl Zones {
         {
             return Found::Made(sets, entry, key);
         }
-        if above == 5 && !zone.multicluster {
-            // `http.tcp` is taken for `_http._tcp`, as CoreDNS takes it.
+        if above == 5 && (!zone.multicluster || [0, 1].iter().any(|at| name.label(*at).starts_with(b"_"))) {
+            // Each underscore of `_http._tcp` may be missing, as CoreDNS takes it; among imports one of them has to be there.
             let mut underscored = [0; 2 * 64 + 2];
             let below = underscore(name.label(0), name.label(1), &mut underscored).and_then(|labels| entry.below(labels));
             if let Some(below) = below {
@@ -375,20 +377,23 @@ impl Asking<'_, '_> {
 /// of the zone, and addresses.
 pub(crate) fn name_servers(zones: &Zones, snapshot: &Snapshot) -> Vec<(Vec<u8>, Vec<IpAddr>)> {
     let mut servers: Vec<(Vec<u8>, Vec<IpAddr>)> = Vec::new();
-    for ip in zones.local.iter() {
+    for ip in zones.local.iter().filter(|_| !zones.options.no_endpoints) {
         for entry in snapshot.with_endpoint(*ip) {
             let Some(service) = &entry.service else { continue };
-            let (labels, addresses) = match &service.kind {
-                NamedKind::ClusterIp(ips) => ([&*entry.key, b"\x03svc"].concat(), ips.clone()),
+            let found = match &service.kind {
+                NamedKind::ClusterIp(ips) => vec![([&*entry.key, b"\x03svc"].concat(), ips.clone())],
+                // Whoever else stands behind the Service is a server as this one is.
                 _ => {
-                    let endpoint = service.sorted_endpoints().into_iter().find(|endpoint| endpoint.address == *ip);
-                    let Some(endpoint) = endpoint else { continue };
-                    ([&endpoint_labels(&endpoint, &zones.options), &*entry.key, b"\x03svc"].concat(), vec![*ip])
+                    let name =
+                        |endpoint: &NamedEndpoint<'_>| [&endpoint_labels(endpoint, &zones.options), &*entry.key, b"\x03svc"].concat();
+                    service.sorted_endpoints().iter().map(|endpoint| (name(endpoint), vec![endpoint.address])).collect()
                 }
             };
-            match servers.iter_mut().find(|(known, _)| *known == labels) {
-                Some((_, known)) => known.extend(addresses.into_iter().filter(|ip| !known.contains(ip)).collect::<Vec<_>>()),
-                None => servers.push((labels, addresses)),
+            for (labels, addresses) in found {
+                match servers.iter_mut().find(|(known, _)| *known == labels) {
+                    Some((_, known)) => known.extend(addresses.into_iter().filter(|ip| !known.contains(ip)).collect::<Vec<_>>()),
+                    None => servers.push((labels, addresses)),
+                }
             }
         }
     }
@@ -445,11 +450,12 @@ fn reverse(wire: &[u8]) -> Option<Reversed> {
     if n == 32 { Some(Reversed::Whole(IpAddr::from(octets))) } else { part(32) }
 }
 
-/// Two labels with an underscore in front of each, in wire form.
+/// Two labels with an underscore in front of each that has none, in wire form.
 fn underscore<'b>(first: &[u8], second: &[u8], out: &'b mut [u8; 2 * 64 + 2]) -> Option<&'b [u8]> {
     let mut at = 0;
     for label in [first, second] {
-        if label.len() > 62 || label.first() == Some(&b'_') {
+        let label = label.strip_prefix(b"_").unwrap_or(label);
+        if label.len() > 62 {
             return None;
         }
         out[at] = label.len() as u8 + 1;

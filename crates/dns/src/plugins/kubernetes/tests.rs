@@ -187,6 +187,7 @@ fn a_service_answers_with_its_virtual_addresses() {
             "web.default.svc.cluster.local SRV",
             "dual.default.svc.cluster.local SRV",
             "_dns._udp.dual.default.svc.cluster.local A",
+            "dns._udp.dual.default.svc.cluster.local A",
             "10-1-0-1.web.default.svc.cluster.local A",
         ],
         expect![[r#"
@@ -216,6 +217,9 @@ fn a_service_answers_with_its_virtual_addresses() {
             ; _dns._udp.dual.default.svc.cluster.local A
             NOERROR
               _dns._udp.dual.default.svc.cluster.local. 5 A 10.96.0.2
+            ; dns._udp.dual.default.svc.cluster.local A
+            NOERROR
+              dns._udp.dual.default.svc.cluster.local. 5 A 10.96.0.2
             ; 10-1-0-1.web.default.svc.cluster.local A
             NOERROR
               10-1-0-1.web.default.svc.cluster.local. 5 A 10.1.0.1
@@ -478,6 +482,35 @@ fn pods_have_names_as_the_options_say() {
         let code = |name: &str| rcode_name(answer(&corefile, CLUSTER, &format!("{name}.pod.cluster.local A")).rcode);
         assert_eq!((code("10-2-0-1.dev"), code("10-2-0-9.dev"), code("10-2-0-1.nowhere")), (known, unknown, "NXDOMAIN"), "{mode}");
         assert_eq!(code("nonsense.dev"), "NXDOMAIN", "{mode}");
+    }
+}
+
+#[test]
+fn every_server_behind_a_headless_service_is_named() {
+    // The tests' server has the address of an endpoint of `web`; here it is one of `db` as well.
+    let objects = format!("{CLUSTER}headless default/servers\n  ep 10.1.0.1 dns:53/udp\n  ep 10.1.0.9 dns:53/udp\n");
+    let corefile = ". {\n kubernetes cluster.local\n}";
+    let answer = ask(corefile, &objects, "cluster.local NS");
+    for server in ["10-1-0-1.servers", "10-1-0-9.servers"] {
+        assert!(answer.contains(&format!("NS {server}.default.svc.cluster.local.")), "{answer}");
+    }
+    let without = ask(&corefile.replace("cluster.local\n", "cluster.local {\n noendpoints\n }\n"), &objects, "cluster.local NS");
+    assert!(without.contains("NS ns.dns.cluster.local."), "{without}");
+}
+
+#[test]
+fn zonal_names_of_a_headless_service_outlive_its_endpoints() {
+    let objects = format!("{CLUSTER}headless default/idle\n");
+    let ask = |question: &str| ask(". {\n kubernetes cluster.local {\n zonal\n }\n}", &objects, question);
+    assert!(ask("idle.default.svc.cluster.local A").contains("NXDOMAIN"));
+    for (name, there) in [
+        ("zone-a.pin._zone.idle", true),
+        ("zone-a.prefer._zone.idle", true),
+        ("zone-a.near._zone.idle", false),
+        ("zone-a.pin._zone.web", false),
+    ] {
+        let answer = ask(&format!("{name}.default.svc.cluster.local A"));
+        assert_eq!(answer.contains("NOERROR"), there, "{name}: {answer}");
     }
 }
 
