@@ -1,0 +1,351 @@
+"""Where rutter answers otherwise than CoreDNS on purpose, and why; for compare_dns.py.
+
+A purpose is a function of the Corefile (as made), the question, and both outcomes with the fields in which they differ; the first that holds names the reason.
+"""
+import collections
+import re
+
+import play_dns as play
+
+
+
+SECTIONS = {"answer", "authority", "extra"}
+
+
+def but_ttl(o):
+    return [sorted((n.lower(), t, d.lower()) for n, t, _, d in o[s]) for s in sorted(SECTIONS)]
+
+
+def ttls(o):
+    return [r[2] for s in SECTIONS for r in o[s]] or [0]
+
+
+def names(made):
+    return [z.lower() for z in made.zones]
+
+
+def denied(peer, ours):
+    """The peer denies a name that ours knows to exist without such records."""
+    return peer["rcode"] == "NXDOMAIN" and ours["rcode"] == "NOERROR" and not ours["answer"]
+
+
+def only_rcode(made, found):
+    """The TTL of the SOA may differ as well, where CoreDNS caches it."""
+    return found == ["rcode"] or "cache" in made.text and set(found) == {"rcode", "authority"}
+
+
+def is_reverse(name):
+    return name.lower().endswith((".in-addr.arpa.", ".ip6.arpa.")) or name.lower() in ("in-addr.arpa.", "ip6.arpa.")
+
+
+def n_labels(name):
+    return len([label for label in name.split(".") if label])
+
+
+def empty_non_terminal(made, q, peer, ours, found):
+    first = q["qname"].lower().split(".")[0]
+    if "fallthrough" in made.text and ours["rcode"] == "NOERROR" and not ours["answer"] and first in ("_tcp", "_udp", "_sctp", "dns", "_zone", "pin", "prefer"):
+        return True
+    return only_rcode(made, found) and denied(peer, ours) and not is_reverse(q["qname"]) and first in ("_tcp", "_udp", "_sctp", "dns", "_zone", "pin", "prefer")
+
+
+def part_of_an_address(made, q, peer, ours, found):
+    whole = 34 if q["qname"].lower().endswith("ip6.arpa.") else 6
+    return only_rcode(made, found) and denied(peer, ours) and is_reverse(q["qname"]) and n_labels(q["qname"]) < whole
+
+
+def other_types_of_an_address(made, q, peer, ours, found):
+    if "fallthrough" in made.text and is_reverse(q["qname"]) and q["qtype"] != "PTR" and ours["rcode"] == "NOERROR" and not ours["answer"]:
+        return True
+    return only_rcode(made, found) and denied(peer, ours) and is_reverse(q["qname"]) and q["qtype"] != "PTR"
+
+
+def other_types_at_a_name(made, q, peer, ours, found):
+    if q["qname"].lower().startswith("dns-version.") and denied(peer, ours):
+        return True
+    if "fallthrough" in made.text and q["qtype"] == "TXT" and ours["rcode"] == "NOERROR" and ours["aa"] and not ours["answer"]:
+        return True
+    return only_rcode(made, found) and denied(peer, ours) and q["qtype"] not in ("A", "AAAA", "SRV", "PTR")
+
+
+def soa_of_nothing(made, q, peer, ours, found):
+    return q["qtype"] == "SOA" and "rcode" in found and peer["rcode"] == "NOERROR" and not peer["answer"] and peer["aa"]
+
+
+def header_of_an_error(made, q, peer, ours, found):
+    return set(found) <= {"ad", "rd"} and peer["rcode"] == ours["rcode"] and peer["rcode"] in ("FORMERR", "NOTIMP")
+
+
+def notify(made, q, peer, ours, found):
+    return q["opcode"] == 4
+
+
+def bad_version(made, q, peer, ours, found):
+    return found == ["opt"] and peer["rcode"] == ours["rcode"] == "BADVERS"
+
+
+def opt_unasked(made, q, peer, ours, found):
+    return found == ["opt"] and q["edns"] is None and not ours["opt"]
+
+
+def other_classes(made, q, peer, ours, found):
+    return q["qclass"] != 1
+
+
+def pod_srv(made, q, peer, ours, found):
+    return q["qtype"] == "SRV" and ".pod." in q["qname"].lower() and not ours["answer"] and bool(peer["answer"]) and all(" 0 " in r[3] for r in peer["answer"])
+
+
+def letter_case_denied(made, q, peer, ours, found):
+    """CoreDNS compares the letter case of the zone where it looks for its own name servers."""
+    name = q["qname"].lower()
+    return q["qname"] != name and (name in names(made) and q["qtype"] == "NS" or name.startswith("ns.dns.")) and not peer["answer"]
+
+
+def question_of_a_rewrite(made, q, peer, ours, found):
+    return "rewrite" in made.text and "question" in found and [(q["qname"], play.TYPES.get(q["qtype"]), q["qclass"])] == ours["question"]
+
+
+def weight_of_doubles(made, q, peer, ours, found):
+    """An endpoint that stands in two slices, or twice in one."""
+    plain = lambda o: sorted((n.lower(), d.lower().split()[2:]) for n, t, _, d in o["answer"])
+    return q["qtype"] == "SRV" and found == ["answer"] and plain(peer) == plain(ours)
+
+
+def pointer_into_a_reverse_zone(made, q, peer, ours, found):
+    """CoreDNS takes `ip6.arpa` for no reverse zone where it stands first."""
+    return q["qtype"] == "PTR" and found == ["answer"] and any(r[3].endswith(".arpa.") for r in peer["answer"])
+
+
+def records_of_a_transfer(made, q, peer, ours, found):
+    """CoreDNS weighs, and repeats, by slices; its cache gives every record the least TTL."""
+    plain = lambda o: {(n.lower(), t, d.lower().split(" ", 2)[-1] if t == "SRV" else d.lower()) for n, t, _, d in o["answer"]}
+    return q["qtype"] in ("AXFR", "IXFR") and found == ["answer"] and plain(peer) == plain(ours)
+
+
+def below_a_pod(made, q, peer, ours, found):
+    return ".pod." in q["qname"].lower() and n_labels(q["qname"].lower().rsplit(".pod.", 1)[0]) > 2 and not ours["answer"]
+
+
+def orphans(made, q, peer, ours, found):
+    return q["qtype"] == "PTR" and any(".nobody." in r[3] for r in peer["answer"])
+
+
+def ixfr_by_udp(made, q, peer, ours, found):
+    return q["qtype"] == "IXFR" and not q["tcp"] and peer["rcode"] == "REFUSED" and [r[1] for r in ours["answer"]] == ["SOA"]
+
+
+def denial_ttl(made, q, peer, ours, found):
+    least = lambda o: min(r[2] for r in o["authority"])
+    return "cache" in made.text and found == ["authority"] and [r[::3] for r in peer["authority"]] == [r[::3] for r in ours["authority"]] and least(ours) < least(peer)
+
+
+def ttl_zero(made, q, peer, ours, found):
+    return "cache" in made.text and found == ["answer"] and "ttl0." in q["qname"].lower() and all(r[2] == 0 for r in ours["answer"])
+
+
+def own_names_are_not_cached(made, q, peer, ours, found):
+    """The cache stands behind hosts, template and kubernetes here, and in front of them in CoreDNS."""
+    return "cache" in made.text and ours["aa"] and set(found) <= SECTIONS and but_ttl(peer) == but_ttl(ours)
+
+
+def ttl_of_what_is_not_kept(made, q, peer, ours, found):
+    return "cache" in made.text and set(found) <= SECTIONS and but_ttl(peer) == but_ttl(ours) and max(ttls(peer)) <= max(ttls(ours))
+
+
+def endpoints_outside(made, q, peer, ours, found):
+    """CoreDNS reads over the first label where a Service has addresses outside."""
+    return "k8s_external" in made.text and q["qname"].lower().endswith("svc.example.org.") and n_labels(q["qname"]) == 6
+
+
+def authority_of_the_end(made, q, peer, ours, found):
+    return set(found) <= {"answer", "authority"} and not peer["authority"] and bool(ours["answer"]) and ours["answer"][0][1] == "CNAME"
+
+
+def fewer_additional(made, q, peer, ours, found):
+    return found == ["extra"] and not q["tcp"] and set(r[::3] for r in ours["extra"]) < set(r[::3] for r in peer["extra"]) and ours["size"] > 400
+
+
+def part_of_a_zone(made, q, peer, ours, found):
+    return q["qtype"] in ("AXFR", "IXFR") and q["qname"].lower() not in names(made) and ours["rcode"] == "REFUSED"
+
+
+def letter_case(made, q, peer, ours, found):
+    of_the_question = lambda name: q["qname"].endswith(name) or not q["qname"].lower().endswith(name.lower())
+    return found == ["letter case"] and all(of_the_question(r[0]) for s in ("answer", "authority") for r in ours[s])
+
+
+def alias_to_nothing(made, q, peer, ours, found):
+    """CoreDNS drops an alias whose target the zone does not have, and has NOERROR for every end of an alias."""
+    alias = q["qtype"] in ("A", "AAAA") and ours["answer"] and ours["answer"][0][1] == "CNAME" and peer["rcode"] == "NOERROR"
+    return alias and (ours["rcode"] in ("NXDOMAIN", "SERVFAIL") or not peer["answer"])
+
+
+def any_asks_for_each(made, q, peer, ours, found):
+    return "acl" in made.text and q["qtype"] == "ANY" and not ours["answer"] and not ours["authority"]
+
+
+def hidden_reverse(made, q, peer, ours, found):
+    return "namespace_labels" in made.text and q["qtype"] == "PTR" and is_reverse(q["qname"]) and bool(peer["answer"]) and not ours["answer"]
+
+
+def external_srv_ttl(made, q, peer, ours, found):
+    return "k8s_external" in made.text and q["qtype"] == "SRV" and found == ["answer"] and \
+        sorted(r[::3] for r in peer["answer"]) == sorted(r[::3] for r in ours["answer"])
+
+
+def alias_beside_others(made, q, peer, ours, found):
+    return "k8s_external" in made.text and q["qtype"] in ("A", "AAAA", "CNAME", "SRV") and any(r[1] == "CNAME" or "lb" in r[3] for r in peer["answer"] + ours["answer"])
+
+
+def imports_have_no_labels(made, q, peer, ours, found):
+    return " labels " in made.text and ".clusterset.test." in q["qname"].lower()
+
+
+def cut_additional(made, q, peer, ours, found):
+    plain = lambda o: sorted((n.lower(), t, d.lower()) for n, t, _, d in o["answer"])
+    return {"tc", "extra"} <= set(found) | {"extra"} and peer["tc"] and not ours["tc"] and plain(peer) == plain(ours)
+
+
+def opt_of_acl(made, q, peer, ours, found):
+    return found == ["opt"] and "acl" in made.text and bool(peer["opt"]) and not peer["answer"] and not peer["authority"]
+
+
+UNLIKE = [
+    (any_asks_for_each, "who asks for ANY asks for each type that acl names"),
+    (letter_case_denied, "name servers are found in every letter case"),
+    (question_of_a_rewrite, "the question of the answer is the one that was asked"),
+    (weight_of_doubles, "an endpoint that stands twice counts once in the weight of SRV records"),
+    (pointer_into_a_reverse_zone, "PTR records never point into a reverse zone"),
+    (records_of_a_transfer, "a transfer has each record once, weighed by all endpoints of the Service"),
+    (below_a_pod, "no name exists below a pod's"),
+    (orphans, "an endpoint without a Service has no name, and so no PTR record"),
+    (ixfr_by_udp, "IXFR by UDP is answered with the SOA (RFC 1995 section 2)"),
+    (denial_ttl, "a denial is kept no longer than its SOA's minimum (RFC 2308 section 5)"),
+    (ttl_zero, "a TTL of 0 forbids keeping (RFC 1035 section 3.2.1)"),
+    (endpoints_outside, "only headless Services have endpoints outside of the cluster"),
+    (authority_of_the_end, "where an alias ends without records its SOA says so (RFC 2308 section 2.2)"),
+    (own_names_are_not_cached, "the server's own names are never cached: they are always fresh"),
+    (ttl_of_what_is_not_kept, "what the cache does not keep has the TTL that it came with"),
+    (fewer_additional, "additional records are those that fit"),
+    (cut_additional, "what is left out of the additional section alone is no truncation (RFC 2181 section 9)"),
+    (opt_of_acl, "DO is the client's, whatever acl says"),
+    (letter_case, "names have the letter case of the question, whichever plugin answers (RFC 4343)"),
+    (alias_to_nothing, "the return code is that of the alias's end, and the alias is shown (RFC 6604)"),
+    (hidden_reverse, "what namespace_labels hides is hidden in reverse zones as well"),
+    (external_srv_ttl, "SRV records of k8s_external have its own TTL, not that of kubernetes"),
+    (alias_beside_others, "an alias stands alone (RFC 1034 section 3.6.2)"),
+    (imports_have_no_labels, "`labels` selects Services and Pods; imports have none of theirs"),
+    (notify, "NOTIFY is not answered as a question"),
+    (other_classes, "classes other than IN are an upstream's business, never the cluster's"),
+    (soa_of_nothing, "a name that does not exist is denied for SOA as for every type (RFC 2308)"),
+    (empty_non_terminal, "a name with names below it exists (RFC 8020)"),
+    (part_of_an_address, "a part of a reverse name exists: others stand below it (RFC 8020)"),
+    (other_types_of_an_address, "a reverse name exists for all types if it has a PTR record"),
+    (other_types_at_a_name, "a name that has records exists for all types"),
+    (header_of_an_error, "an answer to what is no query has none of its flags but RD and CD"),
+    (bad_version, "BADVERS tells the size that it was asked with"),
+    (opt_unasked, "whoever sends no OPT record gets none (RFC 6891 section 6.1.1)"),
+    (pod_srv, "a pod has no ports, and no SRV record of port 0"),
+    (part_of_a_zone, "only a zone is transferred, not a part of one"),
+]
+
+
+def judged(o):
+    """Whether an outcome may be that of acl."""
+    return o["end"] == "silence" or o["end"] == "answer" and not o["answer"] and not o["authority"] and not o["aa"]
+
+
+def purpose(made, q, peer, ours, found):
+    """The reason for which two outcomes may differ in the fields `found`, or None."""
+    if "packet" in q:
+        if ours.get("rcode") == "FORMERR" or peer.get("rcode") == ours.get("rcode") in ("NOTIMP", "BADVERS"):
+            return "what is no whole query is answered with a header alone"
+        if ours["end"] == peer["end"] == "answer" and ours["question"]:
+            # What is asked after all.
+            name, number, qclass = ours["question"][0]
+            q = q | {"qname": name, "qtype": play.TYPE_NAMES.get(number, "TYPE%d" % number), "qclass": qclass, "opcode": ours["opcode"], "edns": ours["opt"] and 512}
+    if "acl" in made.text and "rewrite" in made.text and (judged(peer) or judged(ours)):
+        return "acl judges what was asked, not what rewrite made of it"
+    if peer["end"] == "silence" and ours["end"] == "answer" and q["qtype"] == "PTR":
+        return "CoreDNS says nothing where it made a name that is none"
+    if peer["end"] != "answer" or ours["end"] != "answer":
+        return None
+    return next((reason for holds, reason in UNLIKE if holds(made, q, peer, ours, found)), None)
+
+
+# What rutter says of a Corefile that CoreDNS takes, and why it does not.
+REFUSED = [
+    ("unknown directive `(any|auto|azure|cancel|chaos|clouddns|debug|dns64|dnssec|dnstap|erratic|etcd|file|geoip|grpc|header|local|metadata|minimal|multisocket|"
+     "nsid|pprof|quic|root|route53|secondary|shed|sign|timeouts|tls|trace|tsig|view|whoami)`", "a plugin of CoreDNS that is not here"),
+    ("stands in this block already", "what holds for a block is said once"),
+    ("`autopath` reads what `kubernetes`", "autopath needs what it reads"),
+    ("expected `{` after", "a zone without a block is told"),
+    ("`}` stands where a directive should begin", "a brace that closes nothing is told"),
+    ("takes (one|no) argument|takes no block|takes an interval|one word too many", "words that nobody reads are told"),
+    ("`[^`]*\\.\\.[^`]*` has an empty label|label of more than 63", "a zone that is no name is told; CoreDNS leaves it out"),
+    ("a template has .Name", "templates have fields and groups, no logic"),
+    ("the variables are", "the server's own address and metadata are no variables of edns0"),
+    ("`forward` does not speak https", "DNS over HTTPS is left out"),
+    ("server has round_robin only", "loadbalance has round_robin only"),
+    ("hosts has no option", "a line of hosts that is no address is told"),
+    ("`log` knows no", "a field that does not exist is told"),
+    ("`health_check` takes a duration", "a health check has an interval"),
+    ("is already served by the block", "a zone is served once"),
+    ("cannot listen on", "a port is listened to on all addresses or on some, not on both"),
+    ("neither seconds nor|no record type|no return code|not a return code", "a mistake is told"),
+]
+# What CoreDNS says of a Corefile that rutter takes.
+TAKEN = [
+    ("valid label selector operator", "selectors are those of kubectl"),
+    ("expect legal QTYPE|invalid RR class|invalid query class|unknown rcode", "letter case does not count in types, classes and return codes"),
+    ("in-cluster|kubeconfig|connect to|KUBERNETES_SERVICE_HOST", "where objects come from is a flag's business"),
+    ("unknown property '[0-9a-f.:]+'", "lines of hosts may stand behind fallthrough"),
+    ("address already in use|bind:", "two listeners of one address are found at start, not in the Corefile"),
+]
+
+
+def purpose_of_corefile(peer, said):
+    """Why one of the two takes a Corefile that the other refuses; `peer`: whether CoreDNS takes it."""
+    reasons, text = (REFUSED, said[1]) if peer else (TAKEN, said[0])
+    return next((reason for pattern, reason in reasons if re.search(pattern, text)), None)
+
+
+# Counters that nobody expects to be equal.
+METRICS = {
+    "coredns_health_request_duration_seconds_count": "how often a server asks itself is a matter of time",
+    "coredns_proxy_conn_cache_hits_total": "UDP questions leave from a fresh port each time, and are no connections",
+    "coredns_proxy_conn_cache_misses_total": "UDP questions leave from a fresh port each time, and are no connections",
+    "coredns_proxy_request_duration_seconds_count": "which upstream is asked, and how often, is chance",
+}
+# Counters of what was answered, not of what was asked.
+OF_ANSWERS = ("coredns_dns_responses_total", "coredns_cache_")
+
+
+def purpose_of_metric(family, peer, ours, odd, unlike):
+    """Why a family of counters may differ, or None; both are {labels: number}. `odd`: there were packets that are no queries in order.
+    `unlike`: some answers differed on purpose."""
+    if family in METRICS:
+        return METRICS[family]
+    if family.startswith("coredns_cache_"):
+        return "the server's own names are never cached: they are always fresh"
+    if odd:
+        return "what is answered before any plugin (FORMERR, NOTIMP, BADVERS) is counted as dropped"
+    zones = {zone for labels in peer for zone in re.findall(r'zone="[^,]*', labels)}
+    ours = {labels: n for labels, n in ours.items() if zones & set(re.findall(r'zone="[^,]*', labels)) or "zone=" not in labels}
+    if peer == ours:
+        return "blocks without `prometheus` are counted as well"
+    if family.startswith(OF_ANSWERS):
+        if unlike:
+            return "answers that differ on purpose are counted as what they are"
+        if without(peer, "plugin") == without(ours, "plugin"):
+            return "the plugin that answered is named, whatever wrote the message"
+    return None
+
+
+def without(rows, label):
+    """The counters with one label summed up."""
+    out = collections.Counter()
+    for labels, n in rows.items():
+        out[re.sub(r'\b%s="[^,]*,?' % label, "", labels)] += n
+    return out
