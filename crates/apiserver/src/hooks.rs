@@ -17,9 +17,7 @@ use serde_json::Value;
 use crate::kinds::{Kind, Kinds};
 use crate::refusal::Refusal;
 use crate::schema::Gvk;
-use crate::selectors::Index;
 use crate::store::{CollectionId, Txn, key};
-use crate::value::Get;
 
 pub(crate) use pod::{grace_period, take_topology};
 pub(crate) use service::KUBERNETES;
@@ -59,8 +57,6 @@ type Change = fn(&mut World<'_, '_>, &mut Value, Option<&Value>) -> Result<(), R
 /// One kind's particulars.
 pub(crate) struct Hooks {
     pub(crate) generation: Generation,
-    /// Fields that selectors read, besides name, namespace and labels.
-    selectable: &'static [&'static str],
     pub(crate) claims: fn(&Value) -> Vec<String>,
     /// Between the stored version and the one of this kind.
     pub(crate) outward: Option<fn(&mut Value)>,
@@ -91,7 +87,6 @@ impl std::fmt::Debug for Hooks {
 
 const PLAIN: Hooks = Hooks {
     generation: Generation::None,
-    selectable: &[],
     claims: |_| Vec::new(),
     outward: None,
     inward: None,
@@ -105,57 +100,20 @@ const PLAIN: Hooks = Hooks {
     removing: |_, _| Ok(()),
 };
 
-/// The fields by which both kinds of Event are selected, all of the core one.
-const EVENT_FIELDS: &[&str] = &[
-    "involvedObject.kind",
-    "involvedObject.namespace",
-    "involvedObject.name",
-    "involvedObject.uid",
-    "involvedObject.apiVersion",
-    "involvedObject.resourceVersion",
-    "involvedObject.fieldPath",
-    "reason",
-    "reportingComponent",
-    "source.component",
-    "type",
-];
-
 const HOOKS: &[(&str, &str, Hooks)] = &[
     ("", "Endpoints", Hooks { create_on_update: true, ..PLAIN }),
-    ("", "Event", Hooks { create_on_update: true, selectable: EVENT_FIELDS, ..PLAIN }),
+    ("", "Event", Hooks { create_on_update: true, ..PLAIN }),
     ("", "LimitRange", Hooks { create_on_update: true, ..PLAIN }),
-    ("", "Namespace", Hooks { selectable: &["status.phase"], prepare: cluster::namespace, removing: cluster::namespace_removing, ..PLAIN }),
-    ("", "Node", Hooks { selectable: &["spec.unschedulable"], prepare: cluster::node, ..PLAIN }),
+    ("", "Namespace", Hooks { prepare: cluster::namespace, removing: cluster::namespace_removing, ..PLAIN }),
+    ("", "Node", Hooks { prepare: cluster::node, ..PLAIN }),
     ("", "PersistentVolumeClaim", Hooks { shows_deleted: true, ..PLAIN }),
-    (
-        "",
-        "Pod",
-        Hooks {
-            generation: Generation::Spec,
-            selectable: &[
-                "spec.nodeName",
-                "spec.restartPolicy",
-                "spec.schedulerName",
-                "spec.serviceAccountName",
-                "spec.hostNetwork",
-                "status.phase",
-                "status.podIP",
-                "status.nominatedNodeName",
-            ],
-            shows_deleted: true,
-            admit: pod::admit,
-            prepare: pod::prepare,
-            ..PLAIN
-        },
-    ),
+    ("", "Pod", Hooks { generation: Generation::Spec, shows_deleted: true, admit: pod::admit, prepare: pod::prepare, ..PLAIN }),
     ("", "ResourceQuota", Hooks { shows_deleted: true, ..PLAIN }),
-    ("", "Secret", Hooks { selectable: &["type"], ..PLAIN }),
     ("", "ServiceAccount", Hooks { shows_deleted: true, ..PLAIN }),
     (
         "",
         "Service",
         Hooks {
-            selectable: &["spec.clusterIP", "spec.type"],
             claims: service::claims,
             shows_deleted: true,
             admit: service::allocate,
@@ -167,14 +125,10 @@ const HOOKS: &[(&str, &str, Hooks)] = &[
         },
     ),
     ("apps", "Deployment", Hooks { generation: Generation::SpecAndAnnotations, ..PLAIN }),
-    ("apps", "ReplicaSet", Hooks { generation: Generation::Spec, selectable: &["status.replicas"], ..PLAIN }),
+    ("apps", "ReplicaSet", Hooks { generation: Generation::Spec, ..PLAIN }),
     ("coordination.k8s.io", "Lease", Hooks { create_on_update: true, unconditional_update: false, ..PLAIN }),
     ("discovery.k8s.io", "EndpointSlice", Hooks { generation: Generation::All, ..PLAIN }),
-    (
-        "events.k8s.io",
-        "Event",
-        Hooks { create_on_update: true, selectable: EVENT_FIELDS, outward: Some(event::outward), inward: Some(event::inward), ..PLAIN },
-    ),
+    ("events.k8s.io", "Event", Hooks { create_on_update: true, outward: Some(event::outward), inward: Some(event::inward), ..PLAIN }),
     ("networking.k8s.io", "Ingress", Hooks { generation: Generation::Spec, admit: cluster::ingress, ..PLAIN }),
     ("networking.k8s.io", "IngressClass", Hooks { generation: Generation::Spec, ..PLAIN }),
     ("networking.k8s.io", "IPAddress", Hooks { after: service_cidr::settle, ..PLAIN }),
@@ -185,29 +139,6 @@ const HOOKS: &[(&str, &str, Hooks)] = &[
 pub(crate) fn of(gvk: &Gvk) -> &'static Hooks {
     static NONE: Hooks = PLAIN;
     HOOKS.iter().find(|(group, kind, _)| *group == gvk.group && *kind == gvk.kind).map_or(&NONE, |(_, _, hooks)| hooks)
-}
-
-// === impl Hooks ===
-
-impl Hooks {
-    /// The part of an object that selectors read.
-    pub(crate) fn index(&self, object: &Value) -> Index {
-        let meta = object.at("metadata");
-        let labels: Vec<(String, &str)> = meta.pairs("labels").map(|(key, value)| (Index::label_path(key), value)).collect();
-        let fields: Vec<(&str, String)> = self.selectable.iter().filter_map(|path| Some((*path, text_at(object, path)?))).collect();
-        let own = [("metadata.name", meta.text("name")), ("metadata.namespace", meta.text("namespace"))];
-        let labels = labels.iter().map(|(path, value)| (path.as_str(), *value));
-        Index::new(own.into_iter().chain(labels).chain(fields.iter().map(|(path, value)| (*path, value.as_str()))))
-    }
-}
-
-/// A scalar field as selectors compare it.
-fn text_at(object: &Value, path: &str) -> Option<String> {
-    match path.split('.').try_fold(object, |value, field| value.get(field))? {
-        Value::String(text) => Some(text.clone()),
-        scalar @ (Value::Number(_) | Value::Bool(_)) => Some(scalar.to_string()),
-        _ => None,
-    }
 }
 
 // === impl World ===

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::hooks::{self, Hooks};
 use crate::schema::{DISCOVERY, Gvk};
-use crate::selectors::Index;
+use crate::selectors::{Index, Selectable};
 use crate::store::{CollectionId, Indexer};
 
 /// One served resource.
@@ -22,7 +22,7 @@ pub struct Kind {
     pub resource: String,
     /// `services`, `deployments.apps`: as error texts have it.
     pub qualified: String,
-    /// `api/v1/services`: as tables and selectors have it.
+    /// `api/v1/services`: as tables have it.
     pub collection: String,
     pub singular: String,
     pub namespaced: bool,
@@ -51,6 +51,7 @@ pub struct Kinds {
     collections: Vec<String>,
     /// Of the first kind of each collection.
     hooks: Vec<&'static Hooks>,
+    selectable: Vec<&'static Selectable>,
 }
 
 #[derive(Deserialize)]
@@ -94,7 +95,7 @@ const NOT_SERVED: &[&str] = &["proxy", "ephemeralcontainers", "resize"];
 impl Kinds {
     pub fn load() -> Kinds {
         let entries: Vec<Entry> = serde_json::from_str(DISCOVERY).expect("BUG: the embedded discovery is no JSON of its shape");
-        let mut table = Kinds { kinds: Vec::new(), by_path: HashMap::new(), collections: Vec::new(), hooks: Vec::new() };
+        let mut table = Kinds { kinds: Vec::new(), by_path: HashMap::new(), collections: Vec::new(), hooks: Vec::new(), selectable: Vec::new() };
         for entry in entries {
             table.add(entry);
         }
@@ -123,6 +124,7 @@ impl Kinds {
             let at = self.collections.iter().position(|known| *known == name).unwrap_or_else(|| {
                 self.collections.push(name);
                 self.hooks.push(hooks::of(&gvk));
+                self.selectable.push(Selectable::of(&gvk));
                 self.collections.len() - 1
             });
             CollectionId(at)
@@ -170,7 +172,7 @@ impl Kinds {
 
 impl Indexer for Arc<Kinds> {
     fn index(&self, collection: CollectionId, object: &Value) -> Index {
-        self.hooks[collection.0].index(object)
+        self.selectable[collection.0].index(object)
     }
 
     fn claims(&self, collection: CollectionId, object: &Value) -> Vec<String> {

@@ -68,10 +68,10 @@ enum Type {
 
 pub(crate) fn open(api: &Arc<Api>, call: &Arc<Call>) -> Result<Answer, Refusal> {
     let kind = &call.target.kind;
-    let mut options = ListOptions::parse(&kind.collection, &call.query, true)?;
+    let mut options = ListOptions::parse(&kind.gvk, &call.query, true)?;
     if !call.target.name.is_empty() {
         let name = format!("metadata.name={}", call.target.name);
-        options.fields = crate::selectors::Fields::parse(&kind.collection, &name).map_err(Refusal::bad_request)?;
+        options.fields = crate::selectors::Fields::parse(&kind.gvk, &name).map_err(Refusal::bad_request)?;
     }
     let include = answer::include(&call.query)?;
     let (sender, receiver) = mpsc::channel(MAX_PIECES);

@@ -3,25 +3,6 @@ use serde_json::json;
 use super::*;
 
 #[test]
-fn only_what_selectors_read_is_indexed() {
-    let pod = json!({
-        "metadata": {"name": "p", "namespace": "n", "labels": {"a": "b"}, "uid": "u"},
-        "spec": {"nodeName": "one", "containers": []},
-        "status": {"phase": "Running"},
-    });
-    assert_eq!(
-        of(&Gvk::new("", "v1", "Pod")).index(&pod),
-        Index::new([
-            ("metadata.name", "p"),
-            ("metadata.namespace", "n"),
-            ("metadata.labels.a", "b"),
-            ("spec.nodeName", "one"),
-            ("status.phase", "Running"),
-        ])
-    );
-}
-
-#[test]
 fn an_event_survives_the_way_to_its_other_kind_and_back() {
     let core = json!({"metadata": {"name": "e"}, "involvedObject": {"kind": "Pod"}, "message": "m", "source": {"component": "c"},
                       "reportingComponent": "", "reportingInstance": "", "count": 2, "eventTime": null});

@@ -42,8 +42,7 @@ pub(crate) enum FieldValidation {
 }
 
 impl ListOptions {
-    /// Options of `collection` (`api/v1/services`).
-    pub(crate) fn parse(collection: &str, query: &Query, watch: bool) -> Result<ListOptions, Refusal> {
+    pub(crate) fn parse(kind: &Gvk, query: &Query, watch: bool) -> Result<ListOptions, Refusal> {
         let number = |name: &str| -> Result<Option<u64>, Refusal> {
             match query.text(name) {
                 "" => Ok(None),
@@ -56,7 +55,7 @@ impl ListOptions {
         };
         let options = ListOptions {
             labels: Labels::parse(query.text("labelSelector")).map_err(Refusal::bad_request)?,
-            fields: Fields::parse(collection, query.text("fieldSelector")).map_err(Refusal::bad_request)?,
+            fields: Fields::parse(kind, query.text("fieldSelector")).map_err(Refusal::bad_request)?,
             limit: number("limit")?.and_then(|limit| usize::try_from(limit).ok()).unwrap_or_default(),
             continue_token: query.text("continue").to_owned(),
             revision: match revision(query.text("resourceVersion")) {

@@ -1,11 +1,11 @@
 //! `fieldSelector`: `metadata.name=web,status.phase!=Failed`.
 //!
-//! Source: apimachinery's pkg/fields/selector.go; the field label conversions of pkg/apis/core/v1/conversion.go and pkg/apis/events/v1.
+//! Source: apimachinery's pkg/fields/selector.go.
 
-use super::Index;
-use crate::validate::names;
+use super::{Index, Selectable};
+use crate::schema::Gvk;
 
-/// A parsed `fieldSelector` of one collection. All of its terms must hold.
+/// A parsed `fieldSelector` of one kind. All of its terms must hold.
 #[derive(Debug, Clone, Default)]
 pub struct Fields {
     terms: Vec<Term>,
@@ -18,57 +18,13 @@ struct Term {
     equal: bool,
 }
 
-const EVENT: &[&str] = &[
-    "involvedObject.kind",
-    "involvedObject.namespace",
-    "involvedObject.name",
-    "involvedObject.uid",
-    "involvedObject.apiVersion",
-    "involvedObject.resourceVersion",
-    "involvedObject.fieldPath",
-    "reason",
-    "reportingComponent",
-    "source",
-    "type",
-    "metadata.namespace",
-    "metadata.name",
-];
-
-/// The fields of each collection that has more than name and namespace.
-const FIELDS: &[(&str, &[&str])] = &[
-    (
-        "api/v1/pods",
-        &[
-            "metadata.name",
-            "metadata.namespace",
-            "spec.nodeName",
-            "spec.restartPolicy",
-            "spec.schedulerName",
-            "spec.serviceAccountName",
-            "spec.hostNetwork",
-            "status.phase",
-            "status.podIP",
-            "status.podIPs",
-            "status.nominatedNodeName",
-        ],
-    ),
-    ("api/v1/nodes", &["metadata.name", "spec.unschedulable"]),
-    ("api/v1/events", EVENT),
-    ("apis/events.k8s.io/v1/events", EVENT),
-    ("api/v1/namespaces", &["metadata.name", "status.phase"]),
-    ("api/v1/secrets", &["metadata.name", "metadata.namespace", "type"]),
-    ("api/v1/services", &["metadata.name", "metadata.namespace", "spec.clusterIP", "spec.type"]),
-];
-
-/// `apis/apps/v1/replicasets` is selected by a field that only its storage knows.
-const REPLICA_SETS: (&str, &str) = ("apis/apps/v1/replicasets", "status.replicas");
-
 impl Fields {
-    /// Parses the string form for one collection (`api/v1/pods`). The empty string selects everything.
+    /// Parses the string form for one kind. The empty string selects everything.
     ///
     /// # Errors
     /// The API server's text, for a 400 BadRequest.
-    pub fn parse(collection: &str, text: &str) -> Result<Fields, String> {
+    pub(crate) fn parse(kind: &Gvk, text: &str) -> Result<Fields, String> {
+        let selectable = Selectable::of(kind);
         let mut parts = split(text);
         parts.sort_unstable();
         let mut terms = Vec::new();
@@ -84,7 +40,7 @@ impl Fields {
             if at == 0 && value.is_empty() {
                 continue;
             }
-            let field = known(collection, &part[..at])?.to_owned();
+            let field = selectable.known(&part[..at])?.to_owned();
             terms.push(Term { field, value, equal: operator != "!=" });
         }
         Ok(Fields { terms })
@@ -139,33 +95,11 @@ fn unescape(text: &str) -> Result<String, String> {
     Ok(value)
 }
 
-/// The field by its present name.
-fn known<'a>(collection: &str, field: &'a str) -> Result<&'a str, String> {
-    let common = ["metadata.name", "metadata.namespace"];
-    match FIELDS.iter().find(|(name, _)| *name == collection) {
-        Some((name, _)) if *name == "api/v1/pods" && field == "spec.host" => Ok("spec.nodeName"),
-        Some((_, fields)) if fields.contains(&field) => Ok(field),
-        Some(_) => Err(format!("field label not supported: {field}")),
-        None if common.contains(&field) || (collection, field) == REPLICA_SETS => Ok(field),
-        None => {
-            let field = names::quote(field);
-            Err(format!("{field} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""))
-        }
-    }
-}
-
 fn value_of<'a>(object: &'a Index, field: &str) -> &'a str {
-    let text = |path: &str| object.get(path).unwrap_or_default();
-    match field {
-        // The component of a core Event, wherever its writer put it.
-        "source" => match text("source.component") {
-            "" => text("reportingComponent"),
-            component => component,
-        },
-        "spec.hostNetwork" | "spec.unschedulable" if text(field).is_empty() => "false",
-        // Accepted, but no pod has it.
-        "status.podIPs" => "",
-        _ if field == REPLICA_SETS.1 && text(field).is_empty() => "0",
-        _ => text(field),
+    match (object.get(field).unwrap_or_default(), field) {
+        // What is not written out.
+        ("", "spec.hostNetwork" | "spec.unschedulable") => "false",
+        ("", "status.replicas") => "0",
+        (text, _) => text,
     }
 }

@@ -1,10 +1,15 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::schema::Gvk;
+
+fn core(kind: &str) -> Gvk {
+    Gvk::new("", "v1", kind)
+}
 
 /// What is indexed of an object of some core kind.
 fn indexed(kind: &str, object: &Value) -> Index {
-    crate::hooks::of(&crate::schema::Gvk::new("", "v1", kind)).index(object)
+    Selectable::of(&core(kind)).index(object)
 }
 
 fn labelled(labels: &Value) -> Index {
@@ -65,6 +70,25 @@ fn wrong_label_selectors_are_refused_in_the_servers_words() {
 }
 
 #[test]
+fn only_what_selectors_read_is_indexed() {
+    let pod = json!({
+        "metadata": {"name": "p", "namespace": "n", "labels": {"a": "b"}, "uid": "u"},
+        "spec": {"nodeName": "one", "containers": []},
+        "status": {"phase": "Running"},
+    });
+    assert_eq!(
+        indexed("Pod", &pod),
+        Index::new([
+            ("metadata.name", "p"),
+            ("metadata.namespace", "n"),
+            ("metadata.labels.a", "b"),
+            ("spec.nodeName", "one"),
+            ("status.phase", "Running"),
+        ])
+    );
+}
+
+#[test]
 fn field_terms_hold_as_kubernetes_says() {
     let pod = json!({"metadata": {"name": "p", "namespace": "ns"}, "spec": {"nodeName": "n1"}, "status": {"phase": "Running", "podIPs": [{"ip": "1"}, {"ip": "2"}]}});
     let pod = indexed("Pod", &pod);
@@ -81,25 +105,25 @@ fn field_terms_hold_as_kubernetes_says() {
         ("status.podIPs=1", false),
         ("=", true),
     ] {
-        assert_eq!(Fields::parse("api/v1/pods", text).map(|fields| fields.matches(&pod)), Ok(holds), "{text:?}");
+        assert_eq!(Fields::parse(&core("Pod"), text).map(|fields| fields.matches(&pod)), Ok(holds), "{text:?}");
     }
     let event = json!({"involvedObject": {"name": "a", "kind": "Pod"}, "reason": "R", "source": {"component": "me"}});
     let event = indexed("Event", &event);
-    assert_eq!(Fields::parse("api/v1/events", "involvedObject.name=a,source=me,reason=R").map(|fields| fields.matches(&event)), Ok(true));
-    assert_eq!(Fields::parse("api/v1/pods", "metadata.name=x").expect("parses").name(), Some("x"));
+    assert_eq!(Fields::parse(&core("Event"), "involvedObject.name=a,source=me,reason=R").map(|fields| fields.matches(&event)), Ok(true));
+    assert_eq!(Fields::parse(&core("Pod"), "metadata.name=x").expect("parses").name(), Some("x"));
 }
 
 #[test]
 fn unknown_fields_are_refused_in_the_servers_words() {
-    for (collection, text, reason) in [
-        ("api/v1/services", "spec.bogus=x", "field label not supported: spec.bogus"),
-        ("api/v1/nodes", "metadata.namespace=x", "field label not supported: metadata.namespace"),
-        ("api/v1/configmaps", "spec.foo=x", "\"spec.foo\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""),
-        ("api/v1/pods", "bogus", "invalid selector: 'bogus'; can't understand 'bogus'"),
-        ("api/v1/pods", "metadata.name=a=b", "invalid field selector: unescaped character in value: 61"),
-        ("api/v1/pods", "metadata.name=a\\b", "invalid field selector: invalid escape sequence: \\b"),
+    for (kind, text, reason) in [
+        ("Service", "spec.bogus=x", "field label not supported: spec.bogus"),
+        ("Node", "metadata.namespace=x", "field label not supported: metadata.namespace"),
+        ("ConfigMap", "spec.foo=x", "\"spec.foo\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""),
+        ("Pod", "bogus", "invalid selector: 'bogus'; can't understand 'bogus'"),
+        ("Pod", "metadata.name=a=b", "invalid field selector: unescaped character in value: 61"),
+        ("Pod", "metadata.name=a\\b", "invalid field selector: invalid escape sequence: \\b"),
     ] {
-        assert_eq!(Fields::parse(collection, text).map(drop), Err(reason.to_owned()), "{text:?}");
+        assert_eq!(Fields::parse(&core(kind), text).map(drop), Err(reason.to_owned()), "{text:?}");
     }
 }
 
@@ -111,6 +135,6 @@ fn any_text_parses_or_is_refused() {
         let text: String = (0..random.below(9)).map(|_| parts[random.below(parts.len())]).collect();
         let object = labelled(&json!({"a": "1"}));
         let _ = Labels::parse(&text).map(|labels| labels.matches(&object));
-        let _ = Fields::parse("api/v1/pods", &text).map(|fields| fields.matches(&object));
+        let _ = Fields::parse(&core("Pod"), &text).map(|fields| fields.matches(&object));
     }
 }

@@ -76,7 +76,7 @@ pub(super) async fn one(api: &Arc<Api>, call: &Arc<Call>) -> Result<Answer, Refu
 
 pub(super) async fn collection(api: &Arc<Api>, call: &Arc<Call>) -> Result<Answer, Refusal> {
     let kind = &call.target.kind;
-    let selection = ListOptions::parse(&kind.collection, &call.query, false)?;
+    let selection = ListOptions::parse(&kind.gvk, &call.query, false)?;
     let options = DeleteOptions::parse(api, call)?;
     let (shared, request) = (api.clone(), call.clone());
     let (deleted, revision) = api

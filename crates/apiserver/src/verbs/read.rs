@@ -42,7 +42,7 @@ pub(super) fn find(api: &Api, call: &Call) -> Result<Arc<Stored>, Refusal> {
 
 pub(super) async fn list(api: &Arc<Api>, call: &Arc<Call>) -> Result<Answer, Refusal> {
     let kind = &call.target.kind;
-    let options = ListOptions::parse(&kind.collection, &call.query, false)?;
+    let options = ListOptions::parse(&kind.gvk, &call.query, false)?;
     if matches!(call.media.shape, Shape::Table { .. }) {
         answer::include(&call.query)?;
     }
