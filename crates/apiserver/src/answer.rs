@@ -10,6 +10,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use crate::hooks;
 use crate::kinds::Kind;
 use crate::media::{Format, Media, Shape};
 use crate::protobuf;
@@ -119,7 +120,7 @@ pub(crate) fn value(schema: &Schema, call: &Call, status: u16, collection: &str,
 
 /// The object as JSON text with its `kind` and `apiVersion`.
 pub(crate) fn line(kind: &Kind, stored: &Stored) -> Bytes {
-    if kind.hooks.outward.is_some() {
+    if hooks::of(kind).outward.is_some() {
         return dressed(kind, stored).to_string().into();
     }
     let mut text = BytesMut::with_capacity(stored.json.len() + 64);
@@ -138,7 +139,7 @@ pub(crate) fn put_line(text: &mut BytesMut, gvk: &Gvk, json: &[u8]) {
 /// The object as a value with its `kind` and `apiVersion`, in the version of its kind.
 pub(crate) fn dressed(kind: &Kind, stored: &Stored) -> Value {
     let mut value = stored.parse();
-    if let Some(outward) = kind.hooks.outward {
+    if let Some(outward) = hooks::of(kind).outward {
         outward(&mut value);
     }
     value["kind"] = kind.gvk.kind.clone().into();

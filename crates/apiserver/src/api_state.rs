@@ -8,10 +8,10 @@ use runtime::time::Rfc3339;
 
 use crate::auth::{self, Tokens, User};
 use crate::hooks::{Cluster, World};
-use crate::kinds::{Kind, Kinds};
+use crate::kinds::{CollectionId, Kind, Kinds};
 use crate::kubelet::Kubelet;
 use crate::schema::Schema;
-use crate::store::{CollectionId, Store, Txn};
+use crate::store::{Store, Txn};
 
 pub(crate) struct Api {
     pub(crate) schema: Schema,

@@ -7,12 +7,15 @@ use serde_json::{Value, json};
 
 use crate::answer;
 use crate::api_state::{Api, timestamp};
-use crate::hooks::KUBERNETES;
+use crate::hooks::DEFAULT_CIDR;
 use crate::kinds::Kind;
 use crate::refusal::Refusal;
 use crate::request::WriteOptions;
 use crate::store::{Txn, key};
 use crate::verbs::Draft;
+
+/// The Service by which pods reach this server.
+const KUBERNETES: &str = "kubernetes";
 
 const NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
 
@@ -42,7 +45,7 @@ pub(crate) fn ensure(txn: &mut Txn<'_>, api: &Api, port: u16, address: Option<So
         ensure(namespaces, "", json!({"metadata": {"name": name}}))?;
     }
     let cidrs: Vec<String> = api.cluster.service_cidrs.iter().map(IpNet::to_string).collect();
-    ensure(api.kinds.networking("servicecidrs"), "", json!({"metadata": {"name": KUBERNETES}, "spec": {"cidrs": cidrs}}))?;
+    ensure(api.kinds.networking("servicecidrs"), "", json!({"metadata": {"name": DEFAULT_CIDR}, "spec": {"cidrs": cidrs}}))?;
     let ip = api.cluster.service_cidrs.first().map(first_address);
     let labels = json!({"component": "apiserver", "provider": "kubernetes"});
     let ports = json!([{"name": "https", "port": 443, "protocol": "TCP", "targetPort": port}]);

@@ -5,39 +5,23 @@
 
 mod cluster;
 mod event;
+mod ip_address;
 mod pod;
 mod service;
 mod service_cidr;
 #[cfg(test)]
 mod tests;
+mod world;
 
-use ipnet::IpNet;
 use serde_json::Value;
 
-use crate::kinds::{Kind, Kinds};
+use crate::kinds::Kind;
 use crate::refusal::Refusal;
 use crate::schema::Gvk;
-use crate::store::{CollectionId, Txn, key};
 
 pub(crate) use pod::{grace_period, take_topology};
-pub(crate) use service::KUBERNETES;
-
-/// What the whole cluster agrees on.
-#[derive(Debug, Clone)]
-pub(crate) struct Cluster {
-    /// One per family; the first is the default family's.
-    pub(crate) service_cidrs: Vec<IpNet>,
-}
-
-/// What a hook may use beside its object.
-pub(crate) struct World<'a, 'b> {
-    pub(crate) txn: &'a mut Txn<'b>,
-    pub(crate) kinds: &'a Kinds,
-    pub(crate) cluster: &'a Cluster,
-    pub(crate) kind: &'a Kind,
-    /// RFC 3339.
-    pub(crate) now: &'a str,
-}
+pub(crate) use service_cidr::DEFAULT as DEFAULT_CIDR;
+pub(crate) use world::{Cluster, World};
 
 /// When `metadata.generation` grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,24 +120,8 @@ const HOOKS: &[(&str, &str, Hooks)] = &[
 ];
 
 /// The hooks of a kind; most kinds need none.
-pub(crate) fn of(gvk: &Gvk) -> &'static Hooks {
+pub(crate) fn of(kind: &Kind) -> &'static Hooks {
     static NONE: Hooks = PLAIN;
-    HOOKS.iter().find(|(group, kind, _)| *group == gvk.group && *kind == gvk.kind).map_or(&NONE, |(_, _, hooks)| hooks)
-}
-
-// === impl World ===
-
-impl World<'_, '_> {
-    /// A core object by its name.
-    fn core(&self, resource: &str, namespace: &str, name: &str) -> Option<Value> {
-        self.txn.get(self.collection(resource), &key(namespace, name)).map(|stored| stored.parse())
-    }
-
-    fn collection(&self, resource: &str) -> CollectionId {
-        self.kinds.core(resource).stored.expect("BUG: a core kind is not stored")
-    }
-
-    fn ip_addresses(&self) -> CollectionId {
-        self.kinds.networking("ipaddresses").stored.expect("BUG: IPAddress is not stored")
-    }
+    let Gvk { group, kind, .. } = &kind.gvk;
+    HOOKS.iter().find(|(its_group, its_kind, _)| its_group == group && its_kind == kind).map_or(&NONE, |(_, _, hooks)| hooks)
 }

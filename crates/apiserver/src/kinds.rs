@@ -1,18 +1,18 @@
 //! The table of kinds: what is served, under which path, and where it is stored.
 //!
 //! Owns the run-time table, read once from the embedded discovery data; the generic path asks it instead of knowing kinds. A kind that is not in
-//! the table does not exist: not in discovery, not by path. What a kind does besides stands in its [`Hooks`].
+//! the table does not exist: not in discovery, not by path. Must not know what a kind does besides: that stands in its hooks.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde_json::Value;
 
-use crate::hooks::{self, Hooks};
 use crate::schema::{DISCOVERY, Gvk};
-use crate::selectors::{Index, Selectable};
-use crate::store::{CollectionId, Indexer};
+
+/// A collection's place in the table of collections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CollectionId(pub usize);
 
 /// One served resource.
 #[derive(Debug)]
@@ -32,7 +32,6 @@ pub struct Kind {
     pub subresources: Vec<Subresource>,
     /// None: it is only ever created and answered (reviews, bindings).
     pub(crate) stored: Option<CollectionId>,
-    pub(crate) hooks: &'static Hooks,
 }
 
 #[derive(Debug)]
@@ -49,9 +48,6 @@ pub struct Kinds {
     /// Group, version and resource.
     by_path: HashMap<(String, String, String), usize>,
     collections: Vec<String>,
-    /// Of the first kind of each collection.
-    hooks: Vec<&'static Hooks>,
-    selectable: Vec<&'static Selectable>,
 }
 
 #[derive(Deserialize)]
@@ -95,7 +91,7 @@ const NOT_SERVED: &[&str] = &["proxy", "ephemeralcontainers", "resize"];
 impl Kinds {
     pub fn load() -> Kinds {
         let entries: Vec<Entry> = serde_json::from_str(DISCOVERY).expect("BUG: the embedded discovery is no JSON of its shape");
-        let mut table = Kinds { kinds: Vec::new(), by_path: HashMap::new(), collections: Vec::new(), hooks: Vec::new(), selectable: Vec::new() };
+        let mut table = Kinds { kinds: Vec::new(), by_path: HashMap::new(), collections: Vec::new() };
         for entry in entries {
             table.add(entry);
         }
@@ -123,8 +119,6 @@ impl Kinds {
             let name = if gvk.kind == "Event" { "events".to_owned() } else { qualified.clone() };
             let at = self.collections.iter().position(|known| *known == name).unwrap_or_else(|| {
                 self.collections.push(name);
-                self.hooks.push(hooks::of(&gvk));
-                self.selectable.push(Selectable::of(&gvk));
                 self.collections.len() - 1
             });
             CollectionId(at)
@@ -133,7 +127,6 @@ impl Kinds {
         self.by_path.insert((group, version, entry.resource.clone()), self.kinds.len());
         self.kinds.push(Arc::new(Kind {
             collection: format!("{root}/{}", entry.resource),
-            hooks: hooks::of(&gvk),
             gvk,
             qualified,
             resource: entry.resource,
@@ -167,16 +160,6 @@ impl Kinds {
     /// Names under which collections are stored, by [`CollectionId`].
     pub(crate) fn collections(&self) -> &[String] {
         &self.collections
-    }
-}
-
-impl Indexer for Arc<Kinds> {
-    fn index(&self, collection: CollectionId, object: &Value) -> Index {
-        self.selectable[collection.0].index(object)
-    }
-
-    fn claims(&self, collection: CollectionId, object: &Value) -> Vec<String> {
-        (self.hooks[collection.0].claims)(object)
     }
 }
 

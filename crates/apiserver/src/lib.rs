@@ -18,6 +18,7 @@ mod defaults;
 mod discovery;
 mod fields;
 mod hooks;
+mod indexer;
 mod kinds;
 mod kubelet;
 mod media;
@@ -54,6 +55,7 @@ use api_state::Api;
 use auth::{Authority, Tokens};
 use discovery::Discovery;
 use hooks::Cluster;
+use indexer::ByKind;
 use kinds::Kinds;
 use server::Server;
 use store::Store;
@@ -124,7 +126,7 @@ pub async fn start(config: Config, drain: Drain, registry: Registry) -> Result<R
     let authority = Authority::open(&pki)?;
     let issuer = format!("https://kubernetes.default.svc.{}", config.cluster_domain);
     let kinds = Arc::new(Kinds::load());
-    let store = Store::open(data_dir, kinds.collections(), kinds.clone())?;
+    let store = Store::open(data_dir, kinds.collections(), ByKind::of(&kinds))?;
     let api = Arc::new(Api {
         schema: schema::Schema::load(),
         store,

@@ -24,14 +24,11 @@ use rpds::RedBlackTreeMapSync;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::kinds::CollectionId;
 use crate::refusal::Refusal;
 use crate::selectors::Index;
 pub(crate) use disk::{Contents, Disk};
 pub(crate) use txn::Txn;
-
-/// A collection's place in the table of collections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CollectionId(pub usize);
 
 /// One object at one revision.
 #[derive(Debug)]

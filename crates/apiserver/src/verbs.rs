@@ -41,6 +41,9 @@ async fn dispatch(api: &Arc<Api>, method: &Method, call: Arc<Call>) -> Result<An
     let target = &call.target;
     if target.kind.stored.is_none() {
         return match *method {
+            Method::POST if target.name.is_empty() && target.kind.gvk.kind == "Binding" => {
+                subresource::bind(api, &call, String::new()).await
+            }
             Method::POST if target.name.is_empty() => reviews::create(api, &call).await,
             _ => Err(Refusal::method_not_allowed()),
         };

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::answer::{self, Answer, PIECE_BYTES};
 use crate::api_state::Api;
+use crate::hooks;
 use crate::media::{Format, Media, Shape};
 use crate::names;
 use crate::protobuf;
@@ -215,7 +216,7 @@ impl Watcher {
     fn put(&mut self, piece: &mut BytesMut, ty: Type, stored: &Stored, event: Option<&Event>) {
         let kind = &self.call.target.kind;
         let media = self.call.media;
-        if media.shape == Shape::Object && kind.hooks.outward.is_none() {
+        if media.shape == Shape::Object && hooks::of(kind).outward.is_none() {
             if media.format != Format::Protobuf {
                 return put_line(piece, ty.name(), |piece| answer::put_line(piece, &kind.gvk, &stored.json));
             }

@@ -11,6 +11,7 @@ use tokio::task::spawn_blocking;
 
 use super::{Answer, aged, dressed, include, meta_version, now, partial};
 use crate::api_state::Api;
+use crate::hooks;
 use crate::kinds::Kind;
 use crate::media::{Format, Shape};
 use crate::protobuf::{self, list_head, put_item};
@@ -112,7 +113,7 @@ impl Text {
 
     fn put(&self, piece: &mut BytesMut, item: &Stored) {
         let kind = &self.call.target.kind;
-        let shown = match (self.call.media.shape, kind.hooks.outward) {
+        let shown = match (self.call.media.shape, hooks::of(kind).outward) {
             (Shape::Object, None) => return piece.put_slice(&item.json),
             (Shape::Object, Some(outward)) => {
                 let mut value = item.parse();
@@ -168,8 +169,9 @@ fn unwritten<T>(error: &protobuf::Error) -> Option<T> {
 fn encoded_part(schema: &Schema, kind: &Kind, items: &[Arc<Stored>]) -> Result<Vec<Bytes>, protobuf::Error> {
     let mut pieces = Vec::new();
     let mut piece = Vec::new();
+    let outward = hooks::of(kind).outward;
     for item in items {
-        match kind.hooks.outward {
+        match outward {
             None => put_item(schema, &kind.gvk, &mut serde_json::Deserializer::from_slice(&item.json), &mut piece)?,
             Some(_) => put_item(schema, &kind.gvk, dressed(kind, item), &mut piece)?,
         }

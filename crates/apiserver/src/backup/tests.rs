@@ -1,22 +1,23 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::kinds::Kinds;
-use crate::store::{CollectionId, Store};
+use crate::indexer::ByKind;
+use crate::kinds::{CollectionId, Kinds};
+use crate::store::Store;
 use crate::testing::Folder;
 
 const FIRST: CollectionId = CollectionId(0);
 
 fn open(folder: &Path) -> Store {
-    let kinds = Arc::new(Kinds::load());
+    let kinds = Kinds::load();
     // The thread of a store that was just dropped may still hold the file.
     for _ in 0..500 {
-        match Store::open(folder, kinds.collections(), kinds.clone()) {
+        match Store::open(folder, kinds.collections(), ByKind::of(&kinds)) {
             Ok(store) => return store,
             Err(_) => std::thread::yield_now(),
         }
     }
-    Store::open(folder, kinds.collections(), kinds.clone()).expect("a store")
+    Store::open(folder, kinds.collections(), ByKind::of(&kinds)).expect("a store")
 }
 
 async fn put(store: &Store, name: &'static str) -> u64 {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::World;
+use super::world::World;
 use crate::refusal::Refusal;
 use crate::value::Get;
 

@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::World;
+use super::world::World;
 use crate::names;
 use crate::quantity::Quantity;
 use crate::refusal::Refusal;

@@ -7,24 +7,17 @@
 
 mod allocate;
 mod families;
+mod spec;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::World;
-use crate::names;
+use self::spec::{Spec, claim, is_external, needs_cluster_ip, needs_health_check_port, needs_node_port, node_ports_used, same};
+use super::ip_address;
+use super::world::World;
 use crate::refusal::Refusal;
 use crate::store::key;
 use crate::validate;
 use crate::value::Get;
-
-/// The Service by which pods reach this server.
-pub(crate) const KUBERNETES: &str = "kubernetes";
-
-/// The label of an IPAddress, and its value where the server gave the address to a Service.
-pub(super) const MANAGED_BY: &str = "ipaddress.kubernetes.io/managed-by";
-pub(super) const ALLOCATOR: &str = "ipallocator.k8s.io";
-
-pub(super) type Spec = Map<String, Value>;
 
 /// Node ports that a Service holds; no other may have them.
 pub(super) fn claims(service: &Value) -> Vec<String> {
@@ -34,10 +27,6 @@ pub(super) fn claims(service: &Value) -> Vec<String> {
     ports.sort_unstable();
     ports.dedup();
     ports.into_iter().map(claim).collect()
-}
-
-fn claim(port: i64) -> String {
-    format!("nodePort/{port}")
 }
 
 /// Fills in what the client left to the server: kept values of the old Service, address families, addresses, ports.
@@ -84,44 +73,18 @@ pub(super) fn prepare(service: &mut Value, old: Option<&Value>) {
 pub(super) fn written(world: &mut World<'_, '_>, service: &Value, old: Option<&Value>) {
     let after = addresses(service);
     for ip in old.map(addresses).unwrap_or_default().iter().filter(|ip| !after.contains(ip)) {
-        release(world, ip);
+        ip_address::release(world, ip);
     }
-    let collection = world.ip_addresses();
     for ip in after {
-        if world.txn.get(collection, &ip).is_none() {
-            let meta = service.at("metadata");
-            let mut address = ip_address(&ip, meta.text("namespace"), meta.text("name"), world.now);
-            world.txn.put(collection, &mut address);
-        }
+        ip_address::ensure(world, &ip, service);
     }
 }
 
 pub(super) fn removing(world: &mut World<'_, '_>, service: &Value) -> Result<(), Refusal> {
     for ip in addresses(service) {
-        release(world, &ip);
+        ip_address::release(world, &ip);
     }
     Ok(())
-}
-
-/// The IPAddress that says whose a Service's address is.
-pub(crate) fn ip_address(ip: &str, namespace: &str, service: &str, now: &str) -> Value {
-    let family = if ip.contains(':') { "IPv6" } else { "IPv4" };
-    json!({
-        "metadata": {
-            "name": ip,
-            "uid": names::uid(),
-            "creationTimestamp": now,
-            "labels": {"ipaddress.kubernetes.io/ip-family": family, MANAGED_BY: ALLOCATOR},
-        },
-        "spec": {"parentRef": {"resource": "services", "namespace": namespace, "name": service}},
-    })
-}
-
-fn release(world: &mut World<'_, '_>, ip: &str) {
-    let collection = world.ip_addresses();
-    if let Some(stored) = world.txn.get(collection, ip) {
-        world.txn.delete(collection, &mut stored.parse());
-    }
 }
 
 /// The addresses that a Service has from the pool; headless ones and external names have none.
@@ -132,36 +95,6 @@ fn addresses(service: &Value) -> Vec<String> {
     }
     let ips = spec.texts("clusterIPs").into_iter();
     ips.filter(|ip| ip.parse::<std::net::IpAddr>().is_ok()).map(str::to_owned).collect()
-}
-
-// What a Service of some type has.
-
-fn needs_cluster_ip(spec: &Spec) -> bool {
-    matches!(spec.text("type"), "ClusterIP" | "NodePort" | "LoadBalancer")
-}
-
-fn needs_node_port(spec: &Spec) -> bool {
-    match spec.text("type") {
-        "NodePort" => true,
-        "LoadBalancer" => spec.at("allocateLoadBalancerNodePorts").as_bool() != Some(false),
-        _ => false,
-    }
-}
-
-fn needs_health_check_port(spec: &Spec) -> bool {
-    spec.text("type") == "LoadBalancer" && spec.text("externalTrafficPolicy") == "Local"
-}
-
-fn is_external(spec: &Spec) -> bool {
-    matches!(spec.text("type"), "NodePort" | "LoadBalancer") || spec.text("type") == "ClusterIP" && !spec.items("externalIPs").is_empty()
-}
-
-fn node_ports_used(spec: &Spec) -> Vec<i64> {
-    spec.items("ports").iter().map(|port| port.int("nodePort")).filter(|port| *port != 0).collect()
-}
-
-fn same(new: &Spec, old: &Spec, field: &str) -> bool {
-    new.at(field) == old.at(field)
 }
 
 /// What a client did not repeat is what it was (`patchAllocatedValues`).

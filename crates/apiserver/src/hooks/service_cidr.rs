@@ -10,9 +10,13 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
-use super::{KUBERNETES, World};
-use crate::store::CollectionId;
+use super::ip_address;
+use super::world::World;
+use crate::kinds::CollectionId;
 use crate::value::Get;
+
+/// The range that the server was started with.
+pub(crate) const DEFAULT: &str = "kubernetes";
 
 const FINALIZER: &str = "networking.k8s.io/service-cidr-finalizer";
 const READY: &str = "Kubernetes Service CIDR is ready";
@@ -35,7 +39,7 @@ pub(super) fn prepare(new: &mut Value, old: Option<&Value>) {
 /// The ranges of one family that give out addresses: those that the server was started with first.
 pub(super) fn ranges(world: &World<'_, '_>, is_ipv4: bool) -> Vec<IpNet> {
     let mut ready: Vec<Value> = all(world).into_iter().filter(is_ready).collect();
-    ready.sort_by_key(|range| range["metadata"].text("name") != KUBERNETES);
+    ready.sort_by_key(|range| range["metadata"].text("name") != DEFAULT);
     ready.iter().flat_map(nets).filter(|net| net.addr().is_ipv4() == is_ipv4).collect()
 }
 
@@ -75,8 +79,7 @@ fn is_needed(world: &World<'_, '_>, range: &Value) -> bool {
         return false;
     }
     let addresses = world.txn.objects(world.ip_addresses());
-    let addresses =
-        addresses.iter().filter(|(_, stored)| stored.index.label(super::service::MANAGED_BY) == Some(super::service::ALLOCATOR));
+    let addresses = addresses.iter().filter(|(_, stored)| ip_address::is_allocated(&stored.index));
     let mut addresses = addresses.filter_map(|(name, _)| name.parse::<IpAddr>().ok());
     addresses.any(|ip| own.iter().any(|net| net.contains(&ip)) && !others.iter().any(|net| net.contains(&ip)))
 }

@@ -7,7 +7,8 @@ use rpds::HashTrieMapSync;
 use serde_json::Value;
 
 use super::disk::Disk;
-use super::{Collection, CollectionId, Event, Indexer, Key, Objects, StoreError, Stored, Visible, key};
+use super::{Collection, Event, Indexer, Key, Objects, StoreError, Stored, Visible, key};
+use crate::kinds::CollectionId;
 
 /// The state after the last write, of which readers may know nothing yet.
 pub(super) struct Working {

@@ -66,7 +66,7 @@ pub(super) async fn one(api: &Arc<Api>, call: &Arc<Call>) -> Result<Answer, Refu
     });
     let kind = &call.target.kind;
     match deleted.await? {
-        Deleted::Gone(stored) if !kind.hooks.shows_deleted => {
+        Deleted::Gone(stored) if !hooks::of(kind).shows_deleted => {
             let last = stored.parse();
             answer::value(&api.schema, call, 200, "api/v1/statuses", success(kind, &last))
         }
@@ -108,7 +108,7 @@ pub(super) fn delete(txn: &mut Txn<'_>, api: &Api, call: &Call, stored: &Arc<Sto
     let draft = Draft { api, kind, namespace: stored.namespace(), subresource: "", options: &unmanaged, now: &now };
     let mut object = answer::dressed(kind, stored);
     options.check_preconditions(kind, &object)?;
-    (kind.hooks.removing)(&mut api.world(txn, kind, &now), &object).and_then(|()| {
+    (hooks::of(kind).removing)(&mut api.world(txn, kind, &now), &object).and_then(|()| {
         let before = object.clone();
         let is_deleting = object["metadata"].has("deletionTimestamp");
         let finalizers = finalizers(&object, options);

@@ -8,7 +8,7 @@ use crate::answer;
 use crate::api_state::Api;
 use crate::defaults;
 use crate::fields::{self, Operation, Writer};
-use crate::hooks::Generation;
+use crate::hooks::{self, Generation};
 use crate::kinds::Kind;
 use crate::names;
 use crate::refusal::Refusal;
@@ -71,7 +71,7 @@ impl Draft<'_> {
         let meta = &mut new["metadata"];
         meta["uid"] = names::uid().into();
         meta["creationTimestamp"] = self.now.into();
-        if kind.hooks.generation != Generation::None {
+        if hooks::of(kind).generation != Generation::None {
             meta["generation"] = 1.into();
         }
         if kind.has_status() {
@@ -79,8 +79,8 @@ impl Draft<'_> {
         }
         defaults::apply(&api.schema, &kind.gvk, &mut new);
         self.own(None, &mut new);
-        (kind.hooks.admit)(&mut api.world(txn, kind, self.now), &mut new, None)?;
-        (kind.hooks.prepare)(&mut new, None);
+        (hooks::of(kind).admit)(&mut api.world(txn, kind, self.now), &mut new, None)?;
+        (hooks::of(kind).prepare)(&mut new, None);
         defaults::apply(&api.schema, &kind.gvk, &mut new);
         self.valid(&new, None)?;
         let name = new["metadata"].text("name").to_owned();
@@ -100,7 +100,7 @@ impl Draft<'_> {
         self.check_identity(&new, &old)?;
         let (meta, was) = (&mut new["metadata"], &old["metadata"]);
         match meta.text("resourceVersion") {
-            "" | "0" if !kind.hooks.unconditional_update && self.subresource.is_empty() => {
+            "" | "0" if !hooks::of(kind).unconditional_update && self.subresource.is_empty() => {
                 let gvk = Gvk::new(&kind.gvk.group, "", &kind.resource);
                 let message = "Invalid value: 0: must be specified for an update";
                 return Err(Refusal::invalid_field(&gvk, &name, "FieldValueInvalid", "metadata.resourceVersion", message));
@@ -135,10 +135,10 @@ impl Draft<'_> {
         defaults::apply(&api.schema, &kind.gvk, &mut new);
         self.own(Some(&old), &mut new);
         if self.subresource.is_empty() || self.subresource == "scale" {
-            (kind.hooks.admit)(&mut api.world(txn, kind, self.now), &mut new, Some(&old))?;
-            (kind.hooks.prepare)(&mut new, Some(&old));
+            (hooks::of(kind).admit)(&mut api.world(txn, kind, self.now), &mut new, Some(&old))?;
+            (hooks::of(kind).prepare)(&mut new, Some(&old));
             defaults::apply(&api.schema, &kind.gvk, &mut new);
-            if grows(kind.hooks.generation, &new, &old) {
+            if grows(hooks::of(kind).generation, &new, &old) {
                 new["metadata"]["generation"] = (old["metadata"].int("generation") + 1).into();
             }
         }
@@ -153,20 +153,20 @@ impl Draft<'_> {
 
     /// Takes an object out of the store, and what hangs on it.
     pub(crate) fn remove(&self, txn: &mut Txn<'_>, last: Value) -> Result<Arc<Stored>, Refusal> {
-        (self.kind.hooks.removing)(&mut self.api.world(txn, self.kind, self.now), &last)?;
+        (hooks::of(self.kind).removing)(&mut self.api.world(txn, self.kind, self.now), &last)?;
         let mut last = self.inward(last);
         let gone = txn.delete(self.api.collection(self.kind), &mut last);
-        (self.kind.hooks.after)(&mut self.api.world(txn, self.kind, self.now));
+        (hooks::of(self.kind).after)(&mut self.api.world(txn, self.kind, self.now));
         Ok(gone)
     }
 
     /// Writes an object as it is.
     pub(crate) fn put(&self, txn: &mut Txn<'_>, new: Value, old: Option<&Value>) -> Arc<Stored> {
         let (api, kind) = (self.api, self.kind);
-        (kind.hooks.written)(&mut api.world(txn, kind, self.now), &new, old);
+        (hooks::of(kind).written)(&mut api.world(txn, kind, self.now), &new, old);
         let mut new = self.inward(new);
         let stored = txn.put(api.collection(kind), &mut new);
-        (kind.hooks.after)(&mut api.world(txn, kind, self.now));
+        (hooks::of(kind).after)(&mut api.world(txn, kind, self.now));
         if !self.options.dry_run {
             return stored;
         }
@@ -180,7 +180,7 @@ impl Draft<'_> {
     }
 
     fn inward(&self, mut object: Value) -> Value {
-        if let Some(inward) = self.kind.hooks.inward {
+        if let Some(inward) = hooks::of(self.kind).inward {
             inward(&mut object);
         }
         object

@@ -1,4 +1,4 @@
-//! Kinds that are only asked: who am I, may I, is this token good, give me a token. And Binding, which is a Pod's matter.
+//! Kinds that are only asked: who am I, may I, is this token good, give me a token.
 //!
 //! Authorization is AlwaysAllow: whoever is known may do everything.
 
@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use runtime::time::Rfc3339;
 use serde_json::{Value, json};
 
-use super::{body, read, subresource};
+use super::{body, read};
 use crate::answer::{self, Answer};
 use crate::api_state::{Api, timestamp};
 use crate::auth::{self, User};
@@ -19,9 +19,6 @@ use crate::value::Get;
 
 pub(super) async fn create(api: &Arc<Api>, call: &Arc<Call>) -> Result<Answer, Refusal> {
     let kind = &call.target.kind;
-    if kind.gvk.kind == "Binding" {
-        return subresource::bind(api, call, String::new()).await;
-    }
     let options = WriteOptions::parse("CreateOptions", &call.query, &call.agent)?;
     let decoded = body::object(api, call, &kind.gvk, options.validation)?;
     let mut review = decoded.object;

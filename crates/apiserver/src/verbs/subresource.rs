@@ -78,13 +78,13 @@ pub(super) async fn bind(api: &Arc<Api>, call: &Arc<Call>, name: String) -> Resu
         assign(txn, &shared, &request, &options, &name, &binding)
     });
     done.await?;
-    answer::value(
-        &api.schema,
-        call,
-        201,
-        "api/v1/statuses",
-        json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}),
-    )
+    done_as_asked(api, call)
+}
+
+/// The answer to a request that made no object of its own.
+fn done_as_asked(api: &Api, call: &Call) -> Result<Answer, Refusal> {
+    let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+    answer::value(&api.schema, call, 201, "api/v1/statuses", status)
 }
 
 fn assign(txn: &mut Txn<'_>, api: &Api, call: &Call, options: &WriteOptions, name: &str, binding: &Value) -> Result<(), Refusal> {
@@ -138,11 +138,5 @@ async fn evict(api: &Arc<Api>, call: &Arc<Call>) -> Result<Answer, Refusal> {
         }
     });
     done.await?;
-    answer::value(
-        &api.schema,
-        call,
-        201,
-        "api/v1/statuses",
-        json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}),
-    )
+    done_as_asked(api, call)
 }

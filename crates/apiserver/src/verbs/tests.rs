@@ -18,6 +18,7 @@ use super::*;
 use crate::answer::Body;
 use crate::auth::{Tokens, User};
 use crate::hooks::Cluster as Ranges;
+use crate::indexer::ByKind;
 use crate::kinds::Kinds;
 use crate::media::Media;
 use crate::request::{Query, Target};
@@ -40,7 +41,7 @@ impl Server {
         let (trigger, drain) = runtime::drain::channel();
         let api = Arc::new(Api {
             schema: Schema::load(),
-            store: Store::open(folder.path(), kinds.collections(), kinds.clone()).expect("a store"),
+            store: Store::open(folder.path(), kinds.collections(), ByKind::of(&kinds)).expect("a store"),
             kinds,
             cluster: Ranges { service_cidrs: vec!["10.96.0.0/24".parse().expect("a range")] },
             tokens: Tokens::open(folder.path(), "https://issuer".to_owned()).expect("a key"),

@@ -8,6 +8,7 @@ use super::body::{self, Decoded};
 use super::draft::{Draft, Written};
 use crate::answer::{self, Answer};
 use crate::api_state::{Api, timestamp};
+use crate::hooks;
 use crate::patch;
 use crate::refusal::Refusal;
 use crate::request::{Call, FieldValidation, WriteOptions};
@@ -44,7 +45,7 @@ pub(super) async fn update(api: &Arc<Api>, call: &Arc<Call>) -> Result<Answer, R
                 check_uid(&request, &decoded.object, &stored)?;
                 draft.update(txn, &stored, decoded.object)
             }
-            None if target.kind.hooks.create_on_update && target.subresource.is_empty() => {
+            None if hooks::of(&target.kind).create_on_update && target.subresource.is_empty() => {
                 let mut object = decoded.object;
                 object["metadata"]["name"] = target.name.clone().into();
                 object["metadata"].as_object_mut().map(|meta| meta.remove("resourceVersion"));

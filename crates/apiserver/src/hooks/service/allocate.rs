@@ -10,8 +10,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
-use super::{Spec, claim, needs_cluster_ip, needs_health_check_port, needs_node_port, node_ports_used};
-use crate::hooks::{World, service_cidr};
+use super::spec::{Spec, claim, needs_cluster_ip, needs_health_check_port, needs_node_port, node_ports_used};
+use crate::hooks::service_cidr;
+use crate::hooks::world::World;
 use crate::names;
 use crate::refusal::Refusal;
 use crate::schema::Gvk;

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
-use super::{Spec, needs_cluster_ip};
-use crate::hooks::Cluster;
+use super::spec::{Spec, needs_cluster_ip, same};
+use crate::hooks::world::Cluster;
 use crate::refusal::Refusal;
 use crate::schema::Gvk;
 use crate::validate::Cause;
@@ -27,9 +27,8 @@ pub(super) fn fill(cluster: &Cluster, name: &str, spec: &mut Spec, before: Optio
         return Ok(());
     }
     // Nothing about families was touched: a cluster that has changed meanwhile is no reason to refuse.
-    let untouched = |before: &Spec| {
-        ["type", "clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"].iter().all(|field| super::same(spec, before, field))
-    };
+    let untouched =
+        |before: &Spec| ["type", "clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"].iter().all(|field| same(spec, before, field));
     if before.is_some_and(|before| untouched(before) && before.has("ipFamilies")) {
         return Ok(());
     }
@@ -102,12 +101,12 @@ fn shrink_on_downgrade(spec: &mut Spec, before: Option<&Spec>, families: &mut Ve
     if before.text("ipFamilyPolicy") == "SingleStack" || spec.text("ipFamilyPolicy") != "SingleStack" {
         return;
     }
-    if super::same(spec, before, "clusterIPs")
+    if same(spec, before, "clusterIPs")
         && let Some(ips) = spec.get_mut("clusterIPs").and_then(Value::as_array_mut)
     {
         ips.truncate(1);
     }
-    if super::same(spec, before, "ipFamilies") {
+    if same(spec, before, "ipFamilies") {
         families.truncate(1);
     }
 }
