@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use model::facts::PathMatch;
 use model::facts::{
     BackendPort, Change, Endpoint, EndpointNames, Ingress, IngressBackend, IngressClass, IngressName, IngressPath, IngressRule, Labels,
-    Node, Service, ServiceKind, ServicePort, Slice, SlicePort, TargetPort, Topology, TrafficPolicy,
+    Node, Service, ServicePort, Slice, SlicePort, TargetPort, Topology,
 };
 use model::options::RouteOptions;
 use model::resolve::Want;
@@ -143,7 +143,6 @@ fn service_name(names: &Names, at: usize) -> ServiceName {
 
 fn service(names: &Names, at: usize) -> Service {
     Service {
-        kind: ServiceKind::ClusterIp,
         cluster_ips: vec![IpAddr::V4(Ipv4Addr::from(0x0a60_0000 + at as u32))],
         ports: vec![ServicePort {
             at: 0,
@@ -154,19 +153,9 @@ fn service(names: &Names, at: usize) -> Service {
             app_protocol: None,
             target_port: TargetPort::Number(8080),
         }],
-        external_ips: Vec::new(),
-        load_balancer_ips: Vec::new(),
-        load_balancer_names: Vec::new(),
-        source_ranges: Vec::new(),
-        internal_policy: TrafficPolicy::Cluster,
-        external_policy: TrafficPolicy::Cluster,
-        affinity: None,
-        health_check_node_port: None,
-        proxy_name: None,
-        headless_label: false,
-        publish_not_ready: false,
         labels: names.labels.clone(),
         annotations: names.labels.clone(),
+        ..Service::default()
     }
 }
 

@@ -59,7 +59,8 @@ pub struct Facts {
     pub service_imports: HashMap<ServiceName, Arc<ServiceImport>>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+/// The default is a ClusterIP Service with nothing but what the API server fills in, and without an address yet.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Service {
     pub kind: ServiceKind,
     /// At most one address of each family; empty for headless and ExternalName.
@@ -87,9 +88,10 @@ pub struct Service {
     pub annotations: Arc<Labels>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ServiceKind {
     /// ClusterIP, NodePort and LoadBalancer differ only in the fields that they fill.
+    #[default]
     ClusterIp,
     /// `clusterIP: None`.
     Headless,
@@ -103,8 +105,9 @@ pub enum LoadBalancerName {
     Hostname(Text),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum TrafficPolicy {
+    #[default]
     Cluster,
     Local,
 }

@@ -109,6 +109,49 @@ impl NodeView {
     }
 }
 
+// === impl NodeService ===
+
+impl NodeService {
+    /// A Service at one address that has no ports yet, and nothing that a Service may go without.
+    pub fn new(cluster_ip: IpAddr) -> NodeService {
+        NodeService {
+            cluster_ip,
+            external_ips: Vec::new(),
+            load_balancer_ips: Vec::new(),
+            source_ranges: None,
+            affinity: None,
+            masquerade_external: true,
+            ports: Vec::new(),
+            health_check: None,
+            triggered_at_ms: None,
+            balance: None,
+        }
+    }
+}
+
+// === impl NodeServicePort ===
+
+impl NodeServicePort {
+    /// The unnamed port of a Service, whose packets meet one verdict wherever they come from.
+    pub fn new(protocol: Protocol, port: u16, verdict: Verdict) -> NodeServicePort {
+        let serving = match &verdict {
+            Verdict::To(endpoints) => endpoints.clone(),
+            Verdict::Reject | Verdict::Drop => Arc::default(),
+        };
+        NodeServicePort {
+            at: 0,
+            name: "".into(),
+            protocol,
+            port,
+            node_port: None,
+            internal: verdict.clone(),
+            external: verdict.clone(),
+            external_from_inside: verdict,
+            serving,
+        }
+    }
+}
+
 // === impl Verdict ===
 
 impl Verdict {

@@ -141,24 +141,7 @@ fn node<'a>(words: impl Iterator<Item = &'a str>) -> Node {
 }
 
 fn service<'a>(words: impl Iterator<Item = &'a str>) -> Service {
-    let mut service = Service {
-        kind: ServiceKind::ClusterIp,
-        cluster_ips: Vec::new(),
-        ports: Vec::new(),
-        external_ips: Vec::new(),
-        load_balancer_ips: Vec::new(),
-        load_balancer_names: Vec::new(),
-        source_ranges: Vec::new(),
-        internal_policy: TrafficPolicy::Cluster,
-        external_policy: TrafficPolicy::Cluster,
-        affinity: None,
-        health_check_node_port: None,
-        proxy_name: None,
-        headless_label: false,
-        publish_not_ready: false,
-        labels: Arc::default(),
-        annotations: Arc::default(),
-    };
+    let mut service = Service::default();
     for word in words {
         match word.split_once('=').unwrap_or((word, "")) {
             ("headless", _) => service.kind = ServiceKind::Headless,

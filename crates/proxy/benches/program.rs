@@ -127,30 +127,8 @@ fn service(i: u32, turn: u32) -> NodeService {
         SocketAddr::new(Ipv4Addr::from(address).into(), 8080)
     };
     let endpoints: Arc<[SocketAddr]> = (0..N_ENDPOINTS).map(endpoint).collect();
-    let verdict = Verdict::To(endpoints.clone());
-    let port = NodeServicePort {
-        at: 0,
-        name: "http".into(),
-        protocol: Protocol::Tcp,
-        port: 80,
-        node_port: None,
-        internal: verdict.clone(),
-        external: verdict.clone(),
-        external_from_inside: verdict,
-        serving: endpoints,
-    };
-    NodeService {
-        cluster_ip: IpAddr::from(Ipv4Addr::from(0x0ac0_0000 + i)),
-        external_ips: Vec::new(),
-        load_balancer_ips: Vec::new(),
-        source_ranges: None,
-        affinity: None,
-        masquerade_external: true,
-        ports: vec![port],
-        health_check: None,
-        triggered_at_ms: None,
-        balance: None,
-    }
+    let port = NodeServicePort { name: "http".into(), ..NodeServicePort::new(Protocol::Tcp, 80, Verdict::To(endpoints)) };
+    NodeService { ports: vec![port], ..NodeService::new(IpAddr::from(Ipv4Addr::from(0x0ac0_0000 + i))) }
 }
 
 /// On the CPU, all threads that live; none ends while it is looked at.

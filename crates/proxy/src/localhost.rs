@@ -166,29 +166,8 @@ pub(crate) mod tests {
 
     pub(crate) fn service(endpoints: &[SocketAddr]) -> NodeService {
         let verdict = if endpoints.is_empty() { Verdict::Reject } else { Verdict::To(endpoints.into()) };
-        let port = NodeServicePort {
-            at: 0,
-            name: "".into(),
-            protocol: Protocol::Tcp,
-            port: 80,
-            node_port: Some(NodePort(30_080)),
-            internal: verdict.clone(),
-            external: verdict.clone(),
-            external_from_inside: verdict,
-            serving: endpoints.into(),
-        };
-        NodeService {
-            cluster_ip: "10.96.0.10".parse().expect("an address"),
-            external_ips: Vec::new(),
-            load_balancer_ips: Vec::new(),
-            source_ranges: None,
-            affinity: None,
-            masquerade_external: true,
-            ports: vec![port],
-            health_check: None,
-            triggered_at_ms: None,
-            balance: None,
-        }
+        let port = NodeServicePort { node_port: Some(NodePort(30_080)), ..NodeServicePort::new(Protocol::Tcp, 80, verdict) };
+        NodeService { ports: vec![port], ..NodeService::new("10.96.0.10".parse().expect("an address")) }
     }
 
     #[test]

@@ -106,30 +106,8 @@ mod tests {
 
     fn service(protocol: Protocol, serving: &str) -> NodeService {
         let serving: Arc<[SocketAddr]> = serving.split_whitespace().map(|e| e.parse().expect("an endpoint")).collect();
-        let verdict = Verdict::To(serving.clone());
-        let port = NodeServicePort {
-            at: 0,
-            name: "".into(),
-            protocol,
-            port: 53,
-            node_port: Some(model::NodePort(30_053)),
-            internal: verdict.clone(),
-            external: verdict.clone(),
-            external_from_inside: verdict,
-            serving,
-        };
-        NodeService {
-            cluster_ip: "10.96.0.10".parse().expect("an address"),
-            external_ips: Vec::new(),
-            load_balancer_ips: Vec::new(),
-            source_ranges: None,
-            affinity: None,
-            masquerade_external: true,
-            ports: vec![port],
-            health_check: None,
-            triggered_at_ms: None,
-            balance: None,
-        }
+        let port = NodeServicePort { node_port: Some(model::NodePort(30_053)), ..NodeServicePort::new(protocol, 53, Verdict::To(serving)) };
+        NodeService { ports: vec![port], ..NodeService::new("10.96.0.10".parse().expect("an address")) }
     }
 
     fn view(last: Option<&NodeView>, service: Option<NodeService>) -> NodeView {

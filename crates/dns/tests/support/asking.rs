@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hickory_proto::op::{Message, Query};
 use hickory_proto::rr::{Name, RecordType};
-use model::facts::{Change, Namespace, Service, ServiceKind, ServicePort, TargetPort, TrafficPolicy};
+use model::facts::{Change, Namespace, Service, ServicePort, TargetPort};
 use model::resolve::{Model, Want};
 use model::{NameView, Protocol, ServiceName};
 
@@ -24,24 +24,7 @@ pub(crate) fn view() -> Arc<NameView> {
         app_protocol: None,
         target_port: TargetPort::Number(80),
     };
-    let service = Service {
-        kind: ServiceKind::ClusterIp,
-        cluster_ips: vec!["10.96.0.1".parse().expect("address")],
-        ports: vec![port],
-        external_ips: Vec::new(),
-        load_balancer_ips: Vec::new(),
-        load_balancer_names: Vec::new(),
-        source_ranges: Vec::new(),
-        internal_policy: TrafficPolicy::Cluster,
-        external_policy: TrafficPolicy::Cluster,
-        affinity: None,
-        health_check_node_port: None,
-        proxy_name: None,
-        headless_label: false,
-        publish_not_ready: false,
-        labels: Arc::default(),
-        annotations: Arc::default(),
-    };
+    let service = Service { cluster_ips: vec!["10.96.0.1".parse().expect("address")], ports: vec![port], ..Service::default() };
     let want = Want { names: true, ..Want::default() };
     let mut model = Model::new(model::Config { want, ..model::Config::default() });
     let changes = [

@@ -108,30 +108,9 @@ fn parse(line: &str) -> (NodeKey, Option<NodeService>) {
         "sctp" => Protocol::Sctp,
         _ => Protocol::Tcp,
     };
-    let everywhere = verdict(&rest[1..]);
-    let mut port = NodeServicePort {
-        at: 0,
-        name: "http".into(),
-        protocol,
-        port: number.parse().expect(line),
-        node_port: None,
-        internal: everywhere.clone(),
-        external: everywhere.clone(),
-        external_from_inside: everywhere,
-        serving: Arc::new([]),
-    };
-    let mut service = NodeService {
-        cluster_ip,
-        external_ips: Vec::new(),
-        load_balancer_ips: Vec::new(),
-        source_ranges: None,
-        affinity: None,
-        masquerade_external: true,
-        ports: Vec::new(),
-        health_check: None,
-        triggered_at_ms: None,
-        balance: None,
-    };
+    let mut port =
+        NodeServicePort { name: "http".into(), ..NodeServicePort::new(protocol, number.parse().expect(line), verdict(&rest[1..])) };
+    let mut service = NodeService::new(cluster_ip);
     let mut facts: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for clause in clauses {
         let mut words = clause.split_whitespace();
