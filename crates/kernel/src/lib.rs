@@ -10,7 +10,7 @@
 //! | [`ipset`] | IP sets: which there are, destroy one |
 //! | [`ipvs`] | IPVS: all virtual servers forgotten |
 //! | [`iptables_legacy`] | chains of the old iptables: removed |
-//! | [`rtnl`] | which addresses and links this network namespace has |
+//! | [`rtnl`] | which addresses and links this network namespace has, and news of addresses |
 //! | [`limits`] | open files |
 //! | [`memory`] | what the allocator gives back |
 //! | [`link`] | bridges, veth pairs, addresses, routes: made and removed |

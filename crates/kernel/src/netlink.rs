@@ -2,7 +2,7 @@
 //!
 //! Must not know what any message means. Source: linux/netlink.h, netlink(7).
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use crate::Errno;
 
@@ -61,6 +61,19 @@ impl Socket {
         Ok(socket)
     }
 
+    /// A socket that also hears what the kernel tells `groups` (as `nl_groups` has them: a bit for each).
+    pub(crate) fn listen(protocol: libc::c_int, groups: u32) -> Result<Self, Errno> {
+        let socket = Self::open(protocol)?;
+        // SAFETY: all zeroes is a valid sockaddr_nl.
+        let mut address: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
+        address.nl_family = libc::AF_NETLINK as libc::sa_family_t;
+        address.nl_groups = groups;
+        // SAFETY: the pointer is to a live sockaddr_nl and the length is its size; bind(2) only reads it.
+        let result =
+            unsafe { libc::bind(socket.fd.as_raw_fd(), (&raw const address).cast(), size_of::<libc::sockaddr_nl>() as libc::socklen_t) };
+        if result < 0 { Err(Errno::last()) } else { Ok(socket) }
+    }
+
     fn option(&self, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> Result<(), Errno> {
         // SAFETY: the pointer is to a live c_int and the length is its size; setsockopt(2) only reads it.
         let result = unsafe {
@@ -94,11 +107,20 @@ impl Socket {
             match Errno::last() {
                 Errno::EINTR => {}
                 Errno(libc::EAGAIN) if !wait => return Ok(None),
-                // The receive buffer overflowed: what was lost were more refusals of the same batch.
+                // The receive buffer overflowed: what was lost was more of what is in it (refusals of one batch, news of one kind).
                 Errno(libc::ENOBUFS) if !wait => {}
                 errno => return Err(errno),
             }
         }
+    }
+
+    /// Drops what was heard and not yet read; whether there was anything. Never waits.
+    pub(crate) fn heard(&mut self) -> Result<bool, Errno> {
+        let mut any = false;
+        while self.receive(false)?.is_some() {
+            any = true;
+        }
+        Ok(any)
     }
 
     /// Sends a batch and collects what the kernel refused. It runs the whole batch inside send(2), so that all errors are queued
@@ -171,6 +193,12 @@ impl Socket {
                 }
             }
         }
+    }
+}
+
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
     }
 }
 

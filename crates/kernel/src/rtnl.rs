@@ -1,8 +1,9 @@
-//! Addresses and links of this network namespace.
+//! Addresses and links of this network namespace, and the news that addresses changed.
 //!
 //! Source: rtnetlink(7).
 
 use std::net::IpAddr;
+use std::os::fd::{AsRawFd, RawFd};
 
 use crate::Errno;
 use crate::netlink::{Attributes, NLM_F_DUMP, NLM_F_REQUEST, Socket, Writer, string};
@@ -24,11 +25,37 @@ pub struct Link {
     pub name: String,
 }
 
+/// Hears that addresses of the namespace it was opened in came, went, or became usable. Its descriptor is readable when there is news.
+#[derive(Debug)]
+pub struct AddressNews {
+    socket: Socket,
+}
+
 /// Every address of this namespace, both families, loopback included.
 pub fn addresses() -> Result<Vec<Address>, Errno> {
     const IFADDRMSG: usize = 8;
     let found = dump(RTM_GETADDR, IFADDRMSG)?;
     Ok(found.iter().filter_map(|body| read_address(body, IFADDRMSG)).collect())
+}
+
+// === impl AddressNews ===
+
+impl AddressNews {
+    pub fn open() -> Result<Self, Errno> {
+        let groups = libc::RTMGRP_IPV4_IFADDR | libc::RTMGRP_IPV6_IFADDR;
+        Ok(Self { socket: Socket::listen(libc::NETLINK_ROUTE, groups as u32)? })
+    }
+
+    /// Whether anything happened since this was last asked. Never waits.
+    pub fn any(&mut self) -> Result<bool, Errno> {
+        self.socket.heard()
+    }
+}
+
+impl AsRawFd for AddressNews {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
 }
 
 fn read_address(body: &[u8], header: usize) -> Option<Address> {
@@ -65,6 +92,20 @@ fn dump(kind: u16, header: usize) -> Result<Vec<Vec<u8>>, Errno> {
 mod tests {
     use super::*;
     use crate::netns::Netns;
+
+    #[test]
+    fn there_is_news_when_an_address_comes_or_goes() {
+        let ns = Netns::new("kernel-address-news");
+        let mut news = ns.run(|| AddressNews::open().expect("a socket"));
+        assert_eq!(news.any(), Ok(false));
+        for change in ["addr add 192.0.2.7/24 dev lo", "addr del 192.0.2.7/24 dev lo", "addr add 2001:db8::7/64 dev lo nodad"] {
+            ns.ip(change);
+            // The kernel tells before it lets ip(8) end.
+            assert_eq!((news.any(), news.any()), (Ok(true), Ok(false)), "{change}");
+        }
+        ns.ip("link add other type bridge");
+        assert_eq!(news.any(), Ok(false), "a link is no address");
+    }
 
     #[test]
     fn lists_what_the_namespace_has() {

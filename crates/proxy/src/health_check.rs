@@ -1,6 +1,6 @@
 //! `healthCheckNodePort`: one small HTTP server per Service of policy Local, which tells load balancers how many endpoints are here.
 //!
-//! It listens where node ports are. An address that comes later is listened on too, within a sync period.
+//! It listens where node ports are, also when their addresses change. What was another's port is tried again each sync period.
 //!
 //! Source: kube-proxy's `pkg/proxy/healthcheck/service_health.go`.
 
@@ -21,28 +21,32 @@ use crate::{Config, Health, node_ports};
 /// Keeps one server for each health-check node port of the applied view, until `drain` starts.
 pub(crate) async fn run(
     config: Arc<Config>,
+    mut own: watch::Receiver<Vec<IpAddr>>,
     views: watch::Receiver<Arc<NodeView>>,
     mut applied: watch::Receiver<Revision>,
     health: Health,
     drain: Drain,
 ) {
-    let mut look_again = tokio::time::interval(config.sync_period);
-    let mut servers = Servers { config, health, running: HashMap::new() };
+    let mut try_again = tokio::time::interval(config.sync_period);
+    let mut servers = Servers { config, health, own: own.clone(), running: HashMap::new() };
     let mut last = Revision(0);
     loop {
         tokio::select! {
             () = drain.started() => return,
             changed = applied.changed() => if changed.is_err() { return },
-            _ = look_again.tick() => {
-                let view = views.borrow().clone();
-                servers.follow_addresses(&view);
+            Ok(()) = own.changed() => {
+                servers.listen(&views.borrow().clone());
+                continue;
+            }
+            _ = try_again.tick() => {
+                servers.listen(&views.borrow().clone());
                 continue;
             }
         }
         // The answer may be a view ahead of the rules for a moment: a load balancer asks every few seconds.
         let view = views.borrow().clone();
         if last < view.globals_at {
-            servers.follow_addresses(&view); // `primary` is the Node's
+            servers.listen(&view); // `primary` is the Node's
         }
         for key in view.since(last).or_all(&view.services, servers.running.keys()) {
             let wanted = view.services.get(&key).and_then(|service| service.health_check);
@@ -55,6 +59,8 @@ pub(crate) async fn run(
 struct Servers {
     config: Arc<Config>,
     health: Health,
+    /// The addresses of this machine.
+    own: watch::Receiver<Vec<IpAddr>>,
     running: HashMap<NodeKey, Server>,
 }
 
@@ -75,31 +81,24 @@ impl Servers {
             _ => {
                 let mut server =
                     Server { port: check.port.0, local_endpoints: watch::channel(check.local_endpoints).0, listeners: HashMap::new() };
-                if let Some(addresses) = addresses(&self.config, key.family, view) {
-                    server.listen_on(&addresses, &key.service, &self.health);
-                }
+                server.listen_on(&self.addresses(key.family, view), &key.service, &self.health);
                 self.running.insert(key, server);
             }
         }
     }
 
-    /// Listens on addresses that this machine has got since, and no more on those that it lost.
-    fn follow_addresses(&mut self, view: &NodeView) {
+    /// Listens on addresses that node ports have got since, and no more on those that they lost.
+    fn listen(&mut self, view: &NodeView) {
         for family in Family::BOTH {
-            let mut running = self.running.iter_mut().filter(|(key, _)| key.family == family).peekable();
-            if running.peek().is_none() {
-                continue;
-            }
-            let Some(addresses) = addresses(&self.config, family, view) else { continue };
+            let addresses = self.addresses(family, view);
+            let running = self.running.iter_mut().filter(|(key, _)| key.family == family);
             running.for_each(|(key, server)| server.listen_on(&addresses, &key.service, &self.health));
         }
     }
-}
 
-/// Where to listen; `None` if the kernel does not say.
-fn addresses(config: &Config, family: Family, view: &NodeView) -> Option<Vec<IpAddr>> {
-    let found = node_ports::to_listen_on(config, family, view.node.as_deref());
-    found.inspect_err(|error| warn!(%error, "health-check node ports stay where they are")).ok()
+    fn addresses(&self, family: Family, view: &NodeView) -> Vec<IpAddr> {
+        node_ports::to_listen_on(&self.config, family, view.node.as_deref(), &self.own.borrow())
+    }
 }
 
 // === impl Server ===
@@ -160,7 +159,7 @@ mod tests {
         ns.ip("link set lo up");
         ns.ip("addr add 10.0.1.1/32 dev lo");
         ns.run(|| {
-            let text = "{mode: nftables, nodePortAddresses: [10.0.0.0/8], nftables: {syncPeriod: 10ms}}";
+            let text = "{mode: nftables, nodePortAddresses: [10.0.0.0/8], nftables: {syncPeriod: 1h}}";
             let config = Arc::new(Config::parse(text).expect("valid"));
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
             runtime.block_on(async {
@@ -174,7 +173,8 @@ mod tests {
                 let (trigger, drain) = drain::channel();
                 let health = Health::new(Duration::from_secs(30));
                 health.updated(false);
-                let task = tokio::spawn(run(config, view, applied, health, drain));
+                let own = crate::own_addresses::follow(drain.clone()).expect("addresses");
+                let task = tokio::spawn(run(config, own, view, applied, health, drain));
                 done.send_replace(Revision(1));
                 for (change, expected) in
                     [("", ["200", "-"]), ("addr add 10.0.1.2/32 dev lo", ["200", "200"]), ("addr del 10.0.1.1/32 dev lo", ["-", "200"])]

@@ -13,7 +13,8 @@
 //! [`start`] must be called inside a tokio runtime. The `watch` may start with a default view: nothing is programmed before the
 //! first one whose revision is not 0. When the drain starts the thread ends after the sync in hand; rules stay in the kernel.
 //! [`render`] gives the rules of a view as text and touches nothing; [`cleanup`] removes what any mode of ours, or of
-//! kube-proxy, left in the kernel. [`node_local`] is a room beside the modes, for a DNS server on this node.
+//! kube-proxy, left in the kernel. [`node_local`] is a room beside the modes, for a DNS server on this node; [`own_addresses`]
+//! tells where this machine is.
 
 mod alone;
 pub mod config;
@@ -29,6 +30,7 @@ mod mode;
 mod nftables;
 pub mod node_local;
 mod node_ports;
+pub mod own_addresses;
 mod reports;
 mod stale_flows;
 
@@ -58,6 +60,8 @@ pub enum StartError {
     Another(alone::Other),
     #[error("claiming the rules of this network namespace: {0}")]
     Claim(std::io::Error),
+    #[error("asking for this machine's addresses: {0}")]
+    Addresses(kernel::Errno),
     #[error("starting the sync thread: {0}")]
     Thread(std::io::Error),
     #[error(transparent)]
@@ -103,8 +107,9 @@ pub fn start(config: Config, views: watch::Receiver<Arc<NodeView>>, drain: Drain
     let (to, reports) = mpsc::channel(reports::QUEUE);
     let told = reports::Reports::new(to);
     let metrics = metrics::Metrics::new(registry);
+    let own = own_addresses::follow(drain.clone()).map_err(StartError::Addresses)?;
     let applied = driver::start(config.clone(), modes, views.clone(), health.clone(), drain.clone(), metrics, told)?;
-    tokio::spawn(health_check::run(config.clone(), views.clone(), applied.clone(), health.clone(), drain.clone()));
+    tokio::spawn(health_check::run(config.clone(), own, views.clone(), applied.clone(), health.clone(), drain.clone()));
     tokio::spawn(localhost::run(config.clone(), views, applied.clone(), drain));
     let mut thread = applied.clone();
     tokio::spawn(async move {

@@ -5,7 +5,6 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use kernel::Errno;
 use model::Family;
 use model::facts::Node;
 
@@ -38,17 +37,17 @@ pub fn node_port_addresses(config: &Config, node: Option<&Node>, own: &[IpAddr])
     Family::BOTH.into_iter().flat_map(on).collect()
 }
 
-/// Where a server of one family listens to be found at node ports; every address is one. Loopback too, where it is named.
-pub(crate) fn to_listen_on(config: &Config, family: Family, node: Option<&Node>) -> Result<Vec<IpAddr>, Errno> {
+/// Where, of a node's `own` addresses, a server of one family listens to be found at node ports; every address is one. Loopback too,
+/// where it is named.
+pub(crate) fn to_listen_on(config: &Config, family: Family, node: Option<&Node>, own: &[IpAddr]) -> Vec<IpAddr> {
     let Some(ranges) = ranges(config, family, node) else {
-        return Ok(vec![match family {
+        return vec![match family {
             Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
             Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
-        }]);
+        }];
     };
     let named = |ip: &IpAddr| config.node_ports.localhost && ip.is_loopback() || ranges.iter().any(|range| range.contains(ip));
-    let own = kernel::rtnl::addresses()?.into_iter().map(|it| it.address);
-    Ok(own.filter(|ip| Family::of(*ip) == family && named(ip)).collect())
+    own.iter().copied().filter(|ip| Family::of(*ip) == family && named(ip)).collect()
 }
 
 #[cfg(test)]

@@ -110,7 +110,8 @@ pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
     };
     app.start_ingress(config, INGRESS_STATUS, "the status pages of the ingress")?;
 
-    let addresses = addresses::follow(flags.cluster_cidr.clone(), gateways, api_drain);
+    let own = proxy::own_addresses::follow(api_drain).context("asking for this machine's addresses")?;
+    let addresses = addresses::follow(own, flags.cluster_cidr.clone(), gateways);
     let config = node::Config {
         name: node_name,
         data_dir: flags.api.data_dir.clone(),

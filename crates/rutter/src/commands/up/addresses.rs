@@ -1,26 +1,18 @@
-//! The addresses of this machine, as its Node tells them, followed.
+//! Which addresses of this machine its Node tells, followed.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use ipnet::IpNet;
-use runtime::Drain;
 use tokio::sync::watch;
 use tracing::info;
 
-/// Far more often than a machine moves; a look is one netlink dump.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// One address of each family that is none of the pods' (`cluster`), or `otherwise` as long as there are none.
-pub fn follow(cluster: Vec<IpNet>, otherwise: Vec<IpAddr>, drain: Drain) -> watch::Receiver<Vec<IpAddr>> {
-    let (told, addresses) = watch::channel(choose(&all(), &cluster, &otherwise, &[]));
+/// Out of `all`, one address of each family that is none of the pods' (`cluster`), or `otherwise` as long as there are none. Followed for as
+/// long as `all` is.
+pub fn follow(mut all: watch::Receiver<Vec<IpAddr>>, cluster: Vec<IpNet>, otherwise: Vec<IpAddr>) -> watch::Receiver<Vec<IpAddr>> {
+    let (told, addresses) = watch::channel(choose(&all.borrow_and_update(), &cluster, &otherwise, &[]));
     tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(LOOK_EVERY) => {}
-                () = drain.started() => return,
-            }
-            let found = tokio::task::spawn_blocking(all).await.unwrap_or_default();
+        while all.changed().await.is_ok() {
+            let found = all.borrow_and_update().clone();
             told.send_if_modified(|known| {
                 let now = choose(&found, &cluster, &otherwise, known);
                 let moved = now != *known;
@@ -33,10 +25,6 @@ pub fn follow(cluster: Vec<IpNet>, otherwise: Vec<IpAddr>, drain: Drain) -> watc
         }
     });
     addresses
-}
-
-fn all() -> Vec<IpAddr> {
-    kernel::rtnl::addresses().unwrap_or_default().into_iter().map(|it| it.address).collect()
 }
 
 /// Of each family the one that is `known`, so that a second address changes nothing, else the first, as a kubelet chooses.
