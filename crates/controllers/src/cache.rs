@@ -7,7 +7,7 @@ use std::sync::Arc;
 use api::Kind;
 use serde_json::Value;
 
-use crate::json;
+use crate::{Controller, json};
 
 /// An object's place: its namespace (empty for cluster-scoped kinds) and name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,12 +16,16 @@ pub struct Key {
     pub name: String,
 }
 
-/// All objects, by kind and place.
+/// The words that an object is found by.
+pub type Words = fn(&Kind, &Value) -> Vec<String>;
+
+/// All objects, by kind and place, and by word.
 #[derive(Debug, Default)]
 pub struct Cache {
     kinds: HashMap<&'static str, Collection>,
-    /// By the UID of an owner: the kind (plural) and place of each object that names it.
-    dependents: HashMap<String, BTreeSet<(&'static str, Key)>>,
+    words: Vec<Words>,
+    /// The kind (plural) and place of each object that has the word.
+    index: HashMap<String, BTreeSet<(&'static str, Key)>>,
 }
 
 #[derive(Debug, Default)]
@@ -34,6 +38,11 @@ struct Collection {
 // === impl Cache ===
 
 impl Cache {
+    /// A cache whose objects `controllers` find by their words.
+    pub fn of(controllers: &[Box<dyn Controller>]) -> Self {
+        Self { words: controllers.iter().filter_map(|controller| controller.words()).collect(), ..Self::default() }
+    }
+
     pub fn get(&self, kind: &Kind, key: &Key) -> Option<&Arc<Value>> {
         self.kinds.get(kind.plural)?.objects.get(key)
     }
@@ -60,9 +69,9 @@ impl Cache {
         self.in_namespace(kind, json::namespace(owner)).filter(move |object| json::controller(object).is_some_and(|it| it["uid"] == uid))
     }
 
-    /// The objects that name the owner of this UID, with their kind's plural.
-    pub fn dependents(&self, uid: &str) -> impl Iterator<Item = (&'static str, &Arc<Value>)> {
-        let places = self.dependents.get(uid).into_iter().flatten();
+    /// The objects that have a word, with their kind's plural.
+    pub fn found_by<'a>(&'a self, word: &str) -> impl Iterator<Item = (&'static str, &'a Arc<Value>)> + use<'a> {
+        let places = self.index.get(word).into_iter().flatten();
         places.filter_map(|(plural, key)| Some((*plural, self.kinds.get(plural)?.objects.get(key)?)))
     }
 
@@ -78,8 +87,8 @@ impl Cache {
         collection.seen = collection.seen.max(json::resource_version(&object));
         let old = collection.objects.insert(key.clone(), object.clone());
         self.unlink(kind, &key, old.as_deref());
-        for uid in owners(&object) {
-            self.dependents.entry(uid.to_string()).or_default().insert((kind.plural, key.clone()));
+        for word in self.words_of(kind, &object) {
+            self.index.entry(word).or_default().insert((kind.plural, key.clone()));
         }
         old
     }
@@ -105,19 +114,19 @@ impl Cache {
     }
 
     fn unlink(&mut self, kind: &Kind, key: &Key, old: Option<&Value>) {
-        for uid in old.into_iter().flat_map(owners) {
-            if let Some(places) = self.dependents.get_mut(uid) {
+        for word in old.map(|old| self.words_of(kind, old)).unwrap_or_default() {
+            if let Some(places) = self.index.get_mut(&word) {
                 places.remove(&(kind.plural, key.clone()));
                 if places.is_empty() {
-                    self.dependents.remove(uid);
+                    self.index.remove(&word);
                 }
             }
         }
     }
-}
 
-fn owners(object: &Value) -> impl Iterator<Item = &str> {
-    object["metadata"]["ownerReferences"].as_array().into_iter().flatten().map(|owner| json::text(&owner["uid"]))
+    fn words_of(&self, kind: &Kind, object: &Value) -> Vec<String> {
+        self.words.iter().flat_map(|words| words(kind, object)).collect()
+    }
 }
 
 // === impl Key ===

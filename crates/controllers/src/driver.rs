@@ -61,7 +61,8 @@ pub async fn run(client: Client, controllers: Vec<Box<dyn Controller>>, ready: r
         tokio::spawn(relay(kind, receiver, heard.clone()));
     }
     let (sent, mut sends) = mpsc::channel(MAX_IN_FLIGHT);
-    let mut driver = Driver { client, controllers, cache: Cache::default(), queue: Queue::default(), missing, sent };
+    let cache = Cache::of(&controllers);
+    let mut driver = Driver { client, controllers, cache, queue: Queue::default(), missing, sent };
     let mut ready = Some(ready);
     loop {
         if driver.missing.is_empty() {

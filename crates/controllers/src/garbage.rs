@@ -3,12 +3,13 @@
 //! Owns what owner references mean. A key is an object of any kind: its name is written `PLURAL/NAME`.
 //! Source: kubernetes `pkg/controller/garbagecollector` and the page "Garbage Collection" of its documentation.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use api::Kind;
 use serde_json::{Value, json};
 
-use crate::cache::{Cache, Key};
+use crate::cache::{Cache, Key, Words};
 use crate::plan::{Plan, Propagation, Write};
 use crate::{Controller, json, kinds};
 
@@ -36,13 +37,17 @@ impl Controller for GarbageCollector {
         &kinds::COLLECTED
     }
 
+    fn words(&self) -> Option<Words> {
+        Some(|_, object| references(object).map(|reference| owned_by(json::text(&reference["uid"]))).collect())
+    }
+
     fn touched(&self, kind: &Kind, object: &Value, cache: &Cache) -> Vec<Key> {
         let mut keys = Vec::new();
         if object["metadata"]["ownerReferences"].is_array() || json::is_deleting(object) {
             keys.push(key(kind.plural, object));
         }
         if cache.get(kind, &Key::of(object)).is_none_or(|now| json::is_deleting(now) || json::uid(now) != json::uid(object)) {
-            keys.extend(cache.dependents(json::uid(object)).map(|(plural, dependent)| key(plural, dependent)));
+            keys.extend(dependents(json::uid(object), cache).map(|(plural, dependent)| key(plural, dependent)));
         }
         // An owner that waits looks whether this was the last one.
         for reference in references(object).filter(|reference| reference["blockOwnerDeletion"] == true) {
@@ -67,11 +72,20 @@ impl Controller for GarbageCollector {
     }
 }
 
+fn owned_by(uid: &str) -> String {
+    format!("owned by {uid}")
+}
+
+/// The objects that name the owner of this UID, with their kind's plural.
+fn dependents<'a>(uid: &str, cache: &'a Cache) -> impl Iterator<Item = (&'static str, &'a Arc<Value>)> + use<'a> {
+    cache.found_by(&owned_by(uid))
+}
+
 /// An object that is being deleted: takes away its finalizer once its dependents are as that asks.
 fn finish(kind: &'static Kind, object: &Value, cache: &Cache, plan: &mut Plan) {
     let uid = json::uid(object);
     if has_finalizer(object, ORPHAN) {
-        for (plural, dependent) in cache.dependents(uid) {
+        for (plural, dependent) in dependents(uid, cache) {
             if let Some(kind) = kinds::of_plural(plural) {
                 plan.write(without_owners(kind, dependent, |reference| reference["uid"] != uid));
             }
@@ -79,7 +93,7 @@ fn finish(kind: &'static Kind, object: &Value, cache: &Cache, plan: &mut Plan) {
         plan.write(without_finalizer(kind, object, ORPHAN));
     } else if has_finalizer(object, FOREGROUND) {
         let blocks = |dependent: &Value| references(dependent).any(|it| it["uid"] == uid && it["blockOwnerDeletion"] == true);
-        if !cache.dependents(uid).any(|(_, dependent)| blocks(dependent)) {
+        if !dependents(uid, cache).any(|(_, dependent)| blocks(dependent)) {
             plan.write(without_finalizer(kind, object, FOREGROUND));
         }
     }
@@ -110,7 +124,7 @@ fn judge(kind: &'static Kind, object: &Value, cache: &Cache, plan: &mut Plan) {
         return;
     }
     // Who waits for this one waits for those that this one has as well.
-    let has_dependents = cache.dependents(json::uid(object)).next().is_some();
+    let has_dependents = dependents(json::uid(object), cache).next().is_some();
     let propagation = match (is_waited_for && has_dependents, object) {
         (true, _) => Propagation::Foreground,
         (false, object) if has_finalizer(object, ORPHAN) => Propagation::Orphan,

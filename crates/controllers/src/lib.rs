@@ -24,7 +24,7 @@ pub mod slices;
 #[cfg(test)]
 mod world;
 
-pub use cache::{Cache, Key};
+pub use cache::{Cache, Key, Words};
 pub use driver::run;
 pub use plan::{Plan, Write};
 
@@ -40,6 +40,11 @@ pub trait Controller: Send + Sync {
 
     /// What it has to see.
     fn reads(&self) -> &'static [&'static Kind];
+
+    /// By which words it finds objects again ([`Cache::found_by`]); they begin with what no other controller's begin with.
+    fn words(&self) -> Option<Words> {
+        None
+    }
 
     /// The keys that have to be looked at again once `object` changed. Called with the object before and after each change.
     fn touched(&self, kind: &Kind, object: &Value, cache: &Cache) -> Vec<Key>;

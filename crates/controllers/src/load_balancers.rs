@@ -9,15 +9,14 @@
 //! Source: KEP-1959 (loadBalancerClass), KEP-1860 (ipMode), KEP-1864 (ports in the status), k3s' ServiceLB, and
 //! kubernetes `staging/src/k8s.io/cloud-provider/controllers/service` for the Events.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use api::Kind;
 use serde_json::{Value, json};
 
-use crate::cache::{Cache, Key};
+use crate::cache::{Cache, Key, Words};
 use crate::plan::{Event, Plan, Write};
 use crate::{Controller, json, kinds, slices};
 
@@ -32,8 +31,11 @@ pub struct LoadBalancers {
     pub taken: Vec<(SocketAddr, &'static str)>,
 }
 
-/// Who has which protocol and port of which address.
-type Holders = HashMap<(IpAddr, String, u64), Key>;
+/// An address, a protocol, and a port.
+type Claim = (IpAddr, String, u64);
+
+/// Who has what.
+type Holders = HashMap<Claim, Key>;
 
 /// What a Service gets.
 enum Decision {
@@ -56,16 +58,22 @@ impl Controller for LoadBalancers {
         &READS
     }
 
+    fn words(&self) -> Option<Words> {
+        Some(words)
+    }
+
     fn touched(&self, kind: &Kind, object: &Value, cache: &Cache) -> Vec<Key> {
         if *kind == kinds::NODE {
-            return balanced(cache).map(|service| Key::of(service)).collect();
+            return cache.all(&kinds::SERVICE).filter(|service| is_ours(service)).map(|service| Key::of(service)).collect();
         }
         let mut keys = vec![Key::of(object)];
         if is_ours(object) {
-            // What this one gives up, another may wait for.
-            let ports: Vec<_> = ports(object).collect();
-            let shares = |other: &Value| self::ports(other).any(|port| ports.contains(&port));
-            keys.extend(balanced(cache).filter(|other| shares(other)).map(|other| Key::of(other)));
+            // What this one gives up, another may wait for. What somebody else holds is not its to give.
+            let (is_granted, addresses) = (has_been_granted(object), addresses(object, &node_addresses(cache)));
+            let is_held = |claim: &Claim| cache.found_by(&holds(claim)).next().is_some();
+            for claim in claims(object, &addresses).filter(|claim| is_granted || !is_held(claim)) {
+                keys.extend(cache.found_by(&asks(&claim)).map(|(_, other)| Key::of(other)));
+            }
         }
         keys
     }
@@ -95,10 +103,8 @@ impl LoadBalancers {
         if nodes.is_empty() {
             return Decision::TooEarly;
         }
-        let mut others: Vec<_> = balanced(cache).filter(|other| standing(other) < standing(service)).collect();
-        others.sort_by(|a, b| standing(a).cmp(&standing(b)));
         let mut holders = Holders::new();
-        for other in others {
+        for other in before(service, &nodes, cache) {
             if let Decision::Granted(addresses) = self.decide_next(other, &nodes, &holders) {
                 holders.extend(claims(other, &addresses).map(|claim| (claim, Key::of(other))));
             }
@@ -114,16 +120,13 @@ impl LoadBalancers {
             message: format!("port {port}/{protocol} of {ip} is taken by {by}"),
         };
         let families = slices::families(service);
-        let mut addresses: Vec<_> = nodes.iter().copied().filter(|ip| families.contains(&family(*ip))).collect();
-        if addresses.is_empty() {
+        if !nodes.iter().any(|ip| families.contains(&family(*ip))) {
             return no_address(format!("no node has an {} address", families.join(" or ")));
         }
-        let asked = json::text(&service["spec"]["loadBalancerIP"]);
-        if !asked.is_empty() {
-            addresses.retain(|ip| asked.parse() == Ok(*ip));
-            if addresses.is_empty() {
-                return no_address(format!("spec.loadBalancerIP: no node has the address {asked}"));
-            }
+        let addresses = addresses(service, nodes);
+        if addresses.is_empty() {
+            let asked = json::text(&service["spec"]["loadBalancerIP"]);
+            return no_address(format!("spec.loadBalancerIP: no node has the address {asked}"));
         }
         for claim in claims(service, &addresses) {
             let (ip, protocol, port) = &claim;
@@ -145,12 +148,63 @@ fn standing(service: &Value) -> (bool, &str, &str, &str) {
     (!has_been_granted(service), created, json::namespace(service), json::name(service))
 }
 
+/// Those served before `service` on which it depends what it gets, in the order in which they are served: who has a port that it asks
+/// for, or who else asks for one that nobody has, and likewise for each of them.
+fn before<'a>(service: &'a Value, nodes: &BTreeSet<IpAddr>, cache: &'a Cache) -> Vec<&'a Value> {
+    let mut found = BTreeMap::new();
+    let mut open = vec![service];
+    while let Some(service) = open.pop() {
+        for claim in claims(service, &addresses(service, nodes)) {
+            let mut others = cache.found_by(&holds(&claim)).peekable();
+            let others: Vec<_> = if others.peek().is_some() { others.collect() } else { cache.found_by(&asks(&claim)).collect() };
+            for (_, other) in others {
+                if standing(other) < standing(service) && found.insert(standing(other), &**other).is_none() {
+                    open.push(other);
+                }
+            }
+        }
+    }
+    found.into_values().collect()
+}
+
+fn words(kind: &Kind, service: &Value) -> Vec<String> {
+    if *kind != kinds::SERVICE || !is_ours(service) {
+        return Vec::new();
+    }
+    let asked = ports(service).map(|(protocol, port)| asks_for(protocol, port));
+    let granted =
+        if has_been_granted(service) { ingress(service).filter_map(|it| json::text(&it["ip"]).parse().ok()).collect() } else { Vec::new() };
+    let kept: Vec<IpAddr> = granted.into_iter().filter(|ip| may_have(service, *ip)).collect();
+    asked.chain(claims(service, &kept).map(|claim| holds(&claim))).collect()
+}
+
+/// The word of a Service whose status says that it has this, and that still asks for it.
+fn holds((ip, protocol, port): &Claim) -> String {
+    format!("holds {port}/{protocol} of {ip}")
+}
+
+/// The word of a Service that may ask for this, at some address.
+fn asks((_, protocol, port): &Claim) -> String {
+    asks_for(protocol, *port)
+}
+
+fn asks_for(protocol: &str, port: u64) -> String {
+    format!("asks for {port}/{protocol}")
+}
+
 fn is_ours(service: &Value) -> bool {
     service["spec"]["type"] == "LoadBalancer" && service["spec"]["loadBalancerClass"].is_null()
 }
 
-fn balanced(cache: &Cache) -> impl Iterator<Item = &Arc<Value>> {
-    cache.all(&kinds::SERVICE).filter(|service| is_ours(service))
+/// Whether the address is of a family of the Service, and the one that it names if it names one.
+fn may_have(service: &Value, ip: IpAddr) -> bool {
+    let asked = json::text(&service["spec"]["loadBalancerIP"]);
+    slices::families(service).contains(&family(ip)) && (asked.is_empty() || asked.parse() == Ok(ip))
+}
+
+/// Those of the nodes' addresses that the Service may have.
+fn addresses(service: &Value, nodes: &BTreeSet<IpAddr>) -> Vec<IpAddr> {
+    nodes.iter().copied().filter(|ip| may_have(service, *ip)).collect()
 }
 
 /// The addresses by which nodes are reached from outside, else those by which they reach one another.
@@ -177,7 +231,7 @@ fn ports(service: &Value) -> impl Iterator<Item = (&str, u64)> {
     ports.filter_map(|port| Some((port["protocol"].as_str().unwrap_or("TCP"), port["port"].as_u64()?)))
 }
 
-fn claims<'a>(service: &'a Value, addresses: &'a [IpAddr]) -> impl Iterator<Item = (IpAddr, String, u64)> + 'a {
+fn claims<'a>(service: &'a Value, addresses: &'a [IpAddr]) -> impl Iterator<Item = Claim> + 'a {
     addresses.iter().flat_map(|ip| ports(service).map(|(protocol, port)| (*ip, protocol.to_string(), port)))
 }
 

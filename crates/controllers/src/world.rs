@@ -22,7 +22,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn of(controllers: Vec<Box<dyn Controller>>) -> Self {
         let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-        Self { cache: Cache::default(), now, events: Vec::new(), controllers, keys: Vec::new(), revision: 0 }
+        Self { cache: Cache::of(&controllers), now, events: Vec::new(), controllers, keys: Vec::new(), revision: 0 }
     }
 
     /// Writes an object, given as JSON text, into namespace `default` unless it says another.

@@ -172,3 +172,22 @@ fn what_cannot_be_had_is_told() {
         "#]],
     );
 }
+
+#[test]
+fn what_a_service_gets_depends_on_few_others() {
+    let mut world = World::of(vec![Box::new(LoadBalancers { taken: Vec::new() })]);
+    let names = |world: &World, name: &str| -> Vec<String> {
+        let service = world.get(&kinds::SERVICE, name);
+        before(service, &node_addresses(&world.cache), &world.cache).into_iter().map(|it| json::name(it).to_string()).collect()
+    };
+    world.apply(&node("a", &["192.0.2.1"]).to_string());
+    for (name, ports) in [("a", vec!["80"]), ("b", vec!["80", "81"]), ("c", vec!["81"]), ("d", vec!["82"]), ("e", vec!["81", "82"])] {
+        world.apply(&service(name, &ports).to_string());
+    }
+    assert_eq!(names(&world, "e"), ["a", "b", "c", "d"], "nobody has anything yet: a keeps b from 80, and so b c from 81");
+    assert_eq!(names(&world, "d"), [""; 0], "nobody older asks for 82");
+    world.settle();
+    assert_eq!(names(&world, "b"), ["a", "c"], "those that have what it asks for");
+    assert_eq!(names(&world, "e"), ["c", "d"]);
+    assert_eq!(names(&world, "a"), [""; 0]);
+}
