@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Selector;
-use crate::config::directive::{Directive, Mistakes};
+use crate::config::directive::{Directive, Line, Mistakes};
 use crate::name::Name;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -206,7 +206,7 @@ fn selector(property: &Directive, mistakes: &mut Mistakes) -> Option<Selector> {
 }
 
 /// What the options must not say together.
-fn check(options: &Options, line: crate::config::Line, mistakes: &mut Mistakes) {
+fn check(options: &Options, line: Line, mistakes: &mut Mistakes) {
     if !options.namespaces.is_empty() && options.namespace_labels.is_some() {
         mistakes.add(line, "`namespaces` and `namespace_labels` exclude each other");
     }
