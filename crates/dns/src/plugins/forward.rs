@@ -9,6 +9,7 @@ mod flights;
 mod guard;
 mod hedge;
 mod options;
+mod probe;
 mod tls;
 mod upstream;
 
@@ -159,7 +160,7 @@ impl Forward {
                 }
             }
         }
-        running.iter().for_each(|silent| upstream::failed(silent.upstream, &self.options, &self.metrics));
+        running.iter().for_each(|silent| probe::start(silent.upstream, &self.options, &self.metrics));
         last.unwrap_or_else(|| {
             if let Some(silent) = self.complaints.due() {
                 warn!(name = %request.question.name, qtype = request.question.qtype, others = silent, "no upstream answered");
@@ -208,7 +209,7 @@ impl Forward {
                 debug!(upstream = %upstream.address, name = %request.question.name, %error, "an upstream failed");
                 // What this machine lacks says nothing of the upstream.
                 if error.is_theirs() {
-                    upstream::failed(upstream, &self.options, &self.metrics);
+                    probe::start(upstream, &self.options, &self.metrics);
                 }
                 None
             }
@@ -221,7 +222,7 @@ impl Forward {
         // It takes at least this long; a try that had hardly begun says nothing.
         if waited > beaten.upstream.latency.patience() {
             beaten.upstream.latency.observe(waited);
-            upstream::failed(beaten.upstream, &self.options, &self.metrics);
+            probe::start(beaten.upstream, &self.options, &self.metrics);
         }
     }
 

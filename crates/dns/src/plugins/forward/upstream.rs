@@ -4,16 +4,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tracing::{info, warn};
+use tracing::warn;
 
+use super::Options;
 use super::hedge::Latency;
-use super::{Options, exchange};
-use crate::server::metrics::Metrics;
 
 pub(crate) struct Upstream {
     pub(crate) address: SocketAddr,
@@ -40,9 +39,6 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// Connections that are kept for later, to one upstream, where the Corefile names no number.
 const MAX_IDLE: usize = 32;
-
-/// A probe that takes longer has failed.
-const PROBE: Duration = Duration::from_secs(1);
 
 impl Upstream {
     pub(crate) fn new(address: SocketAddr, tls: Option<(Arc<ClientConfig>, ServerName<'static>)>) -> Self {
@@ -83,6 +79,22 @@ impl Upstream {
         self.looping.swap(looping, Ordering::Relaxed)
     }
 
+    /// Whether the caller is to probe it: one does at a time.
+    pub(crate) fn begin_probing(&self) -> bool {
+        !self.probing.swap(true, Ordering::AcqRel)
+    }
+
+    /// A probe was answered, and is the last.
+    pub(crate) fn end_probing(&self) {
+        self.fails.store(0, Ordering::Relaxed);
+        self.probing.store(false, Ordering::Release);
+    }
+
+    /// A probe was not answered; gives how many in a row.
+    pub(crate) fn failed_probe(&self) -> u32 {
+        self.fails.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
     pub(crate) fn is_healthy(&self, max_fails: u32) -> bool {
         max_fails == 0 || self.fails.load(Ordering::Relaxed) < max_fails
     }
@@ -92,35 +104,6 @@ impl Connection {
     pub(crate) fn new(stream: Box<dyn Stream>) -> Self {
         Self { stream, opened: Instant::now() }
     }
-}
-
-/// Has an upstream probed, now that a question to it failed, until it answers. Only probes that fail count (as CoreDNS's `max_fails` says):
-/// a name that nobody can resolve in time says nothing of the server that was asked for it. With `max_fails 0` nothing is probed.
-pub(crate) fn failed(upstream: &Arc<Upstream>, options: &Options, metrics: &Arc<Metrics>) {
-    if options.max_fails == 0 || upstream.probing.swap(true, Ordering::AcqRel) {
-        return;
-    }
-    let (weak, options, metrics) = (Arc::downgrade(upstream), options.clone(), metrics.clone());
-    tokio::spawn(async move {
-        // Ends with the configuration that names the upstream.
-        while let Some(upstream) = weak.upgrade() {
-            if exchange::probe(&upstream, &options, PROBE, &metrics).await {
-                if !upstream.is_healthy(options.max_fails) {
-                    info!(upstream = %upstream.address, "an upstream answers again");
-                }
-                upstream.fails.store(0, Ordering::Relaxed);
-                upstream.probing.store(false, Ordering::Release);
-                return;
-            }
-            metrics.healthcheck_failures.with_label_values(&["forward", &upstream.label]).inc();
-            let fails = upstream.fails.fetch_add(1, Ordering::Relaxed) + 1;
-            if fails == options.max_fails {
-                warn!(upstream = %upstream.address, fails, "an upstream is left out until it answers a probe");
-            }
-            drop(upstream);
-            tokio::time::sleep(options.health_check).await;
-        }
-    });
 }
 
 /// The servers that a resolv.conf names, without ourselves.
