@@ -145,7 +145,7 @@ pub enum UpstreamProtocol {
     Grpcs,
 }
 
-/// `affinity: cookie` and its companions.
+/// `affinity: cookie` and its companions. The default is what ingress-nginx does where only `affinity` is given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionCookie {
     pub name: Text,
@@ -224,6 +224,24 @@ pub enum CanaryValue {
     Exact(Text),
     /// Found anywhere in the value. One that does not compile keeps requests with the header on the mainline.
     Regex(Text),
+}
+
+// === impl SessionCookie ===
+
+impl Default for SessionCookie {
+    fn default() -> Self {
+        Self {
+            name: "INGRESSCOOKIE".into(),
+            path: None,
+            expires: None,
+            max_age: None,
+            domain: None,
+            same_site: None,
+            conditional_same_site_none: false,
+            secure: None,
+            change_on_failure: false,
+        }
+    }
 }
 
 // === impl Template ===

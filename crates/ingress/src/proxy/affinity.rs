@@ -61,20 +61,6 @@ impl std::fmt::Display for HttpDate {
 mod tests {
     use super::*;
 
-    fn plain() -> SessionCookie {
-        SessionCookie {
-            name: "INGRESSCOOKIE".into(),
-            path: None,
-            expires: None,
-            max_age: None,
-            domain: None,
-            same_site: None,
-            conditional_same_site_none: false,
-            secure: None,
-            change_on_failure: false,
-        }
-    }
-
     fn check(options: &SessionCookie, is_https: bool, expected: &str) {
         let now = UNIX_EPOCH + Duration::from_secs(1_795_544_060);
         let cookie = set_cookie(options, 0xAB, "/foo", is_https, now).expect("a value");
@@ -83,8 +69,8 @@ mod tests {
 
     #[test]
     fn a_cookie_says_what_the_options_ask_for() {
-        check(&plain(), false, "INGRESSCOOKIE=00000000000000ab; Path=/foo; HttpOnly");
-        check(&plain(), true, "INGRESSCOOKIE=00000000000000ab; Path=/foo; Secure; HttpOnly");
+        check(&SessionCookie::default(), false, "INGRESSCOOKIE=00000000000000ab; Path=/foo; HttpOnly");
+        check(&SessionCookie::default(), true, "INGRESSCOOKIE=00000000000000ab; Path=/foo; Secure; HttpOnly");
         let all = SessionCookie {
             path: Some("/".into()),
             expires: Some(Duration::from_secs(86_400)),
@@ -92,7 +78,7 @@ mod tests {
             domain: Some("a.example".into()),
             same_site: Some("Lax".into()),
             secure: Some(true),
-            ..plain()
+            ..SessionCookie::default()
         };
         check(
             &all,
@@ -108,7 +94,7 @@ mod tests {
         {
             let mut headers = HeaderMap::new();
             headers.insert("cookie", HeaderValue::from_static(value));
-            assert_eq!(brought(&SessionCookie { name: "I".into(), ..plain() }, &headers), expected, "{value}");
+            assert_eq!(brought(&SessionCookie { name: "I".into(), ..SessionCookie::default() }, &headers), expected, "{value}");
         }
     }
 }

@@ -140,17 +140,7 @@ fn a_session_cookie_leads_back_to_its_endpoint() {
 }
 
 fn cookie(name: &str) -> SessionCookie {
-    SessionCookie {
-        name: name.into(),
-        path: None,
-        expires: None,
-        max_age: None,
-        domain: None,
-        same_site: None,
-        conditional_same_site_none: false,
-        secure: None,
-        change_on_failure: false,
-    }
+    SessionCookie { name: name.into(), ..SessionCookie::default() }
 }
 
 #[test]
