@@ -1,4 +1,4 @@
-//! Flags: what can be typed, each defined once. Help is generated from these definitions.
+//! Flags: what can be typed, each defined once, and whose it is. Help is generated from these definitions.
 //!
 //! Owns names and texts; what a flag means is the command's business.
 
@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::{commands, echo, usage};
+use crate::{commands, echo, process, usage};
 
 #[derive(Parser)]
 #[command(name = "rutter", about = "Kubernetes service networking in one binary", disable_help_subcommand = true)]
@@ -50,6 +50,31 @@ pub enum Command {
     Shim(commands::shim::Flags),
     /// Version, commit, kernel features found
     Version(commands::version::Flags),
+}
+
+// === impl Command ===
+
+impl Command {
+    /// Runs it to its end.
+    pub fn run(self) -> anyhow::Result<()> {
+        match self {
+            Command::Up(flags) => process::serve("info", commands::up::run(flags)),
+            Command::Agent(flags) => process::serve("info", commands::agent::run(flags)),
+            Command::Proxy(flags) => process::serve(flags.log_level(), commands::proxy::run(flags)),
+            Command::Dns(flags) => process::serve("info", commands::dns::run(flags)),
+            Command::Ingress(flags) => process::serve("info", commands::ingress::run(flags)),
+            Command::Apiserver(flags) => process::serve("info", commands::apiserver::run(flags)),
+            Command::Controllers(flags) => process::serve("info", commands::controllers::run(flags)),
+            Command::Trace(flags) => process::block_on(commands::trace::run(flags)),
+            Command::Render(flags) => process::block_on(commands::render::run(flags)),
+            Command::Backup(flags) => commands::backup::run(&flags),
+            Command::Restore(flags) => commands::restore::run(&flags),
+            Command::Cleanup(flags) => process::block_on(commands::cleanup::run(flags)),
+            Command::Echo(flags) => process::block_on(echo::run(flags)),
+            Command::Shim(flags) => commands::shim::run(&flags),
+            Command::Version(flags) => commands::version::run(&flags),
+        }
+    }
 }
 
 /// Reads the command line, or gives the code to exit with: 0 after help, 64 after a mistake.

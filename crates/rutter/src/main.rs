@@ -10,6 +10,7 @@ mod feed;
 mod flags;
 mod node_local;
 mod output;
+mod process;
 mod trace;
 mod usage;
 
@@ -26,7 +27,7 @@ fn main() -> ExitCode {
         Some("coredns") => commands::coredns::run(args),
         Some("node-cache") => commands::node_cache::run(args),
         _ => match flags::parse(std::iter::once(called).chain(args)) {
-            Ok(command) => commands::run(command),
+            Ok(command) => command.run(),
             Err(stop) => return stop,
         },
     };

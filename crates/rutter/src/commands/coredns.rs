@@ -7,8 +7,8 @@ use dns::config::Corefile;
 
 use super::go_flags::GoFlags;
 use super::objects::ObjectsFlags;
-use crate::output;
 use crate::usage::Usage;
+use crate::{output, process};
 
 /// CoreDNS's own default.
 const DNS_PORT: u16 = 53;
@@ -38,7 +38,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
     // CoreDNS reads ./Corefile if nobody says otherwise.
     let path = told.conf.unwrap_or_else(|| PathBuf::from("Corefile"));
     let corefile = Corefile::read_on(&path, told.port.unwrap_or(DNS_PORT)).map_err(super::dns::usage)?;
-    super::block_on(super::dns::serve(corefile, &ObjectsFlags::default(), Vec::new(), None))
+    process::block_on(super::dns::serve(corefile, &ObjectsFlags::default(), Vec::new(), None))
 }
 
 /// The value of a flag that names a port.

@@ -5,9 +5,9 @@ use std::ffi::OsString;
 use proxy::dialect::{self, Precedence};
 
 use super::objects::ObjectsFlags;
-use super::proxy::obey;
-use crate::output;
+use super::proxy::{log_level, obey};
 use crate::usage::Usage;
+use crate::{output, process};
 
 /// Runs what `args`, the words behind the program's name, ask for. Mistakes are a [`Usage`].
 pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
@@ -20,12 +20,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
         super::version::name();
         return Ok(());
     }
-    super::serve(level(told.verbosity), obey(told, ObjectsFlags::default(), Precedence::File))
-}
-
-/// What of `-v` there is: kube-proxy says what it does to rules from 4 on.
-pub fn level(verbosity: u8) -> &'static str {
-    if verbosity >= 4 { "debug" } else { "info" }
+    process::serve(log_level(told.verbosity), obey(told, ObjectsFlags::default(), Precedence::File))
 }
 
 fn help() -> String {

@@ -23,10 +23,9 @@ use tracing::{info, warn};
 
 use self::flags::Told;
 use self::template::{KubeDns, Template};
-use crate::app;
 use crate::feed::Never;
-use crate::output;
 use crate::usage::Usage;
+use crate::{app, output, process};
 
 /// How often the template is looked at; upstream's time.
 const EVERY: Duration = Duration::from_secs(10);
@@ -45,7 +44,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
     if let Err(error) = kernel::limits::raise_open_files() {
         warn!(%error, "cannot raise the limit of open files");
     }
-    super::block_on(serve(told))
+    process::block_on(serve(told))
 }
 
 async fn serve(told: Told) -> anyhow::Result<()> {

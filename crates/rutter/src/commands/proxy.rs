@@ -35,6 +35,11 @@ pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
     obey(flags.proxy.0, flags.objects, Precedence::Flags).await
 }
 
+/// What of `-v` there is: kube-proxy says what it does to rules from 4 on.
+pub fn log_level(verbosity: u8) -> &'static str {
+    if verbosity >= 4 { "debug" } else { "info" }
+}
+
 /// Does what a command line asks for, and ends or goes on being a proxy.
 pub async fn obey(told: Invocation, objects: ObjectsFlags, precedence: Precedence) -> anyhow::Result<()> {
     told.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
@@ -159,7 +164,7 @@ fn invocation(matches: &ArgMatches, flags: impl Iterator<Item = &'static Flag>) 
 
 impl Flags {
     pub fn log_level(&self) -> &'static str {
-        super::kube_proxy::level(self.proxy.0.verbosity)
+        log_level(self.proxy.0.verbosity)
     }
 }
 
