@@ -11,6 +11,7 @@ mod accept;
 mod batch;
 mod dump;
 mod encode;
+mod expression;
 mod foreign;
 mod rule;
 mod set;

@@ -10,7 +10,7 @@ use super::batch::message;
 use super::dump::{attributes, of_table, udata};
 use super::rule::Compare;
 use super::set::Verdict;
-use super::{CommitError, Family, Nft, Table, encode};
+use super::{CommitError, Family, Nft, Table, encode, expression};
 use crate::netlink::{NLM_F_CREATE, Writer};
 
 /// What is accepted: packets to (or from) a port of an address.
@@ -83,19 +83,19 @@ impl Accept {
             IpAddr::V4(ip) => ip.octets().to_vec(),
             IpAddr::V6(ip) => ip.octets().to_vec(),
         };
-        encode::payload(w, encode::NETWORK_HEADER, offset, address.len() as u32, encode::R0);
-        encode::cmp(w, encode::R0, Compare::Equal, &address);
-        encode::meta(w, encode::META_L4PROTO, encode::R0);
-        encode::cmp(w, encode::R0, Compare::Equal, &[self.protocol]);
-        encode::expr(w, "match", |w| {
+        expression::payload(w, expression::NETWORK_HEADER, offset, address.len() as u32, expression::R0);
+        expression::cmp(w, expression::R0, Compare::Equal, &address);
+        expression::meta(w, expression::META_L4PROTO, expression::R0);
+        expression::cmp(w, expression::R0, Compare::Equal, &[self.protocol]);
+        expression::expr(w, "match", |w| {
             w.str(1, if self.protocol == TCP { "tcp" } else { "udp" });
             w.be32(2, 0);
             w.bytes(3, &self.ports());
         });
-        encode::expr(w, "counter", |_| {});
-        encode::expr(w, "immediate", |w| {
-            w.be32(1, encode::VERDICT_REGISTER);
-            w.nest(2, |w| encode::verdict(w, &Verdict::Accept));
+        expression::expr(w, "counter", |_| {});
+        expression::expr(w, "immediate", |w| {
+            w.be32(1, expression::VERDICT_REGISTER);
+            w.nest(2, |w| expression::verdict(w, &Verdict::Accept));
         });
     }
 

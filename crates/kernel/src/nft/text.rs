@@ -260,7 +260,7 @@ impl Display for LoadText<'_> {
             Load::DestinationType => f.write_str("fib daddr type"),
             Load::Random { modulo } => write!(f, "numgen random mod {modulo}"),
             Load::Next { modulo } => write!(f, "numgen inc mod {modulo}"),
-            Load::SourceHash { modulo } => write!(f, "jhash {ip} saddr mod {modulo} seed {:#x}", super::encode::SOURCE_HASH_SEED),
+            Load::SourceHash { modulo } => write!(f, "jhash {ip} saddr mod {modulo} seed {:#x}", super::expression::SOURCE_HASH_SEED),
             Load::Constant(0) => write!(f, "numgen inc mod 1"), // as nft lists it
             Load::Constant(n) => write!(f, "numgen inc mod 1 offset {n}"),
         }
