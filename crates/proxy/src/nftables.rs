@@ -29,6 +29,7 @@ mod layout;
 mod maglev;
 mod plan;
 mod sticky;
+mod structure;
 mod sync;
 mod uses;
 mod want;
