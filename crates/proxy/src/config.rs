@@ -190,7 +190,11 @@ impl ModeName {
         }
     }
 
-    pub(crate) fn available(self) -> Result<ModeName, crate::StartError> {
+    /// The mode that runs, where this version has it.
+    ///
+    /// # Errors
+    /// [`crate::StartError::NotYet`].
+    pub fn available(self) -> Result<ModeName, crate::StartError> {
         match self {
             ModeName::Auto | ModeName::Nftables => Ok(ModeName::Nftables),
             other => Err(crate::StartError::NotYet(other)),

@@ -10,7 +10,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use crate::{commands, echo, process, usage};
 
 #[derive(Parser)]
-#[command(name = "rutter", about = "Kubernetes service networking in one binary", disable_help_subcommand = true)]
+#[command(name = "rutter", about = "Kubernetes service networking in one binary", version = commands::version::LONG)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -292,6 +292,13 @@ fn mistakes_in_flags_and_files_end_with_64_and_the_name_of_the_field() {
     "#]],
     );
     refused(
+        &format!("proxy --objects {objects} --proxy-mode ipvs"),
+        expect![[r#"
+        rutter: proxy mode ipvs is not available in this version; use nftables
+        exit 64
+    "#]],
+    );
+    refused(
         &format!("proxy --objects {objects} --conntrack-min many --oom-score-adj low --no-such 1"),
         expect![[r#"
         error: unexpected argument '--no-such' found

@@ -14,6 +14,8 @@ pub struct Flag {
     /// What stands for the value in `--help`; empty: it needs none.
     pub value: &'static str,
     pub help: &'static str,
+    /// Read, and then of no effect here: the help says why.
+    idle: bool,
 }
 
 /// What a flag means.
@@ -47,13 +49,7 @@ pub(super) const FLAGS: &[Flag] = &[
         "The pods' addresses: what comes from elsewhere to a cluster IP is masqueraded (two, by a comma, for dual stack)",
     ),
     flag("config", Text, Own, "FILE", "A KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1)"),
-    flag(
-        "config-sync-period",
-        Text,
-        Fields(&["configSyncPeriod"]),
-        "DURATION",
-        "Without effect: watches lose nothing here, so nothing is listed again",
-    ),
+    idle("config-sync-period", Text, Fields(&["configSyncPeriod"]), "DURATION", "Watches lose nothing here, so nothing is listed again"),
     flag(
         "conntrack-max-per-core",
         Int,
@@ -131,36 +127,24 @@ pub(super) const FLAGS: &[Flag] = &[
     ),
     flag("iptables-min-sync-period", Text, Fields(&["iptables.minSyncPeriod"]), "DURATION", "The least time between two syncs"),
     flag("iptables-sync-period", Text, Fields(&["iptables.syncPeriod"]), "DURATION", "How often the kernel's rules are looked after"),
-    flag("ipvs-exclude-cidrs", List, Fields(&["ipvs.excludeCIDRs"]), "CIDR,..", "Without effect: not in this version"),
-    flag("ipvs-min-sync-period", Text, Fields(&["ipvs.minSyncPeriod"]), "DURATION", "Without effect: not in this version"),
-    flag("ipvs-scheduler", Text, Fields(&["ipvs.scheduler"]), "NAME", "Without effect: not in this version"),
-    flag("ipvs-strict-arp", Bool, Fields(&["ipvs.strictARP"]), "", "Without effect: not in this version"),
-    flag("ipvs-sync-period", Text, Fields(&["ipvs.syncPeriod"]), "DURATION", "Without effect: not in this version"),
-    flag("ipvs-tcp-timeout", Text, Fields(&["ipvs.tcpTimeout"]), "DURATION", "Without effect: not in this version"),
-    flag("ipvs-tcpfin-timeout", Text, Fields(&["ipvs.tcpFinTimeout"]), "DURATION", "Without effect: not in this version"),
-    flag("ipvs-udp-timeout", Text, Fields(&["ipvs.udpTimeout"]), "DURATION", "Without effect: not in this version"),
-    flag(
-        "kube-api-burst",
-        Int,
-        Fields(&["clientConnection.burst"]),
-        "N",
-        "Without effect: lists and watches are few here and are not throttled",
-    ),
-    flag(
-        "kube-api-content-type",
-        Text,
-        Fields(&["clientConnection.contentType"]),
-        "TYPE",
-        "Without effect: what the server answers is read as it comes",
-    ),
-    flag("kube-api-qps", Float, Fields(&["clientConnection.qps"]), "N", "Without effect, as --kube-api-burst"),
+    idle("ipvs-exclude-cidrs", List, Fields(&["ipvs.excludeCIDRs"]), "CIDR,..", "Not in this version"),
+    idle("ipvs-min-sync-period", Text, Fields(&["ipvs.minSyncPeriod"]), "DURATION", "Not in this version"),
+    idle("ipvs-scheduler", Text, Fields(&["ipvs.scheduler"]), "NAME", "Not in this version"),
+    idle("ipvs-strict-arp", Bool, Fields(&["ipvs.strictARP"]), "", "Not in this version"),
+    idle("ipvs-sync-period", Text, Fields(&["ipvs.syncPeriod"]), "DURATION", "Not in this version"),
+    idle("ipvs-tcp-timeout", Text, Fields(&["ipvs.tcpTimeout"]), "DURATION", "Not in this version"),
+    idle("ipvs-tcpfin-timeout", Text, Fields(&["ipvs.tcpFinTimeout"]), "DURATION", "Not in this version"),
+    idle("ipvs-udp-timeout", Text, Fields(&["ipvs.udpTimeout"]), "DURATION", "Not in this version"),
+    idle("kube-api-burst", Int, Fields(&["clientConnection.burst"]), "N", "Lists and watches are few here and are not throttled"),
+    idle("kube-api-content-type", Text, Fields(&["clientConnection.contentType"]), "TYPE", "What the server answers is read as it comes"),
+    idle("kube-api-qps", Float, Fields(&["clientConnection.qps"]), "N", "As --kube-api-burst"),
     flag("kubeconfig", Text, Own, "FILE", "Read objects from the API server that this file leads to"),
-    flag("log-flush-frequency", Text, Fields(&["logging.flushFrequency"]), "DURATION", "Without effect: the log is not buffered"),
+    idle("log-flush-frequency", Text, Fields(&["logging.flushFrequency"]), "DURATION", "The log is not buffered"),
     retired("log-json-info-buffer-size", Text),
     retired("log-json-split-stream", Bool),
     retired("log-text-info-buffer-size", Text),
     retired("log-text-split-stream", Bool),
-    flag("logging-format", Text, Fields(&["logging.format"]), "FORMAT", "The log is text; json is a warning"),
+    idle("logging-format", Text, Fields(&["logging.format"]), "FORMAT", "The log is text; json is a warning"),
     flag(
         "masquerade-all",
         Bool,
@@ -168,7 +152,7 @@ pub(super) const FLAGS: &[Flag] = &[
         "",
         "Masquerade everything that is sent to a cluster IP",
     ),
-    flag("master", Text, Own, "URL", "Without effect: the kubeconfig names the server"),
+    idle("master", Text, Own, "URL", "The kubeconfig names the server"),
     flag(
         "metrics-bind-address",
         Text,
@@ -198,18 +182,12 @@ pub(super) const FLAGS: &[Flag] = &[
         "PREFIX",
         "How interfaces of pods are called, under --detect-local-mode=InterfaceNamePrefix",
     ),
-    flag("profiling", Bool, Fields(&["enableProfiling"]), "", "Without effect: there is no /debug/pprof; perf(1) reads this process"),
+    idle("profiling", Bool, Fields(&["enableProfiling"]), "", "There is no /debug/pprof; perf(1) reads this process"),
     flag("proxy-mode", Text, Fields(&["mode"]), "MODE", "auto or nftables (iptables, ipvs and userspace are not in this version)"),
-    flag(
-        "show-hidden-metrics-for-version",
-        Text,
-        Fields(&["showHiddenMetricsForVersion"]),
-        "VERSION",
-        "Without effect: no metric is hidden",
-    ),
+    idle("show-hidden-metrics-for-version", Text, Fields(&["showHiddenMetricsForVersion"]), "VERSION", "No metric is hidden"),
     flag("v", Int, Own, "N", "How much is logged: 4 and more is debug"),
     flag("version", Bool, Own, "", "Print the version"),
-    flag("vmodule", Text, Fields(&["logging.vmodule"]), "PATTERN=N,..", "Without effect: RUST_LOG chooses what is logged"),
+    idle("vmodule", Text, Fields(&["logging.vmodule"]), "PATTERN=N,..", "RUST_LOG chooses what is logged"),
     flag("write-config-to", Text, Own, "FILE", "Write the configuration there, and end"),
     // Gone from kube-proxy, and still in many a manifest.
     retired("alsologtostderr", Bool),
@@ -235,12 +213,16 @@ pub(super) const FLAGS: &[Flag] = &[
 ];
 
 const fn flag(name: &'static str, kind: Kind, means: Means, value: &'static str, help: &'static str) -> Flag {
-    Flag { name, kind, means, value, help }
+    Flag { name, kind, means, value, help, idle: false }
+}
+
+const fn idle(name: &'static str, kind: Kind, means: Means, value: &'static str, why: &'static str) -> Flag {
+    Flag { idle: true, ..flag(name, kind, means, value, why) }
 }
 
 const fn retired(name: &'static str, kind: Kind) -> Flag {
     let value = if matches!(kind, Bool) { "" } else { "VALUE" };
-    Flag { name, kind, means: Retired, value, help: "Retired: taken with a warning, and changes nothing" }
+    flag(name, kind, Retired, value, "Retired: taken with a warning, and changes nothing")
 }
 
 // === impl Flag ===
@@ -249,6 +231,11 @@ impl Flag {
     /// Taken for the sake of old manifests, with a warning.
     pub fn is_retired(&self) -> bool {
         self.means == Retired
+    }
+
+    /// Taken as kube-proxy takes it, and without effect: the help says why.
+    pub fn is_idle(&self) -> bool {
+        self.idle
     }
 
     /// Stands for fields of the configuration file.

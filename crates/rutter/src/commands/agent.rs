@@ -16,19 +16,19 @@ use crate::feed;
 pub struct Flags {
     #[command(flatten)]
     pub objects: ObjectsFlags,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = packets::HEADING)]
     pub proxy: ProxyFlags,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = super::dns::HEADING)]
     pub dns: DnsFlags,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = super::dns::HEADING)]
     pub node_local: NodeLocalFlags,
     /// Answer DNS here in place of the Corefile's ports and addresses (repeatable)
-    #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(long, value_name = "ADDR:PORT", help_heading = super::dns::HEADING)]
     pub dns_listen: Vec<SocketAddr>,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = super::ingress::HEADING)]
     pub ingress: IngressFlags,
     /// Where /healthz and /metrics of the ingress are served
-    #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:10254")]
+    #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:10254", help_heading = super::ingress::HEADING)]
     pub ingress_status: SocketAddr,
 }
 
@@ -39,6 +39,7 @@ pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
     let origin = flags.objects.origin(config.kubeconfig.as_deref().map(Into::into))?;
     let want = Want { packets: true, names: true, routes: true };
     let model = model::Config { ingress: flags.ingress.model()?, ..packets::model(&config, want)? };
+    packets::can_run(&config)?;
     // Nothing is started that would inherit the score: this is the whole of a node's service network.
     proxy::prepare(&config);
     let mut app = App::new(

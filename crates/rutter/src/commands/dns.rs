@@ -17,6 +17,9 @@ use crate::node_local::OfService;
 use crate::output;
 use crate::usage::Usage;
 
+/// Of these flags in the help of commands that have others besides.
+pub const HEADING: &str = "Names, as `rutter dns`";
+
 #[derive(Args, Debug)]
 pub struct Flags {
     #[command(flatten)]

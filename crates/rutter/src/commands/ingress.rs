@@ -12,6 +12,9 @@ use super::objects::ObjectsFlags;
 use crate::app::App;
 use crate::usage::Usage;
 
+/// Of these flags in the help of commands that have others besides.
+pub const HEADING: &str = "URLs, as `rutter ingress`";
+
 #[derive(Args, Debug)]
 pub struct Flags {
     #[command(flatten)]

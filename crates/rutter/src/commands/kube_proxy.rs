@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use proxy::dialect::{self, Precedence};
 
 use super::objects::ObjectsFlags;
-use super::proxy::{log_level, obey};
+use super::proxy::{IDLE, log_level, obey};
 use crate::usage::Usage;
 use crate::{output, process};
 
@@ -25,9 +25,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
 
 fn help() -> String {
     let mut text = String::from("The service proxy of one node, in place of kube-proxy\n\nUsage: kube-proxy [FLAGS]\n\nFlags:\n");
-    for flag in dialect::flags().filter(|flag| !flag.is_retired()) {
+    let line = |flag: &dialect::Flag| {
         let name = format!("--{}{}{}", flag.name, if flag.is_switch() { "" } else { " " }, flag.value);
-        text.push_str(&format!("  {name:<52} {}\n", flag.help));
-    }
+        format!("  {name:<52} {}\n", flag.help)
+    };
+    let (idle, used): (Vec<_>, Vec<_>) = dialect::flags().filter(|flag| !flag.is_retired()).partition(|flag| flag.is_idle());
+    text.extend(used.into_iter().map(line));
+    text.push_str(&format!("\n{IDLE}:\n"));
+    text.extend(idle.into_iter().map(line));
     text
 }

@@ -15,6 +15,9 @@ use super::objects::ObjectsFlags;
 use crate::app::{self, App};
 use crate::usage::Usage;
 
+/// Of these flags in the help of commands that have others besides.
+pub const HEADING: &str = "Packets, as `rutter proxy`";
+
 #[derive(Args, Debug)]
 pub struct Flags {
     #[command(flatten)]
@@ -50,6 +53,7 @@ pub async fn obey(told: Invocation, objects: ObjectsFlags, precedence: Precedenc
         return std::fs::write(path, told.to_file()).with_context(|| format!("--write-config-to {path}"));
     }
     let config = read(&told, precedence)?;
+    can_run(&config)?;
     if told.init_only {
         proxy::prepare(&config);
         return Ok(());
@@ -58,6 +62,11 @@ pub async fn obey(told: Invocation, objects: ObjectsFlags, precedence: Precedenc
     objects.origin(config.kubeconfig.as_deref().map(PathBuf::from))?;
     proxy::prepare(&config);
     serve(config, objects, told.config_file.map(PathBuf::from)).await
+}
+
+/// Refuses what is not in this version, before anything of the machine is touched.
+pub fn can_run(config: &proxy::Config) -> Result<(), Usage> {
+    config.mode.available().map(drop).map_err(|error| Usage(error.to_string()))
 }
 
 /// The configuration that holds; all mistakes at once.
@@ -121,6 +130,9 @@ pub fn model(config: &proxy::Config, want: Want) -> anyhow::Result<model::Config
 
 /// Flags that clap has itself, or that stand with [`ObjectsFlags`].
 const ELSEWHERE: [&str; 3] = ["help", "kubeconfig", "version"];
+
+/// Where `--help` of `rutter proxy` has the flags that kube-proxy's command lines bring along.
+pub const IDLE: &str = "Taken as kube-proxy takes them, without effect";
 
 /// Those that say how packets go.
 fn is_of_configuration(flag: &&'static Flag) -> bool {
@@ -192,7 +204,8 @@ impl ProxyFlags {
 
 impl Args for ProxyFlags {
     fn augment_args(command: Command) -> Command {
-        command.args(dialect::flags().filter(is_of_configuration).map(argument))
+        // Those without effect are for command lines that were kube-proxy's.
+        command.args(dialect::flags().filter(is_of_configuration).map(|flag| argument(flag).hide(flag.is_retired() || flag.is_idle())))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -215,7 +228,8 @@ impl FromArgMatches for ProxyFlags {
 
 impl Args for AllProxyFlags {
     fn augment_args(command: Command) -> Command {
-        command.args(dialect::flags().filter(is_clap_s).map(argument))
+        let heading = |flag: &'static Flag| if flag.is_idle() { argument(flag).help_heading(IDLE) } else { argument(flag) };
+        command.args(dialect::flags().filter(is_clap_s).map(heading))
     }
 
     fn augment_args_for_update(command: Command) -> Command {

@@ -37,11 +37,11 @@ pub struct Flags {
     pub output: String,
     #[command(flatten)]
     pub objects: ObjectsFlags,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = packets::HEADING)]
     pub proxy: ProxyFlags,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = super::dns::HEADING)]
     pub dns: DnsFlags,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = super::ingress::HEADING)]
     pub ingress: IngressFlags,
 }
 

@@ -224,6 +224,8 @@ impl Flags {
             ("hostname-override", node_name.to_string()),
             ("cluster-cidr", cidrs.join(",")),
         ])?;
-        flags.config()
+        let config = flags.config()?;
+        super::proxy::can_run(&config)?;
+        Ok(config)
     }
 }

@@ -10,6 +10,9 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// `unknown` where it was built from files alone.
 const COMMIT: &str = env!("RUTTER_COMMIT");
 
+/// What `rutter --version` says behind the name.
+pub const LONG: &str = concat!(env!("CARGO_PKG_VERSION"), ", commit ", env!("RUTTER_COMMIT"));
+
 #[derive(Args, Debug)]
 pub struct Flags {
     /// How to say it
@@ -46,12 +49,12 @@ pub fn log() {
 fn needed_by(feature: &str) -> &'static str {
     match feature {
         "nf_tables" => "--proxy-mode nftables",
-        "ip_tables" => "--proxy-mode iptables on its old backend (iptables-legacy)",
-        "ipset" | "IPVS" => "--proxy-mode ipvs",
+        "ip_tables" => "removing what kube-proxy's iptables mode left, where it used iptables-legacy",
+        "ipset" | "IPVS" => "removing what kube-proxy's ipvs mode left",
         "conntrack" => "every proxy mode",
         "IPv6" => "Services and pods of both families",
         "overlayfs" => "pods as processes",
-        "cgroup v2" | "BPF" | "BTF" => "socket load balancing",
+        "cgroup v2" | "BPF" | "BTF" => "socket load balancing, which is not in this version",
         _ => "",
     }
 }
@@ -61,7 +64,7 @@ fn text(release: &str, features: &[Feature]) -> String {
         let found = feature.missing.as_ref().map_or("yes".to_owned(), |why| format!("no: {why}"));
         format!("  {:<10} {found}  ({})\n", feature.name, needed_by(feature.name))
     });
-    format!("rutter {VERSION}, commit {COMMIT}\nkernel {release}\n{}", lines.collect::<String>())
+    format!("rutter {LONG}\nkernel {release}\n{}", lines.collect::<String>())
 }
 
 fn json(release: &str, features: &[Feature]) -> serde_json::Value {
@@ -81,7 +84,7 @@ mod tests {
         let features = [missing("nf_tables", None), missing("IPVS", Some("load the module ip_vs"))];
         let said = text("6.1.0", &features);
         let lines: Vec<_> = said.lines().skip(1).collect();
-        let ipvs = "  IPVS       no: load the module ip_vs  (--proxy-mode ipvs)";
+        let ipvs = "  IPVS       no: load the module ip_vs  (removing what kube-proxy's ipvs mode left)";
         assert_eq!(lines, ["kernel 6.1.0", "  nf_tables  yes  (--proxy-mode nftables)", ipvs]);
         assert_eq!(json("6.1.0", &features)["features"][1]["found"], false);
     }
