@@ -4,11 +4,9 @@
 //! runs on loopback, on ports of its own.
 #![allow(clippy::disallowed_methods)] // the servers are children of the test
 
-use std::fs::File;
-use std::io::Write as _;
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+#[path = "rig/server.rs"]
+mod server;
+
 use std::time::{Duration, Instant, SystemTime};
 
 use api::{
@@ -20,6 +18,8 @@ use runtime::Backoff;
 use serde_json::json;
 use tokio::sync::mpsc::{Receiver, channel};
 use tokio::time::{sleep, timeout};
+
+use server::Rig;
 
 const OBJECTS: &str = include_str!("rig/objects.yaml");
 const SERVICE_IMPORT_CRD: &str = include_str!("rig/serviceimport-crd.yaml");
@@ -33,16 +33,9 @@ const READER: &str = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRol
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_real_api_server_is_followed() {
-    let peers = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.cache/peers");
-    if let Some(missing) = ["etcd", "kube-apiserver", "kubectl"].iter().find(|name| !peers.join(name).exists()) {
-        // Straight to the descriptor: what a passing test prints is not shown otherwise.
-        let _ = writeln!(std::io::stderr(), "SKIPPED a_real_api_server_is_followed: no {missing} in .cache/peers");
-        return;
-    }
+    let Some(mut rig) = Rig::start("a_real_api_server_is_followed") else { return };
     runtime::tls::install_provider();
-    let mut rig = Rig::start(peers);
-    let client = rig.client("token-admin").await;
-    rig.ready(&client).await;
+    let client = connect(&rig, "token-admin").await;
     rig.apply(OBJECTS);
 
     both_codecs_agree(&rig, &client).await;
@@ -136,7 +129,7 @@ async fn writes(client: &Client) {
 }
 
 async fn forbidden_until_it_is_not(rig: &Rig) {
-    let nobody = rig.client("token-nobody").await;
+    let nobody = connect(rig, "token-nobody").await;
     let (mut secrets, _) = follow::<Secret>(&nobody, Scope::default());
     let told = next(&mut secrets).await;
     assert!(told.starts_with("forbidden secrets is forbidden: User \"nobody\" cannot list"), "{told}");
@@ -167,7 +160,6 @@ async fn a_restart_loses_nothing(rig: &mut Rig, client: &Client) {
         sleep(Duration::from_millis(50)).await;
     }
     rig.start_api_server();
-    rig.ready(client).await;
     let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "after"}});
     let _: ConfigMap = client.create("rig", &map).await.expect("a new ConfigMap");
     let mut seen = Vec::new();
@@ -176,6 +168,10 @@ async fn a_restart_loses_nothing(rig: &mut Rig, client: &Client) {
     }
     eprintln!("after the restart: {seen:?}");
     assert!(seen.iter().all(|event| event.starts_with("restarted") || event.starts_with("applied")), "{seen:?}");
+}
+
+async fn connect(rig: &Rig, token: &str) -> Client {
+    Client::connect(&Origin::Kubeconfig(rig.kubeconfig(token))).await.expect("a kubeconfig")
 }
 
 fn follow<K: Object>(client: &Client, scope: Scope) -> (Receiver<Event<String>>, Freshness) {
@@ -200,118 +196,4 @@ async fn next(events: &mut Receiver<Event<String>>) -> String {
         Event::Absent(Absence::NotServed) => "absent".to_owned(),
         Event::Absent(Absence::Forbidden(message)) => format!("forbidden {message}"),
     }
-}
-
-// === the rig ===
-
-struct Rig {
-    peers: PathBuf,
-    folder: PathBuf,
-    etcd: Child,
-    etcd_url: String,
-    api_server: Child,
-    port: u16,
-}
-
-impl Rig {
-    fn start(peers: PathBuf) -> Rig {
-        let folder = std::env::temp_dir().join(format!("rutter-rig-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).expect("a writable temporary directory");
-        let users = "token-admin,admin,uid-admin,\"system:masters\"\ntoken-nobody,nobody,uid-nobody\n";
-        std::fs::write(folder.join("tokens.csv"), users).expect("a file");
-        let key = Command::new("openssl").args(["genrsa", "-out", "sa.key", "2048"]).current_dir(&folder).output().expect("openssl");
-        assert!(key.status.success(), "a key for service accounts");
-        let [client_port, peer_port, port] = free_ports();
-        let (etcd_url, peer_url) = (format!("http://127.0.0.1:{client_port}"), format!("http://127.0.0.1:{peer_port}"));
-        let mut etcd = Command::new(peers.join("etcd"));
-        etcd.args(["--data-dir", "etcd", "--listen-client-urls", &etcd_url, "--advertise-client-urls", &etcd_url]);
-        etcd.args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url]);
-        etcd.args(["--initial-cluster", &format!("default={peer_url}")]);
-        let etcd = spawn(etcd, &folder, "etcd.log");
-        let api_server = api_server(&peers, &folder, &etcd_url, port);
-        Rig { peers, folder, etcd, etcd_url, api_server, port }
-    }
-
-    fn stop_api_server(&mut self) {
-        self.api_server.kill().expect("a running API server");
-        self.api_server.wait().expect("a child");
-    }
-
-    fn start_api_server(&mut self) {
-        self.api_server = api_server(&self.peers, &self.folder, &self.etcd_url, self.port);
-    }
-
-    fn kubeconfig(&self, token: &str) -> PathBuf {
-        let path = self.folder.join(token);
-        let text = format!(
-            "apiVersion: v1\nkind: Config\nclusters: [{{name: c, cluster: {{server: 'https://127.0.0.1:{}', insecure-skip-tls-verify: true}}}}]\n\
-             users: [{{name: u, user: {{token: {token}}}}}]\ncontexts: [{{name: x, context: {{cluster: c, user: u}}}}]\ncurrent-context: x\n",
-            self.port
-        );
-        std::fs::write(&path, text).expect("a file");
-        path
-    }
-
-    async fn client(&self, token: &str) -> Client {
-        Client::connect(&Origin::Kubeconfig(self.kubeconfig(token))).await.expect("a kubeconfig")
-    }
-
-    async fn ready(&self, client: &Client) {
-        let start = Instant::now();
-        // The RBAC rules and this range are the last that a starting server writes.
-        while let Err(error) = client.get::<ServiceCidr>("", "kubernetes").await {
-            assert!(start.elapsed() < Duration::from_secs(120), "the API server does not start: {error}; see {}", self.folder.display());
-            sleep(Duration::from_millis(200)).await;
-        }
-    }
-
-    fn kubectl(&self, args: &[&str]) -> String {
-        let mut kubectl = Command::new(self.peers.join("kubectl"));
-        let output = kubectl.arg("--kubeconfig").arg(self.kubeconfig("token-admin")).args(args).output().expect("kubectl");
-        assert!(output.status.success(), "kubectl {args:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).expect("UTF-8")
-    }
-
-    fn apply(&self, manifest: &str) {
-        let path = self.folder.join("manifest.yaml");
-        std::fs::write(&path, manifest).expect("a file");
-        self.kubectl(&["apply", "--server-side", "-f", path.to_str().expect("UTF-8")]);
-    }
-}
-
-impl Drop for Rig {
-    fn drop(&mut self) {
-        for child in [&mut self.api_server, &mut self.etcd] {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        if !std::thread::panicking() {
-            let _ = std::fs::remove_dir_all(&self.folder);
-        }
-    }
-}
-
-fn api_server(peers: &Path, folder: &Path, etcd_url: &str, port: u16) -> Child {
-    let mut server = Command::new(peers.join("kube-apiserver"));
-    server.arg(format!("--etcd-servers={etcd_url}")).arg(format!("--secure-port={port}"));
-    server.args(["--bind-address=127.0.0.1", "--advertise-address=10.0.0.1", "--cert-dir=pki", "--token-auth-file=tokens.csv"]);
-    server.args(["--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file=sa.key"]);
-    server.args([
-        "--service-account-signing-key-file=sa.key",
-        "--authorization-mode=RBAC",
-        "--service-cluster-ip-range=10.96.0.0/16,fd00:96::/112",
-    ]);
-    // There is no controller that makes the service account of a namespace.
-    server.arg("--disable-admission-plugins=ServiceAccount");
-    spawn(server, folder, "api-server.log")
-}
-
-fn spawn(mut command: Command, folder: &Path, log: &str) -> Child {
-    let log = File::create(folder.join(log)).expect("a log");
-    command.current_dir(folder).stdout(Stdio::null()).stderr(log).spawn().expect("a child")
-}
-
-fn free_ports() -> [u16; 3] {
-    let sockets = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
-    sockets.map(|socket| socket.local_addr().expect("an address").port())
 }

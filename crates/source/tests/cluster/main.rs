@@ -3,6 +3,7 @@
 //! Needs `.cache/peers` with the binaries etcd, kube-apiserver and kubectl; without them the test says that it is skipped.
 #![allow(clippy::disallowed_methods)] // the servers are children of the test
 
+#[path = "../../../client/tests/rig/server.rs"]
 mod rig;
 
 use std::fmt::Write as _;
@@ -119,7 +120,7 @@ async fn first_views(source: &Running) {
     let missing: Vec<_> = source.issues.borrow().iter().map(|(object, issue)| format!("{object} {issue}")).collect();
     assert_eq!(missing, ["ServiceImport * the API server does not serve serviceimports (NotReadable)"]);
     let cidrs = source.node.borrow().service_cidrs.iter().map(ToString::to_string).collect::<Vec<_>>();
-    assert_eq!(cidrs, ["10.96.0.0/16"]);
+    assert_eq!(cidrs, ["10.96.0.0/16", "fd00:96::/112"]);
 }
 
 async fn changes(rig: &Rig, source: &Running) {

@@ -1,4 +1,4 @@
-//! A real kube-apiserver on etcd, as children of the test, on loopback and ports of their own.
+//! A real kube-apiserver on etcd, as children of a test, on loopback and ports of their own. Also for the tests of `source`.
 
 use std::fs::File;
 use std::net::TcpListener;
@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// Who has a token `token-NAME`: `admin`, who may do everything, and two who may do what the test allows them.
+const USERS: &str = "token-admin,admin,uid-admin,\"system:masters\"\ntoken-nobody,nobody,uid-nobody\ntoken-rutter,rutter,uid-rutter\n";
+
 pub struct Rig {
     peers: PathBuf,
-    pub folder: PathBuf,
+    folder: PathBuf,
     etcd: Child,
     etcd_url: String,
     api_server: Child,
@@ -25,10 +28,9 @@ impl Rig {
             let _ = writeln!(std::io::stderr(), "SKIPPED {test}: no {missing} in .cache/peers");
             return None;
         }
-        let folder = std::env::temp_dir().join(format!("rutter-source-rig-{}", std::process::id()));
+        let folder = std::env::temp_dir().join(format!("rutter-rig-{test}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a writable temporary directory");
-        let users = "token-admin,admin,uid-admin,\"system:masters\"\ntoken-rutter,rutter,uid-rutter\n";
-        std::fs::write(folder.join("tokens.csv"), users).expect("a file");
+        std::fs::write(folder.join("tokens.csv"), USERS).expect("a file");
         let key = Command::new("openssl").args(["genrsa", "-out", "sa.key", "2048"]).current_dir(&folder).output().expect("openssl");
         assert!(key.status.success(), "a key for service accounts");
         let sockets = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
@@ -110,7 +112,8 @@ fn api_server(peers: &Path, folder: &Path, etcd_url: &str, port: u16) -> Child {
     server.arg(format!("--etcd-servers={etcd_url}")).arg(format!("--secure-port={port}"));
     server.args(["--bind-address=127.0.0.1", "--advertise-address=10.0.0.1", "--cert-dir=pki", "--token-auth-file=tokens.csv"]);
     server.args(["--service-account-issuer=https://kubernetes.default.svc", "--service-account-key-file=sa.key"]);
-    server.args(["--service-account-signing-key-file=sa.key", "--authorization-mode=RBAC", "--service-cluster-ip-range=10.96.0.0/16"]);
+    server.args(["--service-account-signing-key-file=sa.key", "--authorization-mode=RBAC"]);
+    server.arg("--service-cluster-ip-range=10.96.0.0/16,fd00:96::/112");
     // As kubeadm has it: kube-proxy's DaemonSet is privileged, and so is the start of ours.
     server.arg("--allow-privileged=true");
     // There is no controller that makes the service account of a namespace.
