@@ -22,6 +22,8 @@ pub mod texts;
 pub mod view;
 
 #[cfg(test)]
+mod random;
+#[cfg(test)]
 mod testing;
 
 pub use facts::{Change, Facts};

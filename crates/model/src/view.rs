@@ -205,13 +205,8 @@ mod tests {
 
     #[test]
     fn a_reader_who_applies_what_changed_has_what_there_is_however_late_it_comes() {
-        let mut random = 0x9E37_79B9_7F4A_7C15_u64;
-        let mut below = |n: u64| {
-            random ^= random >> 12;
-            random ^= random << 25;
-            random ^= random >> 27;
-            (random.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % n
-        };
+        let mut random = crate::random::Random::new(0);
+        let mut below = |n: usize| random.below(n) as u64;
         let (mut view, mut behind, mut n_whole) = (View::new(), 0, 0);
         let mut read = (Revision(0), std::collections::HashMap::new());
         for revision in 1..=30_000 {

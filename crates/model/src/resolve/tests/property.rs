@@ -5,23 +5,8 @@ use std::fmt::Debug;
 use std::hash::Hash;
 
 use super::*;
+use crate::random::Random;
 use crate::{Changed, View};
-
-/// xorshift64*: small, good enough, the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % n
-    }
-
-    fn one_of<'a>(&mut self, all: &[&'a str]) -> &'a str {
-        all[self.below(all.len())]
-    }
-}
 
 /// One random statement: the kind and name of the object, and its text.
 fn statement(random: &mut Random) -> (String, String) {
@@ -137,7 +122,7 @@ fn catches_up<K: Eq + Hash + Clone + Debug, V: Clone + PartialEq + Debug>(what: 
 #[test]
 fn any_order_and_any_steps_give_the_same_views() {
     for seed in 1..=4 {
-        let mut random = Random(0x9E37_79B9_7F4A_7C15 >> seed);
+        let mut random = Random::new(seed);
         let mut ours = model();
         let mut present: BTreeMap<String, String> = BTreeMap::new();
         // How much there was to compare, over all steps.
