@@ -122,43 +122,7 @@ fn a_service_that_moves_ends_the_process_to_be_started_again() {
 }
 
 /// Upstream's nodelocaldns.yaml, after the `sed` that its documentation asks for.
-const TEMPLATE: &str = "\
-cluster.local:53 {
-    errors
-    cache {
-            success 9984 30
-            denial 9984 5
-    }
-    reload
-    loop
-    bind 169.254.20.10 10.96.0.10
-    forward . __PILLAR__CLUSTER__DNS__ {
-            force_tcp
-    }
-    prometheus :9253
-    health 169.254.20.10:8080
-    }
-in-addr.arpa:53 {
-    errors
-    cache 30
-    reload
-    loop
-    bind 169.254.20.10 10.96.0.10
-    forward . __PILLAR__CLUSTER__DNS__ {
-            force_tcp
-    }
-    prometheus :9253
-    }
-.:53 {
-    errors
-    cache 30
-    reload
-    loop
-    bind 169.254.20.10 10.96.0.10
-    forward . __PILLAR__UPSTREAM__SERVERS__
-    prometheus :9253
-    }
-";
+const TEMPLATE: &str = include_str!("node_local/Corefile.base");
 
 fn node_cache(cluster: &Cluster, files: &Folder, flags: &[&str]) -> Process {
     let base = files.put("Corefile.base", TEMPLATE);
