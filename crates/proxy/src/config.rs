@@ -6,6 +6,7 @@
 
 mod duration;
 mod file;
+mod shown;
 #[cfg(test)]
 mod tests;
 
@@ -49,6 +50,8 @@ pub struct Config {
     pub conntrack: Conntrack,
     /// What the file asks for and this proxy does not do, each with its field: nothing that changes where a packet goes.
     pub warnings: Vec<String>,
+    /// The file as it was given.
+    given: serde_json::Value,
 }
 
 /// `conntrack`: what is set of the kernel's connection tracking at the start; 0 leaves a value as it is.
@@ -148,21 +151,9 @@ impl Config {
         1 << self.masquerade_bit
     }
 
-    /// For `/configz`: what is in force, in the words of this struct.
+    /// For `/configz`: all that is in force, in the file's words.
     pub(crate) fn to_json(&self) -> String {
-        let address = |a: &Option<SocketAddr>| a.map(|a| a.to_string());
-        serde_json::json!({ "kubeproxy.config.k8s.io": {
-            "mode": self.mode.as_str(),
-            "hostnameOverride": self.node_name,
-            "healthzBindAddress": address(&self.healthz_bind),
-            "metricsBindAddress": address(&self.metrics_bind),
-            "masqueradeAll": self.masquerade_all,
-            "masqueradeBit": self.masquerade_bit,
-            "syncPeriodSeconds": self.sync_period.as_secs_f64(),
-            "minSyncPeriodSeconds": self.min_sync_period.as_secs_f64(),
-            "featureGates": self.feature_gates,
-        }})
-        .to_string()
+        serde_json::json!({"kubeproxy.config.k8s.io": shown::shown(self)}).to_string()
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) fn read(value: &Value) -> Result<Config, ConfigErrors> {
     let mut told = Told::default();
     let config = Section::new("", value, &mut told).map(|top| read_top(top));
     match config {
-        Some(config) if told.errors.is_empty() => Ok(Config { warnings: told.warnings, ..config }),
+        Some(config) if told.errors.is_empty() => Ok(Config { warnings: told.warnings, given: value.clone(), ..config }),
         _ => Err(ConfigErrors(told.errors)),
     }
 }
@@ -94,13 +94,16 @@ fn read_top(mut top: Section<'_, '_>) -> Config {
         top.warn("featureGates", &format!("{gate} changes nothing here"));
     }
     let localhost_node_ports = localhost_families(mode, localhost, &node_ports);
+    let bind_address = top.parsed::<IpAddr>("bindAddress", "an IP address");
+    // As kube-proxy has it, though nothing else is bound to that address.
+    let [everywhere, loopback] = if bind_address.is_some_and(|ip| ip.is_ipv6()) { ["[::]", "[::1]"] } else { ["0.0.0.0", "127.0.0.1"] };
     let config = Config {
         mode,
         node_name: top.string("hostnameOverride").map(|name| name.trim().to_lowercase()).filter(|name| !name.is_empty()),
         kubeconfig,
-        bind_address: top.parsed::<IpAddr>("bindAddress", "an IP address").filter(|address| !address.is_unspecified()),
-        healthz_bind: top.bind("healthzBindAddress", 10256, "0.0.0.0:10256"),
-        metrics_bind: top.bind("metricsBindAddress", 10249, "127.0.0.1:10249"),
+        bind_address: bind_address.filter(|address| !address.is_unspecified()),
+        healthz_bind: top.bind("healthzBindAddress", 10256, everywhere),
+        metrics_bind: top.bind("metricsBindAddress", 10249, loopback),
         bind_hard_fail: top.boolean("bindAddressHardFail").unwrap_or(false),
         detector,
         node_ports,
@@ -114,6 +117,7 @@ fn read_top(mut top: Section<'_, '_>) -> Config {
         conntrack,
         localhost_node_ports,
         warnings: Vec::new(),
+        given: Value::Null,
     };
     top.finish();
     config
@@ -357,12 +361,9 @@ impl<'a, 'e> Section<'a, 'e> {
         found
     }
 
-    /// `ADDRESS:PORT`, or an address alone; empty: nowhere, absent: `default`.
+    /// `ADDRESS:PORT`, or an address alone; port 0: nowhere. Empty, as in kubeadm's file, is as good as absent: `default`.
     fn bind(&mut self, field: &str, port: u16, default: &str) -> Option<SocketAddr> {
-        let text = self.string(field).unwrap_or_else(|| default.to_owned());
-        if text.is_empty() {
-            return None;
-        }
+        let text = self.string(field).filter(|text| !text.is_empty()).unwrap_or_else(|| format!("{default}:{port}"));
         let found = text.parse().ok().or_else(|| text.parse().ok().map(|ip| SocketAddr::new(ip, port)));
         if found.is_none() {
             self.wrong(field, &format!("{text:?} is not ADDRESS:PORT"));

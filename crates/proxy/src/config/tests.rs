@@ -44,11 +44,42 @@ fn nftables_by_name_has_the_defaults_of_kube_proxys_nftables_mode() {
 #[test]
 fn auto_takes_what_was_written_for_iptables() {
     check(
-        "{iptables: {masqueradeAll: true, syncPeriod: 1m30s}, healthzBindAddress: ''}",
+        "{iptables: {masqueradeAll: true, syncPeriod: 1m30s}, healthzBindAddress: '0.0.0.0:0'}",
         expect![
             "Auto node None from None ports NodePortAddresses { all: true, primary: false, localhost: false, cidrs: [] } mark 14 all sync 90s/0ns health None"
         ],
     );
+}
+
+/// `NAME.yaml` is a file and `NAME.json` what kube-proxy 1.37 shows of it at `/configz`.
+fn check_shown(file: &str, kube_proxys: &str, min_sync_period: &str) {
+    let config = Config::parse(file).expect("valid");
+    let mut expected: serde_json::Value = serde_json::from_str(kube_proxys).expect("JSON");
+    expected["kubeproxy.config.k8s.io"]["nftables"]["minSyncPeriod"] = min_sync_period.into();
+    let shown: serde_json::Value = serde_json::from_str(&config.to_json()).expect("JSON");
+    assert_eq!(format!("{shown:#}"), format!("{expected:#}"));
+}
+
+#[test]
+fn the_page_shows_every_field_as_kube_proxy_does() {
+    check_shown(include_str!("tests/everything.yaml"), include_str!("tests/everything.json"), "10ms");
+    // By default a change waits for nothing here.
+    check_shown(include_str!("tests/kubeadm.yaml"), include_str!("tests/kubeadm.json"), "0s");
+}
+
+#[test]
+fn status_pages_are_where_kube_proxy_has_them() {
+    for (text, healthz, metrics) in [
+        ("{}", Some("0.0.0.0:10256"), Some("127.0.0.1:10249")),
+        // kubeadm's file says nothing by saying this.
+        ("{healthzBindAddress: '', metricsBindAddress: ''}", Some("0.0.0.0:10256"), Some("127.0.0.1:10249")),
+        ("{bindAddress: '::'}", Some("[::]:10256"), Some("[::1]:10249")),
+        ("{healthzBindAddress: 10.0.0.1, metricsBindAddress: '0.0.0.0:0'}", Some("10.0.0.1:10256"), None),
+    ] {
+        let config = Config::parse(text).expect("valid");
+        let at = [config.healthz_bind, config.metrics_bind].map(|at| at.map(|at| at.to_string()));
+        assert_eq!(at.each_ref().map(Option::as_deref), [healthz, metrics], "{text}");
+    }
 }
 
 #[test]
@@ -94,6 +125,13 @@ fn durations_are_gos() {
         [("0s", Some(0)), ("1h2m3.5s", Some(3_723_500)), ("15ms", Some(15)), ("5", None), ("1x", None), ("", None), ("-1s", None)]
     {
         assert_eq!(duration::parse(text).map(|d| d.as_millis()), millis, "{text}");
+    }
+}
+
+#[test]
+fn durations_are_written_as_go_writes_them() {
+    for text in ["0s", "1ns", "1.5µs", "100ms", "1s", "3.5s", "1m0s", "1m30s", "24h0m0s", "1h2m3.000000001s"] {
+        assert_eq!(duration::text(duration::parse(text).expect("a duration")), text);
     }
 }
 

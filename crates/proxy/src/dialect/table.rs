@@ -112,7 +112,7 @@ pub(super) const FLAGS: &[Flag] = &[
         Text,
         Fields(&["healthzBindAddress"]),
         "ADDR:PORT",
-        "Where /healthz and /livez are served; empty: nowhere",
+        "Where /healthz and /livez are served; port 0: nowhere",
     ),
     flag("help", Bool, Own, "", "Print this"),
     flag("hostname-override", Text, Own, "NAME", "The name of this node, where it is not the host name"),
@@ -158,7 +158,7 @@ pub(super) const FLAGS: &[Flag] = &[
         Text,
         Fields(&["metricsBindAddress"]),
         "ADDR:PORT",
-        "Where /metrics, /proxyMode and /configz are served; empty: nowhere",
+        "Where /metrics, /proxyMode and /configz are served; port 0: nowhere",
     ),
     flag(
         "nodeport-addresses",
