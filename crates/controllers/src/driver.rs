@@ -46,7 +46,7 @@ struct Driver {
     sent: Sender<(Task, Result<Vec<Sent>, client::Error>)>,
 }
 
-/// Runs `controllers` against the API of `client` until `drain` starts.
+/// Runs `controllers` against the API of `client` until `drain` starts; holds it until the API is no longer asked for anything.
 pub async fn run(client: Client, controllers: Vec<Box<dyn Controller>>, ready: runtime::Pending, drain: Drain) {
     let mut missing: Vec<&'static Kind> = Vec::new();
     for kind in controllers.iter().flat_map(|controller| controller.reads()) {
@@ -57,7 +57,11 @@ pub async fn run(client: Client, controllers: Vec<Box<dyn Controller>>, ready: r
     let (heard, mut hears) = mpsc::channel(MAX_WAITING_EVENTS);
     for kind in &missing {
         let (events, receiver) = mpsc::channel(MAX_WAITING_EVENTS);
-        tokio::spawn(kinds::follow(kind, client.clone(), events));
+        let (follow, held) = (kinds::follow(kind, client.clone(), events), drain.clone());
+        tokio::spawn(async move {
+            follow.await;
+            drop(held);
+        });
         tokio::spawn(relay(kind, receiver, heard.clone()));
     }
     let (sent, mut sends) = mpsc::channel(MAX_IN_FLIGHT);
@@ -86,10 +90,16 @@ pub async fn run(client: Client, controllers: Vec<Box<dyn Controller>>, ready: r
 }
 
 async fn relay(kind: &'static Kind, mut from: Receiver<Event<Arc<Value>>>, to: Sender<(&'static Kind, Event<Arc<Value>>)>) {
-    while let Some(event) = from.recv().await {
-        if to.send((kind, event)).await.is_err() {
-            return;
+    let relaying = async {
+        while let Some(event) = from.recv().await {
+            if to.send((kind, event)).await.is_err() {
+                return;
+            }
         }
+    };
+    tokio::select! {
+        () = to.closed() => {}
+        () = relaying => {}
     }
 }
 

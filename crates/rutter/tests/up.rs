@@ -99,7 +99,11 @@ impl Machine {
         let mut process = self.process.borrow_mut();
         let process = process.as_mut().expect("a started machine");
         process.signal_term();
-        process.exit_code()
+        let code = process.exit_code();
+        let said = process.said();
+        let (_, last) = said.split_once("\nstopping\n").unwrap_or_default();
+        assert!(!last.contains(" WARN ") && !last.contains(" ERROR "), "an end as it should be:\n{last}");
+        code
     }
 
     pub fn data_dir(&self) -> PathBuf {

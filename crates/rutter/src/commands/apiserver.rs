@@ -25,17 +25,20 @@ pub struct Flags {
 pub async fn run(flags: Flags) -> anyhow::Result<()> {
     let _lock = flags.api.lock()?;
     let (trigger, drain) = drain::channel();
+    let (controllers_trigger, controllers_drain) = drain::channel();
     let readiness = Readiness::default();
     let config = flags.api.config(advertised(flags.api.api_listen), Arc::new(apiserver::NoKubelet));
-    let api = apiserver::start(config, drain.clone(), Registry::default()).await.map_err(api_flags::named)?;
-    if !flags.without_controllers {
+    let api = apiserver::start(config, drain, Registry::default()).await.map_err(api_flags::named)?;
+    if flags.without_controllers {
+        drop(controllers_drain);
+    } else {
         let client = client::Client::connect(&client::Origin::Kubeconfig(api.kubeconfig)).await?;
-        tokio::spawn(controllers::run(client, controllers::all(api.ca), readiness.register("controllers"), drain.clone()));
+        tokio::spawn(controllers::run(client, controllers::all(api.ca), readiness.register("controllers"), controllers_drain));
     }
-    drop(drain);
     readiness.wait().await;
     output::line("ready");
     app::stop_signal().await?;
+    controllers_trigger.drain().await;
     trigger.drain().await;
     Ok(())
 }

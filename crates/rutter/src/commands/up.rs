@@ -80,6 +80,7 @@ pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
 
     let (api_trigger, api_drain) = drain::channel();
     let (node_trigger, node_drain) = drain::channel();
+    let (controllers_trigger, controllers_drain) = drain::channel();
     let readiness = Readiness::default();
     let kubelet = Arc::new(kubelet::NodeLogs::default());
     let api = apiserver::start(flags.api(gateway, kubelet.clone()), api_drain.clone(), Registry::default());
@@ -90,7 +91,7 @@ pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
     let client = Client::connect(&origin).await?;
     let mut controllers = controllers::all(api.ca);
     controllers.push(Box::new(controllers::load_balancers::LoadBalancers { taken: flags.listeners() }));
-    tokio::spawn(controllers::run(client.clone(), controllers, readiness.register("controllers"), api_drain.clone()));
+    tokio::spawn(controllers::run(client.clone(), controllers, readiness.register("controllers"), controllers_drain));
     base::ensure(&client, flags.dns_ip, gateway, &node_name).await.context("making the objects of the cluster's own DNS")?;
     readiness.wait().await;
     output::line("controllers ready");
@@ -145,6 +146,7 @@ pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
     // Pods first, while the rest still serves them; the API last, since all the others tell it how they end.
     node_trigger.drain().await;
     app.drain().await;
+    controllers_trigger.drain().await;
     drop(readiness);
     api_trigger.drain().await;
     Ok(())
