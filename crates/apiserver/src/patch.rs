@@ -42,15 +42,3 @@ pub fn undecodable(strategic: Option<&Value>, patched: &Value, detail: &str) -> 
     let message = format!("Invalid value: {}: {detail}", Value::from(shown));
     Cause { reason: "FieldValueInvalid", field: "patch".to_owned(), message }
 }
-
-/// What Go calls the type of a JSON value in its error texts.
-fn go_kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    }
-}

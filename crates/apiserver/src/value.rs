@@ -1,4 +1,4 @@
-//! Reading JSON objects by field name, where what is missing or of another type reads as Go's zero value.
+//! JSON as Go sees it: fields by name, where what is missing or of another type reads as Go's zero value; and what its types are called.
 
 use serde_json::{Map, Value};
 
@@ -50,5 +50,17 @@ impl Get for Value {
 impl Get for Map<String, Value> {
     fn at(&self, name: &str) -> &Value {
         self.get(name).unwrap_or(&NULL)
+    }
+}
+
+/// What Go calls the type of a JSON value in its error texts.
+pub(crate) fn go_kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
     }
 }

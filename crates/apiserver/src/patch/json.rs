@@ -3,8 +3,9 @@
 
 use serde_json::Value;
 
-use super::{PatchError, go_kind};
+use super::PatchError;
 use crate::schema::{Gvk, Schema};
+use crate::value::go_kind;
 
 /// The API server's own limit.
 const MAX_OPERATIONS: usize = 10_000;

@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use super::{PatchError, go_kind};
+use super::PatchError;
 use crate::schema::{Gvk, Schema};
+use crate::value::go_kind;
 
 /// Objects merge, null deletes, anything else replaces.
 ///

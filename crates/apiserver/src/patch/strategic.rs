@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::PatchError;
 use crate::schema::{Field, Gvk, Schema, Type};
+use crate::value::go_kind;
 
 const DIRECTIVE: &str = "$patch";
 const RETAIN_KEYS: &str = "$retainKeys";
@@ -27,7 +28,7 @@ pub fn strategic(schema: &Schema, gvk: &Gvk, current: &Value, patch: &Value) -> 
         return Ok(current.clone());
     }
     let Value::Object(patch) = patch else {
-        let kind = super::go_kind(patch);
+        let kind = go_kind(patch);
         return Err(PatchError::Malformed(format!("json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}")));
     };
     let current = current.as_object().cloned().unwrap_or_default();
@@ -286,7 +287,7 @@ fn one_type(original: &[Value], patch: &[Value]) -> Result<bool, PatchError> {
         if first.is_none() && item.is_array() {
             return Err(PatchError::Unprocessable("lists of lists are not supported".to_owned()));
         }
-        if *first.get_or_insert(super::go_kind(item)) != super::go_kind(item) {
+        if *first.get_or_insert(go_kind(item)) != go_kind(item) {
             let [original, patch] = [original, patch].map(|list| go_text(&Value::Array(list.to_vec())));
             return Err(PatchError::Failed(format!("list element types are not identical: [{original} {patch}]")));
         }

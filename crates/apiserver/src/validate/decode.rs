@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::quantity::Quantity;
 use crate::schema::{Gvk, Schema, Ty, Type};
+use crate::value::go_kind;
 
 /// More are not told.
 const MAX_FAULTS: usize = 100;
@@ -171,7 +172,7 @@ pub fn structure(schema: &Schema, gvk: &Gvk, object: &Value) -> Result<(), Strin
     let Some(ty) = schema.kind(gvk) else { return Ok(()) };
     match object {
         Value::Object(object) => fields(schema, ty, object, ""),
-        other => Err(format!("json: cannot unmarshal {} into Go value of type {}", json_kind(other), go_struct(ty))),
+        other => Err(format!("json: cannot unmarshal {} into Go value of type {}", go_kind(other), go_struct(ty))),
     }
 }
 
@@ -204,7 +205,7 @@ fn fits(schema: &Schema, ty: &Ty, value: &Value, place: &dyn Fn() -> String, pat
         (Ty::Struct(id), Value::Object(object)) => fields(schema, schema.type_of(*id), object, path),
         (Ty::List(item), Value::Array(items)) => items.iter().try_for_each(|value| fits(schema, item, value, place, path)),
         (Ty::Map(item), Value::Object(entries)) => entries.values().try_for_each(|value| fits(schema, item, value, place, path)),
-        (_, other) => mismatch(json_kind(other)),
+        (_, other) => mismatch(go_kind(other)),
     }
 }
 
@@ -228,17 +229,6 @@ fn micro_time(text: &str) -> Result<(), String> {
         _ => (rest, ".000000"),
     };
     Err(format!("parsing time {text:?} as {LAYOUT:?}: cannot parse {rest:?} as {part:?}"))
-}
-
-fn json_kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    }
 }
 
 fn go_type(schema: &Schema, ty: &Ty) -> String {
