@@ -399,7 +399,7 @@ class Play:
         deadline = time.monotonic() + 2
         while True:
             # What CoreDNS asks itself on the way it logs as well.
-            peer, ours = ({line for line in logged(side.said()) if line[0] in alike and told.get(line[0], "?") in line[2]} for side in self.sides)
+            peer, ours = ({line for line in logged(side.said()) if line[0] in alike and told.get(line[0], "\n") in line[2]} for side in self.sides)
             if peer == ours or time.monotonic() > deadline:
                 break
             time.sleep(0.05)
