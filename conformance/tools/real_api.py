@@ -749,6 +749,7 @@ def killed(n):
 def outage(rig):
     """The API server is killed, 5 s later it starts again"""
     rig.running()
+    rig.move_witness(0)
     watching = Watching(rig)
     rig.api.kill_server()
     asked, lost = rig.ask_for(5)
