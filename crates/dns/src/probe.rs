@@ -9,18 +9,18 @@ use tokio::time::timeout;
 use crate::name::Name;
 use crate::plugins::forward::random_u16;
 use crate::wire::message::{Message, Question};
-use crate::wire::{MAX_TCP, MAX_UDP, flag, rcode, rtype, u16_at};
+use crate::wire::{CLASS_IN, MAX_TCP, MAX_UDP, flag, rcode, rtype, u16_at};
 
-/// CHAOS: every server of ours answers it, with REFUSED, and none asks anybody else for it.
-const CLASS_CHAOS: u16 = 3;
+/// STATUS, which nobody implements: every server of ours says so at once, and none asks anybody else for it.
+const STATUS: u16 = 2 << 11;
 /// A server that takes longer for a word of its own is not well.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Whether `server` answers a question that is sent from `from_port` of its own address.
 pub async fn answers(server: SocketAddr, from_port: u16) -> bool {
     let id = random_u16();
-    let question = Question { name: Name::root(), qtype: rtype::TXT, qclass: CLASS_CHAOS };
-    let wire = Message { id, flags: 0, ..Message::answer(question, rcode::NOERROR) }.encode(MAX_TCP, None);
+    let question = Question { name: Name::root(), qtype: rtype::TXT, qclass: CLASS_IN };
+    let wire = Message { id, flags: STATUS, ..Message::answer(question, rcode::NOERROR) }.encode(MAX_TCP, None);
     let answered = async {
         let socket = UdpSocket::bind((server.ip(), from_port)).await?;
         socket.connect(server).await?;
