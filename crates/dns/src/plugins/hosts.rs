@@ -255,6 +255,11 @@ impl Plugin for Hosts {
         "hosts"
     }
 
+    /// As CoreDNS: it never looks at the class, and what `rewrite class` made of it is answered too.
+    fn knows_class(&self, _class: u16) -> bool {
+        true
+    }
+
     fn answer<'a>(&'a self, request: &'a Request, next: Next<'a>) -> Answering<'a> {
         match Hosts::answer(self, request) {
             Some(answer) => Box::pin(std::future::ready(answer)),
@@ -327,6 +332,13 @@ mod tests {
         check("hosts /nowhere {\n fallthrough example\n}", "b.org. A", "SERVFAIL\n");
         check("hosts /nowhere {\n fallthrough example\n fallthrough_unsupported\n}", "node-a.example. MX", "next");
         check("hosts /nowhere {\n no_reverse\n}", "1.0.0.10.in-addr.arpa. PTR", "next");
+    }
+
+    #[test]
+    fn the_class_does_not_matter() {
+        let Spec::Hosts(options) = spec("hosts /nowhere") else { panic!("hosts") };
+        let hosts = Hosts::new(options, &[Name::root()], &Metrics::new(&runtime::Registry::default()));
+        assert!([1, 3, 4].into_iter().all(|class| hosts.knows_class(class)));
     }
 
     #[test]

@@ -232,6 +232,10 @@ impl<P: Plugin> Plugin for Shared<P> {
         self.0.answer(request, next)
     }
 
+    fn knows_class(&self, class: u16) -> bool {
+        self.0.knows_class(class)
+    }
+
     fn passes(&self, query: &crate::wire::Query<'_>) -> bool {
         self.0.passes(query)
     }
