@@ -65,8 +65,11 @@ pub(crate) fn follow(client: Client, config: &Config, drain: Drain) -> Told {
             tokio::spawn(until(drain.clone(), follow_on_demand(interest, shared, freshness, wanted.clone())));
         } else {
             let (events, follower) = events_of(&interest, &shared, freshness);
-            tokio::spawn(follower);
-            tokio::spawn(until(drain.clone(), async move { relay(&interest, events, &mut Known::of(&interest, &shared), &shared).await }));
+            // One task for both: a change that goes from one task to another may wake a thread for it.
+            tokio::spawn(until(drain.clone(), async move {
+                let mut known = Known::of(&interest, &shared);
+                tokio::join!(relay(&interest, events, &mut known, &shared), follower);
+            }));
         }
     }
     told
