@@ -216,7 +216,7 @@ impl Tracing<'_> {
             NamedKind::ClusterIp(ips) => {
                 let ips: Vec<_> = ips.iter().map(ToString::to_string).collect();
                 self.say_by(format!("Service {name} has {}", ips.join(" and ")), object.clone(), "spec.clusterIPs");
-                if ready == 0 && options.ignore_empty_service {
+                if (ready == 0 || options.no_endpoints) && options.ignore_empty_service {
                     self.say_by("it has no ready endpoint, and `ignore empty_service` hides it", object, "spec.selector");
                 }
             }

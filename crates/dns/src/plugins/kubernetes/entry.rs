@@ -94,7 +94,7 @@ impl Entry {
                 let alias = Name::parse(name).ok().filter(|_| name.parse::<IpAddr>().is_err());
                 Self::bare(alias.map_or(Kind::Nameless, Kind::Alias))
             }
-            NamedKind::ClusterIp(_) if options.ignore_empty_service && service.endpoints().next().is_none() => Self::bare(Kind::Nameless),
+            NamedKind::ClusterIp(_) if options.ignore_empty_service && is_empty(service, options) => Self::bare(Kind::Nameless),
             // Its endpoints have names as well, for which few ask: see `of_endpoint`.
             NamedKind::ClusterIp(ips) => Self::compile(Some((ips, &service.ports)), &[]),
             NamedKind::Headless if options.no_endpoints => Self::bare(Kind::Nameless),
@@ -107,13 +107,16 @@ impl Entry {
     }
 
     pub(crate) fn of_import(key: &[u8], import: &NamedImport, options: &Options) -> Self {
+        // `noendpoints` means those of this cluster.
         let endpoints: Vec<_> = import
             .sorted_endpoints()
             .into_iter()
-            .filter(|_| !options.no_endpoints)
             .filter_map(|(cluster, endpoint)| Some(([endpoint_labels(&endpoint, options), label(cluster)?].concat(), endpoint)))
             .collect();
         let ips = (!import.import.headless).then_some((&import.import.ips, &import.import.ports));
+        if options.ignore_empty_service && ips.is_some() && endpoints.is_empty() {
+            return Self { key: key.into(), ..Self::bare(Kind::Nameless) };
+        }
         Self { key: key.into(), ..Self::compile(ips, &endpoints) }
     }
 
@@ -228,6 +231,11 @@ impl Entry {
         let kind = if virtual_ips.is_some() { Kind::Virtual } else { Kind::Headless };
         Self { key: Short::default(), kind, own, below, service: None }
     }
+}
+
+/// Whether no endpoint is known; without endpoints none of any Service is.
+fn is_empty(service: &NamedService, options: &Options) -> bool {
+    options.no_endpoints || service.endpoints().next().is_none()
 }
 
 /// The label of an endpoint: its hostname, else (if so configured) its pod's name, else its address with dashes.

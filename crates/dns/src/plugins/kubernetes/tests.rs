@@ -527,6 +527,7 @@ fn options_narrow_what_exists() {
         ("noendpoints", "web.default.svc.cluster.local", "NOERROR"),
         ("ignore empty_service", "dual.default.svc.cluster.local", "NXDOMAIN"),
         ("ignore empty_service", "web.default.svc.cluster.local", "NOERROR"),
+        ("ignore empty_service\nnoendpoints", "web.default.svc.cluster.local", "NXDOMAIN"),
         ("zonal", "a.pin._zone.db.default.svc.cluster.local", "NOERROR"),
         ("zonal", "c.pin._zone.db.default.svc.cluster.local", "NOERROR"),
         ("zonal", "a.pin._zone.web.default.svc.cluster.local", "NXDOMAIN"),
