@@ -135,8 +135,6 @@ def kubernetes(rng, zones, zone):
     if not any(line.startswith("namespaces") for line in lines) and some(rng, 0.15):
         lines.append("namespace_labels " + rng.choice(["team=a", "team in (a, b)", "team", "!team"]))
     if "clusterset.test" in zones:
-        # These two are about Services alone here, in CoreDNS about imports as well (noendpoints is not): left to be mended.
-        lines = [line for line in lines if not line.startswith(("noendpoints", "ignore"))]
         lines.append("multicluster clusterset.test")
     if some(rng, 0.4):
         lines.append("fallthrough" + rng.choice(["", " in-addr.arpa ip6.arpa", " " + zone.rstrip("."), " svc." + zone.rstrip("."), " 10.0.0.0/8"]))

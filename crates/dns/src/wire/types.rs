@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::CLASS_ANY;
+
 /// A type by its name, or by its number where it has none: `TYPE65280` (RFC 3597 section 5).
 pub(crate) struct Type(pub(crate) u16);
 
@@ -38,7 +40,8 @@ pub(crate) struct Class(pub(crate) u16);
 
 impl fmt::Display for Class {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match CLASSES.iter().find(|(known, _)| *known == self.0) {
+        // `ANY` is a type as well, and would not say which of the two is meant.
+        match CLASSES.iter().find(|(known, _)| *known == self.0 && *known != CLASS_ANY) {
             Some((_, name)) => f.write_str(name),
             None => write!(f, "CLASS{}", self.0),
         }
@@ -50,4 +53,14 @@ pub(crate) fn class_named(name: &str) -> Option<u16> {
     CLASSES.iter().find(|(_, known)| known.eq_ignore_ascii_case(name)).map(|(class, _)| *class)
 }
 
-const CLASSES: &[(u16, &str)] = &[(1, "IN"), (2, "CS"), (3, "CH"), (4, "HS"), (254, "NONE"), (255, "ANY")];
+const CLASSES: &[(u16, &str)] = &[(1, "IN"), (2, "CS"), (3, "CH"), (4, "HS"), (254, "NONE"), (CLASS_ANY, "ANY")];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_is_never_taken_for_a_type() {
+        assert_eq!([1, 254, 255, 9].map(|class| Class(class).to_string()), ["IN", "NONE", "CLASS255", "CLASS9"]);
+    }
+}
