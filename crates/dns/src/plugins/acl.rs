@@ -1,13 +1,16 @@
 //! `acl [ZONE...] { ACTION [type TYPE...] [net NET...] }`: who may ask for what.
 //!
-//! The first rule that fits decides; where none fits, everyone may ask. Asked by the server before any plugin. Source: CoreDNS's `acl`.
+//! The first rule that fits decides; where none fits, everyone may ask. Asked by the server before any plugin, about the question that
+//! `rewrite` makes of what was asked: else a rewritten name would be a way around a rule. Source: CoreDNS's `acl` (since 1.14.2).
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
 use crate::config::directive::{Directive, Mistakes};
 use crate::name::Name;
+use crate::plugins::rewrite::Rewrite;
 use crate::server::chain::Request;
 use crate::wire::{rtype, type_named};
 
@@ -93,16 +96,21 @@ fn rule(property: &Directive, mistakes: &mut Mistakes) -> Option<Rule> {
 /// The plugin at work.
 pub(crate) struct Acl {
     options: Options,
+    rewrite: Option<Arc<Rewrite>>,
 }
 
 impl Acl {
-    pub(crate) fn new(options: Options) -> Self {
-        Self { options }
+    pub(crate) fn new(options: Options, rewrite: Option<Arc<Rewrite>>) -> Self {
+        Self { options, rewrite }
     }
 
-    /// What the first rule that fits says; `None` where none does.
+    /// What the first rule that fits says; `None` where none does, or nothing is asked of the plugins behind.
     pub(crate) fn verdict(&self, request: &Request) -> Option<Action> {
-        let question = &request.question;
+        let rewritten = match &self.rewrite {
+            Some(rewrite) => Some(rewrite.rewritten(request)?),
+            None => None,
+        };
+        let question = &rewritten.as_ref().unwrap_or(request).question;
         if !self.options.zones.is_empty() && !self.options.zones.iter().any(|zone| question.name.is_under(zone)) {
             return None;
         }
@@ -126,7 +134,7 @@ mod tests {
     fn check(rules: &str, question: &str, client: &str, expected: Option<Action>) {
         let Spec::Acl(options) = spec(&format!("acl {rules}")) else { panic!("an acl") };
         let asked = Request { client: format!("{client}:4000").parse().expect("address"), ..request(question) };
-        assert_eq!(Acl::new(options).verdict(&asked), expected, "{rules}: {question} from {client}");
+        assert_eq!(Acl::new(options, None).verdict(&asked), expected, "{rules}: {question} from {client}");
     }
 
     #[test]
@@ -143,6 +151,14 @@ mod tests {
         }
         check("example.org {\n block\n}", "a.example. A", "10.0.0.1", None);
         check("example.org {\n block type * net *\n}", "a.example.org. A", "10.0.0.1", Some(Action::Block));
+    }
+
+    #[test]
+    fn a_rewritten_question_is_judged_as_what_it_became() {
+        let Spec::Acl(options) = spec("acl {\n block type TXT\n}") else { panic!("an acl") };
+        let Spec::Rewrite(rule) = spec("rewrite type A TXT") else { panic!("a rewrite") };
+        let acl = Acl::new(options, Some(Arc::new(Rewrite::new(vec![rule]))));
+        assert_eq!(["a.example. A", "a.example. AAAA"].map(|question| acl.verdict(&request(question))), [Some(Action::Block), None]);
     }
 
     #[test]

@@ -46,6 +46,11 @@ impl Rewrite {
         Self { rules: rules.into() }
     }
 
+    /// The question as the plugins behind see it; `None` if a rule made a name that is none.
+    pub(crate) fn rewritten(&self, request: &Request) -> Option<Request> {
+        self.ask(request).map(|(asked, _)| asked)
+    }
+
     /// The question as the plugins behind are to see it, and what to undo. `None`: a rule made a name that is none.
     fn ask(&self, request: &Request) -> Option<(Request, Vec<Undo<'_>>)> {
         let mut asked = request.clone();

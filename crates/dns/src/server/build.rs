@@ -115,7 +115,7 @@ fn build(block: &ServerBlock, own: &Weak<Block>, n: u32, parts: &Parts, followed
     let mut plugins: Vec<Box<dyn Plugin>> = Vec::new();
     let (mut cache, mut transfer, mut max_udp) = (None, None, None);
     let (mut kubernetes_at, mut cache_at) = (None, None);
-    let (mut acls, mut logs, mut rules) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut acls, mut logs, mut rules, mut rewrite) = (Vec::new(), Vec::new(), Vec::new(), None);
     // Behind the cluster's names, and in front of the cache.
     let mut local = block.plugins.iter().find_map(|plugin| match plugin {
         Spec::Rutter(options) => Local::new(options, &parts.local),
@@ -125,7 +125,9 @@ fn build(block: &ServerBlock, own: &Weak<Block>, n: u32, parts: &Parts, followed
     let server: Arc<str> = server_label(block.keys.first().map_or(53, |key| key.port)).into();
     for plugin in &block.plugins {
         if !matches!(plugin, Spec::Rewrite(_)) && !rules.is_empty() {
-            plugins.push(Box::new(Rewrite::new(std::mem::take(&mut rules))));
+            let made = Arc::new(Rewrite::new(std::mem::take(&mut rules)));
+            plugins.push(Box::new(Shared(made.clone())));
+            rewrite = Some(made);
         }
         if matches!(plugin, Spec::Cache(_) | Spec::Forward(_)) {
             plugins.extend(local.take().map(|local| Box::new(local) as Box<dyn Plugin>));
@@ -133,7 +135,7 @@ fn build(block: &ServerBlock, own: &Weak<Block>, n: u32, parts: &Parts, followed
         match plugin {
             Spec::Log(options) => logs.push(Log::new(options.clone(), Lines::to_stdout(parts.metrics.log_dropped.clone()))),
             Spec::Bufsize(options) => max_udp = Some(options.size),
-            Spec::Acl(options) => acls.push(Acl::new(options.clone())),
+            Spec::Acl(options) => acls.push(Acl::new(options.clone(), rewrite.clone())),
             Spec::Rewrite(options) => rules.push(options.clone()),
             Spec::Autopath(options) => {
                 plugins.push(Box::new(Autopath::new(options.clone(), &zones, kubernetes.clone(), parts.metrics.autopath(&server))));
@@ -220,7 +222,7 @@ fn build(block: &ServerBlock, own: &Weak<Block>, n: u32, parts: &Parts, followed
     }
 }
 
-/// A plugin that the fast path knows as well.
+/// A plugin that others know as well.
 struct Shared<P>(Arc<P>);
 
 impl<P: Plugin> Plugin for Shared<P> {
