@@ -13,8 +13,7 @@ use tracing::{debug, info, warn};
 
 use crate::metrics::{Metrics, NoLocalEndpoints};
 use crate::reports::Reports;
-use crate::stale_flows::Forgetter;
-use crate::{Applied, ApplyError, Config, Health, Mode, StartError, leftovers};
+use crate::{Applied, ApplyError, Config, Health, Mode, StartError, leftovers, stale_flows};
 
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LAST_RETRY: Duration = Duration::from_secs(10);
@@ -41,7 +40,6 @@ pub(crate) fn start(
         modes,
         views,
         health,
-        stale_flows: Forgetter::start(metrics.clone()).map_err(StartError::Thread)?,
         metrics,
         reports,
         applied,
@@ -60,7 +58,6 @@ struct Driver {
     modes: Vec<Box<dyn Mode + Send>>,
     views: watch::Receiver<Arc<NodeView>>,
     health: Health,
-    stale_flows: Forgetter,
     metrics: Metrics,
     reports: Reports,
     applied: watch::Sender<Revision>,
@@ -187,7 +184,7 @@ impl Driver {
         self.backoff.reset();
         self.again_at = applied.again_at;
         if changed {
-            self.stale_flows.applied(view.clone());
+            self.forget_stale_flows(&view, last.as_deref());
             self.metrics.synced(last.is_none(), view.revision.0, &applied);
             self.metrics.changed(&view, last.as_deref(), &mut self.no_local);
             self.health.updated(view.node.as_ref().is_some_and(|node| node.leaving));
@@ -220,6 +217,19 @@ impl Driver {
         self.leftovers = Leftovers::Gone;
         if let Err(error) = leftovers::remove() {
             warn!(%error, "what kube-proxy left could not be removed");
+        }
+    }
+
+    /// Best effort: a flow that stays is one that kube-proxy of old would have left as well.
+    fn forget_stale_flows(&self, view: &NodeView, last: Option<&NodeView>) {
+        let changes = stale_flows::Changes::between(view, last);
+        for family in Family::BOTH {
+            let start = Instant::now();
+            match changes.forget_stale_flows(family) {
+                Ok(None) => {}
+                Ok(Some(n)) => self.metrics.reconciled(family, n, start.elapsed()),
+                Err(error) => warn!(%family, %error, "stale UDP flows were not looked for"),
+            }
         }
     }
 

@@ -13,7 +13,6 @@ use runtime::metrics::{GaugeVec, HistogramVec, IntCounter, IntCounterVec, IntGau
 /// As in [`model::Family::BOTH`].
 const FAMILIES: [&str; 2] = ["IPv4", "IPv6"];
 
-#[derive(Clone)]
 pub(crate) struct Metrics {
     sync: HistogramVec,
     full_sync: HistogramVec,

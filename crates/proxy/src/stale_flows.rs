@@ -1,39 +1,26 @@
 //! UDP flows that go to an endpoint that is gone.
 //!
 //! Connection tracking keeps sending a UDP flow where it first went for as long as packets come, so a client that never stops would
-//! talk to a dead endpoint for ever. Behind each sync that changed the endpoints of a UDP port the flows to its addresses are looked
-//! through, and those that no serving endpoint answers are forgotten. Policies and topology are ignored on purpose: a flow to an
+//! talk to a dead endpoint for ever. After each sync that changed the endpoints of a UDP port the flows to its addresses are looked
+//! through once, and those that no serving endpoint answers are forgotten. Policies and topology are ignored on purpose: a flow to an
 //! endpoint that serves is in order wherever that is. Flows that nothing changed for live on, also over a restart.
 //!
-//! A look walks the whole connection table, some 20 ms with hardly a flow in it. So it has a thread of its own, which rules never wait
-//! for, and one look serves for all that changed since the last.
+//! A look walks the whole connection table, some 20 ms with hardly a flow in it, and the next sync waits for it. A look beside the
+//! syncs forgot flows that the next one's rules had just made, and with them the way back of their first answer: it would have to know
+//! what is about to be applied, too.
 //!
 //! Source: kube-proxy's conntrack reconciler, with the fix of kubernetes#139629 (no serving endpoint means every flow is stale).
 
 use std::collections::{HashMap, HashSet};
-use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
 use kernel::Errno;
 use kernel::conntrack::{Conntrack, Flow};
 use model::node::NodeService;
 use model::{Changed, Family, NodeView, Protocol};
-use tracing::warn;
-
-use crate::metrics::Metrics;
 
 const UDP: u8 = 17;
-/// Looks take at most one part in so many of a core, however fast endpoints change.
-const SHARE: u32 = 2;
-/// No flow waits longer than this for the next look.
-const MAX_REST: Duration = Duration::from_secs(1);
-
-/// The thread that forgets flows; it ends when this is dropped.
-pub(crate) struct Forgetter {
-    views: mpsc::Sender<Arc<NodeView>>,
-}
 
 /// Where UDP comes in, and who may answer.
 #[derive(Debug, Default, PartialEq)]
@@ -42,47 +29,6 @@ pub(crate) struct Changes {
     /// On addresses of the node.
     node_ports: HashMap<(Family, u16), Arc<[SocketAddr]>>,
 }
-
-// === impl Forgetter ===
-
-impl Forgetter {
-    pub(crate) fn start(metrics: Metrics) -> io::Result<Self> {
-        let (views, applied) = mpsc::channel();
-        std::thread::Builder::new().name("stale-flows".to_owned()).spawn(move || forget(&applied, &metrics))?;
-        Ok(Self { views })
-    }
-
-    /// The rules of `view` are in force.
-    pub(crate) fn applied(&self, view: Arc<NodeView>) {
-        // It ends with this sender alone.
-        let _ = self.views.send(view);
-    }
-}
-
-fn forget(applied: &mpsc::Receiver<Arc<NodeView>>, metrics: &Metrics) {
-    let mut last: Option<Arc<NodeView>> = None;
-    while let Ok(next) = applied.recv() {
-        let start = Instant::now();
-        let mut changes = Changes::default();
-        // One view after the other: an endpoint that came and went again has flows, too.
-        for view in std::iter::once(next).chain(applied.try_iter()) {
-            changes.merge(Changes::between(&view, last.as_deref()));
-            last = Some(view);
-        }
-        for family in Family::BOTH {
-            let start = Instant::now();
-            match changes.forget_stale_flows(family) {
-                Ok(None) => {}
-                Ok(Some(n)) => metrics.reconciled(family, n, start.elapsed()),
-                // Best effort: a flow that stays is one that kube-proxy of old would have left as well.
-                Err(error) => warn!(%family, %error, "stale UDP flows were not looked for"),
-            }
-        }
-        std::thread::sleep((start.elapsed() * (SHARE - 1)).min(MAX_REST));
-    }
-}
-
-// === impl Changes ===
 
 impl Changes {
     /// The UDP fronts whose endpoints differ between two views; of all Services if there is no last one.
@@ -130,12 +76,6 @@ impl Changes {
                 };
             }
         }
-    }
-
-    /// What changed behind `self`.
-    fn merge(&mut self, later: Self) {
-        self.addresses.extend(later.addresses);
-        self.node_ports.extend(later.node_ports);
     }
 
     fn concerns(&self, family: Family) -> bool {
@@ -205,18 +145,5 @@ mod tests {
         let sticky = udp("10.0.0.1:53").map(|s| NodeService { affinity: Some(std::time::Duration::from_secs(1)), ..s });
         check(udp("10.0.0.1:53"), sticky, "- -");
         check(tcp("10.0.0.1:53"), tcp("10.0.0.2:53"), "- -");
-    }
-
-    #[test]
-    fn an_endpoint_that_came_and_went_before_one_look_has_flows_to_look_for() {
-        let mut last = view(None, Some(service(Protocol::Udp, "")));
-        let mut changes = Changes::default();
-        for serving in ["10.0.0.1:53", ""] {
-            let next = view(Some(&last), Some(service(Protocol::Udp, serving)));
-            changes.merge(Changes::between(&next, Some(&last)));
-            last = next;
-        }
-        let serving = changes.addresses.get(&"10.96.0.10:53".parse().expect("an address"));
-        assert_eq!(serving.map(|serving| serving.len()), Some(0), "nobody serves: each flow is stale");
     }
 }
