@@ -10,6 +10,7 @@ mod follow;
 mod lookup;
 mod options;
 mod owners;
+mod probing;
 mod selector;
 mod shards;
 mod short;

@@ -7,20 +7,13 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use super::Entry;
+use super::probing::{Table, Tagged};
 use super::shards::{SHARDS, Seed};
 
 #[derive(Clone)]
 pub(crate) struct Book {
-    shards: Box<[Arc<Table>]>,
+    shards: Box<[Arc<Table<Slot>>]>,
     seed: Seed,
-}
-
-/// Open addressing with linear probing: the next slot is mostly in the same cache line. A power of two of slots, or none; at least
-/// a quarter of them empty, so that probing ends.
-#[derive(Clone, Default)]
-struct Table {
-    slots: Box<[Option<Slot>]>,
-    n_entries: usize,
 }
 
 #[derive(Clone)]
@@ -38,9 +31,7 @@ impl Book {
     }
 
     pub(crate) fn get(&self, key: &[u8]) -> Option<&Arc<Entry>> {
-        let tag = self.tag(key);
-        let table = &self.shards[shard(tag)];
-        table.find(tag, key).and_then(|at| table.slots[at].as_ref()).map(|slot| &slot.entry)
+        self.tagged(self.tag(key)).find(|entry| *entry.key == *key)
     }
 
     /// What an entry of this key can be found by, too ([`Book::tagged`]): the same as long as the book is changed and not made anew.
@@ -50,86 +41,42 @@ impl Book {
 
     /// The entries of a tag: mostly one, and one that was meant.
     pub(crate) fn tagged(&self, tag: u32) -> impl Iterator<Item = &Arc<Entry>> {
-        let slots = &self.shards[shard(tag)].slots;
-        let wanted = tag as usize & slots.len().wrapping_sub(1);
-        let (front, back) = slots.split_at(wanted.min(slots.len()));
-        back.iter().chain(front).map_while(Option::as_ref).filter(move |slot| slot.tag == tag).map(|slot| &slot.entry)
+        self.shards[shard(tag)].of(tag).map(|slot| &slot.entry)
     }
 
     /// Takes the place of the entry of the same key, if there is one.
     pub(crate) fn insert(&mut self, entry: Arc<Entry>) {
         let tag = self.tag(&entry.key);
-        Arc::make_mut(&mut self.shards[shard(tag)]).insert(Slot { tag, entry });
+        let table = Arc::make_mut(&mut self.shards[shard(tag)]);
+        match table.get_mut(tag, |slot| *slot.entry.key == *entry.key) {
+            Some(slot) => slot.entry = entry,
+            None => table.insert(Slot { tag, entry }),
+        }
     }
 
     pub(crate) fn remove(&mut self, key: &[u8]) {
         let tag = self.tag(key);
-        if let Some(at) = self.shards[shard(tag)].find(tag, key) {
-            Arc::make_mut(&mut self.shards[shard(tag)]).remove(at);
+        let is_meant = |slot: &Slot| *slot.entry.key == *key;
+        if self.shards[shard(tag)].of(tag).any(is_meant) {
+            Arc::make_mut(&mut self.shards[shard(tag)]).remove(tag, is_meant);
         }
     }
 
     /// Every entry, in no order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Entry>> {
-        self.shards.iter().flat_map(|table| table.slots.iter().flatten()).map(|slot| &slot.entry)
+        self.shards.iter().flat_map(|table| table.iter()).map(|slot| &slot.entry)
+    }
+}
+
+impl Tagged for Slot {
+    fn tag(&self) -> u32 {
+        self.tag
     }
 }
 
 /// The upper bits: the slot is chosen by the lower ones.
 fn shard(tag: u32) -> usize {
     tag as usize / (1 << 25) % SHARDS
-}
-
-// === impl Table ===
-
-impl Table {
-    fn find(&self, tag: u32, key: &[u8]) -> Option<usize> {
-        let mask = self.slots.len().checked_sub(1)?;
-        let mut at = tag as usize & mask;
-        while let Some(slot) = &self.slots[at] {
-            if slot.tag == tag && *slot.entry.key == *key {
-                return Some(at);
-            }
-            at = (at + 1) & mask;
-        }
-        None
-    }
-
-    fn insert(&mut self, new: Slot) {
-        if let Some(at) = self.find(new.tag, &new.entry.key) {
-            self.slots[at] = Some(new);
-            return;
-        }
-        if (self.n_entries + 1) * 4 > self.slots.len() * 3 {
-            let grown = vec![None; (self.slots.len() * 2).max(4)].into();
-            let old = std::mem::replace(&mut self.slots, grown);
-            old.into_iter().flatten().for_each(|slot| self.put(slot));
-        }
-        self.put(new);
-        self.n_entries += 1;
-    }
-
-    /// Into the first empty slot from where it wants to be.
-    fn put(&mut self, new: Slot) {
-        let mask = self.slots.len() - 1;
-        let mut at = new.tag as usize & mask;
-        while self.slots[at].is_some() {
-            at = (at + 1) & mask;
-        }
-        self.slots[at] = Some(new);
-    }
-
-    /// Empties a slot, then puts what stood behind it anew: a gap would end the search for it too early.
-    fn remove(&mut self, at: usize) {
-        let mask = self.slots.len() - 1;
-        self.slots[at] = None;
-        self.n_entries -= 1;
-        let mut next = (at + 1) & mask;
-        while let Some(slot) = self.slots[next].take() {
-            self.put(slot);
-            next = (next + 1) & mask;
-        }
-    }
 }
 
 #[cfg(test)]

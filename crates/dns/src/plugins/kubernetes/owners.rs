@@ -5,28 +5,23 @@
 
 use std::hash::BuildHasher;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use super::probing::{Table, Tagged};
 use super::shards::{SHARDS, Seed};
 
 #[derive(Clone)]
 pub(crate) struct Owners {
-    shards: Box<[Arc<Table>]>,
+    shards: Box<[Arc<Table<Slot>>]>,
     seed: Seed,
 }
 
-/// Open addressing with linear probing, equal hints included: each is put and removed by itself, so that of two addresses which hash
-/// alike one can go. A power of two of slots, or none; at least a quarter of them empty, so that probing ends.
-#[derive(Clone, Default)]
-struct Table {
-    slots: Box<[Slot]>,
-    n_hints: usize,
-}
-
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+/// Each is put and removed by itself, so that of two addresses which hash alike one can go.
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Slot {
-    /// Never 0 but in an empty slot.
-    address: u32,
+    /// Never 0, which makes an empty slot of the same size.
+    address: NonZeroU32,
     service: u32,
 }
 
@@ -40,7 +35,7 @@ impl Owners {
     /// The tags of the Services that may have `ip`.
     pub(crate) fn of(&self, ip: IpAddr) -> impl Iterator<Item = u32> {
         let (shard, address) = self.place(ip);
-        self.shards[shard].find(address).map(|slot| slot.service)
+        self.shards[shard].of(address.get()).map(|slot| slot.service)
     }
 
     pub(crate) fn insert(&mut self, ip: IpAddr, service: u32) {
@@ -50,63 +45,18 @@ impl Owners {
 
     pub(crate) fn remove(&mut self, ip: IpAddr, service: u32) {
         let (shard, address) = self.place(ip);
-        Arc::make_mut(&mut self.shards[shard]).remove(Slot { address, service });
+        Arc::make_mut(&mut self.shards[shard]).remove(address.get(), |slot| slot.service == service);
     }
 
-    fn place(&self, ip: IpAddr) -> (usize, u32) {
+    fn place(&self, ip: IpAddr) -> (usize, NonZeroU32) {
         let hash = self.seed.hash_one(ip);
-        ((hash >> 48) as usize % SHARDS, (hash as u32).max(1))
+        ((hash >> 48) as usize % SHARDS, NonZeroU32::new(hash as u32).unwrap_or(NonZeroU32::MIN))
     }
 }
 
-// === impl Table ===
-
-impl Table {
-    fn find(&self, address: u32) -> impl Iterator<Item = &Slot> {
-        let mask = self.slots.len().wrapping_sub(1);
-        let start = address as usize & mask;
-        let (front, back) = self.slots.split_at(start.min(self.slots.len()));
-        back.iter().chain(front).take_while(|slot| slot.address != 0).filter(move |slot| slot.address == address)
-    }
-
-    fn insert(&mut self, new: Slot) {
-        if (self.n_hints + 1) * 4 > self.slots.len() * 3 {
-            let grown = vec![Slot::default(); (self.slots.len() * 2).max(4)].into();
-            let old = std::mem::replace(&mut self.slots, grown);
-            old.into_iter().filter(|slot| slot.address != 0).for_each(|slot| self.put(slot));
-        }
-        self.put(new);
-        self.n_hints += 1;
-    }
-
-    /// Into the first empty slot from where it wants to be.
-    fn put(&mut self, new: Slot) {
-        let mask = self.slots.len() - 1;
-        let mut at = new.address as usize & mask;
-        while self.slots[at].address != 0 {
-            at = (at + 1) & mask;
-        }
-        self.slots[at] = new;
-    }
-
-    /// Empties one slot of this hint, then puts what stood behind it anew: a gap would end the search for it too early.
-    fn remove(&mut self, gone: Slot) {
-        let Some(mask) = self.slots.len().checked_sub(1) else { return };
-        let mut at = gone.address as usize & mask;
-        while self.slots[at] != gone {
-            if self.slots[at].address == 0 {
-                return;
-            }
-            at = (at + 1) & mask;
-        }
-        self.slots[at] = Slot::default();
-        self.n_hints -= 1;
-        let mut next = (at + 1) & mask;
-        while self.slots[next].address != 0 {
-            let slot = std::mem::take(&mut self.slots[next]);
-            self.put(slot);
-            next = (next + 1) & mask;
-        }
+impl Tagged for Slot {
+    fn tag(&self) -> u32 {
+        self.address.get()
     }
 }
 
@@ -126,6 +76,7 @@ mod tests {
     fn hints_come_go_and_are_found_and_older_ones_keep_their_own() {
         let mut owners = Owners::new();
         assert!(of(&owners, 7).is_empty());
+        assert_eq!(size_of::<Option<Slot>>(), 8, "eight slots in a cache line");
         for n in 0..20_000 {
             owners.insert(Ipv4Addr::from(n).into(), n / 10);
             owners.insert(Ipv4Addr::from(n).into(), 70_000);
