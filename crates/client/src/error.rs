@@ -46,6 +46,15 @@ impl Error {
         }
     }
 
+    /// Whether the server may have worked for it as for an answer.
+    pub(crate) fn is_dear(&self) -> bool {
+        match self {
+            Error::Refused { status, .. } => matches!(status.code, 500 | 504),
+            Error::Transport(_) | Error::Credentials { .. } => false,
+            Error::Timeout(_) | Error::Decode(_) | Error::Unreadable(_) => true,
+        }
+    }
+
     /// Whether the version that we go by is of no use any more: too old for the server, or, after its store was restored, too new.
     pub(crate) fn needs_new_list(&self) -> bool {
         match self {

@@ -2,17 +2,18 @@
 //!
 //! Source: the rules of client-go's reflector and of kubernetes.io "API concepts" (watch, 410 Gone, bookmarks).
 
-use std::hash::{BuildHasher, RandomState};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use api::watch::{self, Frames};
 use api::{DecodeError, Object, ObjectMeta};
 use http_body_util::BodyExt;
 use runtime::Backoff;
+use runtime::backoff::spread;
 use tokio::sync::mpsc::Sender;
-use tokio::time::{sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, info, warn};
 
+use crate::outage::Answers;
 use crate::{Client, Error, Freshness, Scope};
 
 /// What became of the objects that are followed. `T` is what the follower makes of each object.
@@ -50,11 +51,14 @@ pub enum Absence {
 /// How patient a follower is. The default is what a cluster bears.
 #[derive(Debug, Clone)]
 pub struct Pace {
-    /// Before a list that the server forced on us or refused. Starts at 0.8 s and ends at 30 s as client-go's does.
+    /// Before a list that the server forced on us or did not finish. Starts at 0.8 s and ends at 30 s as client-go's does.
     pub retry: Backoff,
-    /// While the server cannot be reached, or does not let us resume a watch yet. Nothing is listed for that, so it may be short: a server
-    /// that comes back is found within its end of 5 s.
+    /// Before a watch that broke goes on.
     pub resume: Backoff,
+    /// While the server cannot be reached or refuses: between one follower's question and the next one's. All that follow one server take
+    /// turns, and the first that is answered calls the others. Little is asked for that, so it ends at 0.8 s: a server that comes back is
+    /// found within that.
+    pub turn: Backoff,
     /// While the kind is absent.
     pub absent: Backoff,
     /// Objects per page.
@@ -63,12 +67,12 @@ pub struct Pace {
 
 /// A server may ask us to wait; not for longer than this.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
-/// For so long a 403 for what was answered before means a server that is starting and has not read its RBAC rules yet.
+/// For so long a 403 may mean a server that is starting and has not read its RBAC rules yet.
 const LOADING: Duration = Duration::from_secs(30);
 /// A watch that lives this long was a success, even if nothing happened.
 const LIVED: Duration = Duration::from_secs(10);
 /// Watches end by themselves after 5 to 10 minutes, at random, so that clients spread over several servers again.
-const WATCH_SECS: std::ops::Range<u64> = 300..600;
+const MIN_WATCH: Duration = Duration::from_secs(300);
 /// Grace for the server to end a watch that it was asked to end.
 const GRACE: Duration = Duration::from_secs(15);
 /// A server that sends bookmarks does so every minute; two and a half without any frame mean a dead connection.
@@ -90,17 +94,19 @@ pub async fn follow<K: Object, T>(
 ) {
     let receiver = events.clone();
     let mut follower = Follower {
+        answers: client.outage.answers(),
         client,
         scope,
         limit: pace.limit,
         retry: pace.retry,
         resume: pace.resume,
+        turn: pace.turn,
         absent: pace.absent,
         freshness,
         lower,
         events,
         told: None,
-        forbidden: Forbidden::Never,
+        forbidden: Forbidden::default(),
         n_failures: 0,
         failed_with: None,
         has_bookmarks: false,
@@ -119,6 +125,8 @@ pub async fn follow<K: Object, T>(
 
 struct Follower<T, F> {
     client: Client,
+    /// Of other followers since our last question.
+    answers: Answers,
     scope: Scope,
     limit: u32,
     /// Starts anew only by what a watch brings: lists that work and watches that do not must not alternate fast.
@@ -126,6 +134,8 @@ struct Follower<T, F> {
     /// Starts anew as `retry` does.
     resume: Backoff,
     /// Starts anew once a watch opens.
+    turn: Backoff,
+    /// As `turn`.
     absent: Backoff,
     freshness: Freshness,
     lower: F,
@@ -142,12 +152,12 @@ struct Follower<T, F> {
 }
 
 /// Whether a 403 is to be believed.
-#[derive(Clone, Copy)]
-enum Forbidden {
-    /// Neither did a watch open nor was there no such kind so far, so nothing speaks against it.
-    Never,
-    /// What is forbidden now was watched before, or known not to be there; since when it is refused, if it is.
-    Answered { refused: Option<Instant> },
+#[derive(Clone, Copy, Default)]
+struct Forbidden {
+    /// A watch opened before, or there was known to be no such kind. Else nothing speaks against a 403.
+    was_answered: bool,
+    /// Since when it is refused, if it is.
+    since: Option<Instant>,
 }
 
 // === impl Follower ===
@@ -158,6 +168,7 @@ impl<T, F> Follower<T, F> {
     where
         F: FnMut(K) -> T,
     {
+        self.answers.forget();
         let mut version = match self.list::<K>().await {
             Ok((version, restarted)) => {
                 self.n_failures = 0;
@@ -168,25 +179,31 @@ impl<T, F> Follower<T, F> {
             Err(error) => return self.wait_after::<K>(&error, "list").await,
         };
         loop {
+            self.answers.forget();
             let ended = self.watch::<K>(&mut version).await;
             self.freshness.lost();
-            let lived = self.opened.take().is_some_and(|opened| opened.elapsed() > LIVED);
+            let opened = self.opened.take();
+            let lived = opened.is_some_and(|opened| opened.elapsed() > LIVED);
             if lived {
                 self.was_successful();
             }
             match ended {
                 Ok(()) if lived => {}
                 // A server that hangs up at once is not asked again at once.
-                Ok(()) => self.pause().await,
+                Ok(()) => sleep(self.retry.delay()).await,
                 Err(error) if error.needs_new_list() => {
                     info!(kind = %K::KIND, %error, "listing anew");
                     // Many clients learn this in the same moment.
-                    return self.pause().await;
+                    return sleep(spread(self.retry.delay())).await;
+                }
+                Err(error) if opened.is_some() => {
+                    debug!(kind = %K::KIND, %error, "a watch broke");
+                    sleep(self.resume.delay()).await;
                 }
                 // The list finds out whether the kind is gone.
                 Err(error) if error.code() == Some(404) => return,
                 // Permissions may come back with other contents; where one may list but not watch, this becomes polling.
-                Err(error) if error.code() == Some(403) && !self.forbidden.is_loading() => {
+                Err(error) if error.code() == Some(403) && !self.forbidden.is_doubtful() => {
                     return self.wait_after::<K>(&error, "watch").await;
                 }
                 Err(error) => self.wait_after::<K>(&error, "watch").await,
@@ -235,19 +252,21 @@ impl<T, F> Follower<T, F> {
     where
         F: FnMut(K) -> T,
     {
-        let seconds = WATCH_SECS.start + random() % (WATCH_SECS.end - WATCH_SECS.start);
-        let (encoding, mut body) = self.client.watch::<K>(&self.scope, version, seconds).await?;
+        let lifetime = MIN_WATCH + spread(MIN_WATCH);
+        let (encoding, mut body) = self.client.watch::<K>(&self.scope, version, lifetime.as_secs()).await?;
+        self.client.outage.is_over();
         self.freshness.current();
-        self.opened = Some(Instant::now());
+        let opened = Instant::now();
+        self.opened = Some(opened);
         self.told = None;
-        self.forbidden = Forbidden::Answered { refused: None };
+        self.forbidden = Forbidden::not();
+        self.turn.reset();
         self.absent.reset();
         self.n_failures = 0;
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(seconds) + GRACE;
         let mut frames = Frames::new(encoding);
         loop {
-            let silence = if self.has_bookmarks { SILENCE } else { Duration::from_secs(seconds) + GRACE };
-            let bytes = match timeout_at(deadline, timeout(silence, body.frame())).await {
+            let silence = if self.has_bookmarks { SILENCE } else { lifetime + GRACE };
+            let bytes = match timeout_at(opened + lifetime + GRACE, timeout(silence, body.frame())).await {
                 Err(_) | Ok(Err(_)) => return Err(Error::Timeout(silence)),
                 Ok(Ok(None)) => return Ok(()),
                 Ok(Ok(Some(Err(error)))) => return Err(Error::Transport(crate::request::chain(&error))),
@@ -285,12 +304,12 @@ impl<T, F> Follower<T, F> {
     /// Tells an absence once; logs the first of a row of other failures, and those unlike the one before; waits.
     async fn wait_after<K: Object>(&mut self, error: &Error, verb: &str) {
         let absence = match error {
-            Error::Refused { status, .. } if status.code == 403 && !self.forbidden.is_loading() => {
+            Error::Refused { status, .. } if status.code == 403 && !self.forbidden.is_doubtful() => {
                 Absence::Forbidden(status.message.clone())
             }
             // 405: a kind that exists but has no such verb.
             Error::Refused { status, .. } if matches!(status.code, 404 | 405) => {
-                self.forbidden = Forbidden::Answered { refused: None };
+                self.forbidden = Forbidden::not();
                 self.n_failures = 0;
                 Absence::NotServed
             }
@@ -304,25 +323,28 @@ impl<T, F> Follower<T, F> {
                 }
                 self.failed_with = error.code();
                 let least = error.retry_after().unwrap_or_default().min(MAX_RETRY_AFTER);
-                let is_cheap = verb == "watch" || matches!(error, Error::Transport(_) | Error::Refused { .. });
-                let delay = if is_cheap { self.resume.delay() } else { self.retry.delay() };
-                return sleep(delay.max(least)).await;
+                if verb == "list" && error.is_dear() {
+                    sleep(self.retry.delay().max(least)).await;
+                } else {
+                    tokio::join!(sleep(least), self.client.outage.turn(self.turn.delay(), &mut self.answers));
+                }
+                return;
             }
         };
         if self.told.as_ref() != Some(&absence) {
             self.told = Some(absence.clone());
             self.send(Event::Absent(absence)).await;
         }
-        sleep(self.absent.delay()).await;
+        if self.forbidden.is_new() {
+            self.client.outage.turn(self.turn.delay(), &mut self.answers).await;
+        } else {
+            sleep(self.absent.delay()).await;
+        }
     }
 
     fn was_successful(&mut self) {
         self.retry.reset();
         self.resume.reset();
-    }
-
-    async fn pause(&mut self) {
-        sleep(self.retry.delay()).await;
     }
 
     /// Fails only once nobody listens, and then `follow` is about to end.
@@ -334,12 +356,19 @@ impl<T, F> Follower<T, F> {
 // === impl Forbidden ===
 
 impl Forbidden {
-    /// Notes a 403; whether it may pass by itself.
-    fn is_loading(&mut self) -> bool {
-        match self {
-            Forbidden::Never => false,
-            Forbidden::Answered { refused } => refused.get_or_insert_with(Instant::now).elapsed() < LOADING,
-        }
+    fn not() -> Self {
+        Self { was_answered: true, since: None }
+    }
+
+    /// Notes a 403; whether it is not believed.
+    fn is_doubtful(&mut self) -> bool {
+        self.since.get_or_insert_with(Instant::now);
+        self.was_answered && self.is_new()
+    }
+
+    /// Whether it may pass by itself.
+    fn is_new(&self) -> bool {
+        self.since.is_some_and(|since| since.elapsed() < LOADING)
     }
 }
 
@@ -358,13 +387,12 @@ impl Default for Pace {
         Pace {
             retry: Backoff::new(Duration::from_millis(800), Duration::from_secs(30)),
             resume: Backoff::new(Duration::from_millis(200), Duration::from_secs(5)),
+            turn: Backoff::new(Duration::from_millis(200), Duration::from_millis(800)),
             absent: Backoff::new(Duration::from_secs(1), Duration::from_secs(60)),
             limit: 500,
         }
     }
 }
 
-/// `RandomState` is seeded by the system and differs at each call: enough to spread clients.
-fn random() -> u64 {
-    RandomState::new().hash_one(0)
-}
+#[cfg(test)]
+mod tests;

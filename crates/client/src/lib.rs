@@ -17,6 +17,7 @@ mod event;
 mod follow;
 mod freshness;
 pub mod lease;
+mod outage;
 mod own;
 mod request;
 mod scope;

@@ -13,6 +13,7 @@ use kube_client::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::Value;
 use tokio::time::timeout;
 
+use crate::outage::Outage;
 use crate::scope::{Scope, escape};
 use crate::{Error, Occurrence, transport};
 
@@ -28,6 +29,7 @@ const RENEW_EVERY: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct Client {
     access: Arc<RwLock<Access>>,
+    pub(crate) outage: Arc<Outage>,
     origin: Origin,
     namespace: String,
 }
@@ -55,7 +57,12 @@ impl Client {
     /// [`Error::Credentials`] when they are missing or cannot be understood.
     pub async fn connect(origin: &Origin) -> Result<Client, Error> {
         let (inner, namespace) = open(origin).await?;
-        Ok(Client { access: Arc::new(RwLock::new(Access { inner, renewed: None })), origin: origin.clone(), namespace })
+        Ok(Client::over(inner, namespace, origin.clone()))
+    }
+
+    pub(crate) fn over(inner: kube_client::Client, namespace: String, origin: Origin) -> Client {
+        let access = Arc::new(RwLock::new(Access { inner, renewed: None }));
+        Client { access, outage: Arc::new(Outage::new()), origin, namespace }
     }
 
     fn inner(&self) -> kube_client::Client {
@@ -199,7 +206,9 @@ impl Client {
     async fn collect(&self, response: Response<Body>) -> Result<(Encoding, Bytes), Error> {
         let encoding = encoding_of(&response)?;
         let body = timeout(ANSWER_WITHIN, Limited::new(response.into_body(), MAX_BODY_BYTES).collect()).await;
-        let body = body.map_err(|_| Error::Timeout(ANSWER_WITHIN))?.map_err(|error| Error::Transport(error.to_string()))?;
+        let body = body
+            .map_err(|_| Error::Timeout(ANSWER_WITHIN))?
+            .map_err(|error| Error::Unreadable(format!("it broke off: {}", chain(&*error))))?;
         Ok((encoding, body.to_bytes()))
     }
 }

@@ -16,7 +16,9 @@ use tower::{BoxError, ServiceBuilder};
 const SILENT_FOR: Duration = Duration::from_secs(30);
 const ASK_EVERY: Duration = Duration::from_secs(5);
 const N_QUESTIONS: u32 = 3;
-/// The same for what was sent and is not acknowledged: a request on a connection that died while it waited for use.
+/// A packet that goes nowhere is sent again after 1 s and 3 s more; whoever asks anew then is sooner than the next repetition.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// For what was sent and is not acknowledged the same as for silence: a request on a connection that died while it waited for use.
 const UNHEARD_FOR: Duration = Duration::from_secs(45);
 
 /// A client by `config`. A proxy before the server is refused by kube-client.
@@ -26,7 +28,7 @@ pub(crate) fn client(config: Config) -> Result<kube_client::Client, Error> {
     }
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
-    tcp.set_connect_timeout(config.connect_timeout);
+    tcp.set_connect_timeout(Some(CONNECT_WITHIN));
     tcp.set_keepalive(Some(SILENT_FOR));
     tcp.set_keepalive_interval(Some(ASK_EVERY));
     tcp.set_keepalive_retries(Some(N_QUESTIONS));

@@ -178,7 +178,7 @@ fn follow<K: Object>(client: &Client, scope: Scope) -> (Receiver<Event<String>>,
     let (sender, receiver) = channel(16);
     let freshness = Freshness::default();
     let backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(500));
-    let pace = Pace { retry: backoff.clone(), resume: backoff.clone(), absent: backoff, limit: 1 };
+    let pace = Pace { retry: backoff.clone(), resume: backoff.clone(), turn: backoff.clone(), absent: backoff, limit: 1 };
     let name = |object: K| object.meta().name.to_string();
     tokio::spawn(client::follow(client.clone(), scope, pace, freshness.clone(), name, sender));
     (receiver, freshness)

@@ -21,13 +21,18 @@ impl Backoff {
     pub fn delay(&mut self) -> Duration {
         let full = self.next;
         self.next = (full * 2).min(self.most);
-        full - full.mul_f64(random_fraction() / 4.0)
+        full - spread(full / 4)
     }
 
     /// After a success.
     pub fn reset(&mut self) {
         self.next = self.first;
     }
+}
+
+/// Anywhere up to `most`: for what many would otherwise do in the same moment.
+pub fn spread(most: Duration) -> Duration {
+    most.mul_f64(random_fraction())
 }
 
 /// A number in 0..1. `RandomState` is seeded by the system and differs at each call: enough for jitter.

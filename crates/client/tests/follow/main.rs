@@ -46,7 +46,7 @@ async fn connect(server: &Server) -> Client {
 
 fn quick() -> Pace {
     let backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(5));
-    Pace { retry: backoff.clone(), resume: backoff.clone(), absent: backoff, limit: 500 }
+    Pace { retry: backoff.clone(), resume: backoff.clone(), turn: backoff.clone(), absent: backoff, limit: 500 }
 }
 
 async fn next(receiver: &mut Receiver<Event<String>>) -> Event<String> {
