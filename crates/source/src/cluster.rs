@@ -1,4 +1,4 @@
-//! The API origin: one follower for each kind of interest, on demand for some, and one for each Secret that is referred to.
+//! The API origin: one follower for each kind, for as long as it is of interest, and one for each Secret that is referred to.
 //!
 //! All of them feed the same task. Nothing is published before every kind was listed once; a kind that the server lacks or forbids
 //! is told as an issue, and only a required one is waited for.
@@ -12,7 +12,7 @@ use client::{Absence, Client, Event, Freshness, Pace, Scope};
 use model::{Change, Issue, ObjectKind, ObjectRef, Reason, SecretName, View};
 use runtime::Drain;
 use tokio::sync::{mpsc, watch};
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
 use crate::interests::{Interest, interests};
@@ -46,50 +46,37 @@ pub(crate) fn follow(client: Client, config: &Config, drain: Drain) -> Told {
     let texts = if config.model.want.names { Interner::default() } else { Interner::without_names() };
     let shared = Shared { client, texts: Arc::new(Mutex::new(texts)), batches };
     let (demand, wanted) = watch::channel(config.on_demand.clone());
-    let mut told =
-        Told { batches: out, missing: HashSet::new(), wanted_secrets: None, demand: Some(Arc::new(demand)), freshness: Vec::new() };
-    for interest in interests(&Config { on_demand: OnDemand::EVERYTHING, ..config.clone() }) {
-        if interest.by_name {
+    let missing = interests(config).iter().filter(|interest| !interest.by_name).map(|interest| interest.kind.plural).collect();
+    let mut told = Told { batches: out, missing, wanted_secrets: None, demand: Some(Arc::new(demand)), freshness: Vec::new() };
+    for Interest { kind, by_name, .. } in interests(&Config { on_demand: OnDemand::EVERYTHING, ..config.clone() }) {
+        if by_name {
             let (wanted, wants) = watch::channel(View::new());
             told.wanted_secrets = Some(wanted);
-            tokio::spawn(until(drain.clone(), secrets(shared.clone(), wants)));
-            continue;
-        }
-        let (plural, freshness, shared) = (interest.kind.plural, Freshness::default(), shared.clone());
-        told.freshness.push((interest.kind.kind, freshness.clone()));
-        let is_on_demand = OnDemand::EVERYTHING.asked(plural).is_some();
-        if !is_on_demand || config.on_demand.asked(plural).is_some() {
-            told.missing.insert(plural);
-        }
-        if is_on_demand {
-            tokio::spawn(until(drain.clone(), follow_on_demand(interest, shared, freshness, wanted.clone())));
+            tokio::spawn(until(drain.clone(), secrets(shared.clone(), wants, drain.clone())));
         } else {
-            let (events, follower) = events_of(&interest, &shared, freshness);
-            // One task for both: a change that goes from one task to another may wake a thread for it.
-            tokio::spawn(until(drain.clone(), async move {
-                let mut known = Known::of(&interest, &shared);
-                tokio::join!(relay(&interest, events, &mut known, &shared), follower);
-            }));
+            let freshness = Freshness::default();
+            told.freshness.push((kind.kind, freshness.clone()));
+            tokio::spawn(until(drain.clone(), follow_kind(kind.plural, config.clone(), shared.clone(), freshness, wanted.clone())));
         }
     }
     told
 }
 
-/// Follows as much of a kind as is asked for; when that changes, all of its objects are told as gone first.
-async fn follow_on_demand(mut interest: Interest, shared: Shared, freshness: Freshness, mut wanted: watch::Receiver<OnDemand>) {
-    let plural = interest.kind.plural;
+/// Follows as much of a kind as is of interest; when that changes, all of its objects are told as gone first.
+async fn follow_kind(plural: &'static str, config: Config, shared: Shared, freshness: Freshness, mut wanted: watch::Receiver<OnDemand>) {
+    let of_interest = |wanted: &OnDemand| {
+        let interests = interests(&Config { on_demand: wanted.clone(), ..config.clone() });
+        interests.into_iter().find(|interest| interest.kind.plural == plural)
+    };
     loop {
-        let asked = wanted.wait_for(|wanted| wanted.asked(plural).is_some()).await.map(|wanted| wanted.asked(plural));
-        let Ok(Some(asked)) = asked else { return };
-        interest = Interest { scope: asked.scope.clone(), required: asked.required, ..interest };
-        info!(kind = plural, fields = interest.scope.fields, "asked for");
-        let mut known = Known::of(&interest, &shared);
-        // Not a task of its own: with the end of this nobody says any more how fresh the kind is.
-        let (events, follower) = events_of(&interest, &shared, freshness.clone());
+        let interest = wanted.wait_for(|wanted| of_interest(wanted).is_some()).await.map(|wanted| of_interest(&wanted));
+        let Ok(Some(interest)) = interest else { return };
+        info!(kind = plural, fields = interest.scope.fields, "following");
+        let mut known = Known::new(&interest.kind, shared.texts.clone());
+        let follower = follower_of(&interest, &shared, freshness.clone());
         tokio::select! {
-            () = relay(&interest, events, &mut known, &shared) => return,
-            () = follower => return,
-            given_up = wanted.wait_for(|wanted| wanted.asked(plural).as_ref() != Some(&asked)) => if given_up.is_err() { return },
+            () = relay(follower, &mut known, &shared, |event| interest.listed(event)) => return,
+            given_up = wanted.wait_for(|wanted| of_interest(wanted).as_ref() != Some(&interest)) => if given_up.is_err() { return },
         }
         info!(kind = plural, "no longer asked for");
         freshness.forget();
@@ -99,8 +86,8 @@ async fn follow_on_demand(mut interest: Interest, shared: Shared, freshness: Fre
     }
 }
 
-/// The events of a kind, whichever it is, and who brings them.
-fn events_of(interest: &Interest, shared: &Shared, freshness: Freshness) -> (Events, Follower) {
+/// The follower of a kind, whichever it is.
+fn follower_of(interest: &Interest, shared: &Shared, freshness: Freshness) -> Follower {
     macro_rules! start {
         ($($kind:ident),*) => {
             match interest.kind.plural {
@@ -112,12 +99,10 @@ fn events_of(interest: &Interest, shared: &Shared, freshness: Freshness) -> (Eve
     start!(Service, EndpointSlice, Node, Namespace, Pod, Ingress, IngressClass, ServiceCidr, ServiceImport)
 }
 
-type Events = mpsc::Receiver<Event<Option<Fact>>>;
+/// The events of a kind, and who brings them until they are dropped.
+type Follower = (mpsc::Receiver<Event<Option<Fact>>>, Pin<Box<dyn Future<Output = ()> + Send>>);
 
-/// Goes on until its events are dropped.
-type Follower = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-fn start<K: Object>(shared: &Shared, scope: Scope, freshness: Freshness) -> (Events, Follower)
+fn start<K: Object>(shared: &Shared, scope: Scope, freshness: Freshness) -> Follower
 where
     AnyObject: From<K>,
 {
@@ -138,32 +123,38 @@ fn fact(object: &AnyObject, texts: &Texts) -> Option<Fact> {
     Some(Fact { id, fact: lowered.fact, issues: lowered.issues })
 }
 
-/// Turns the events of one kind into changes.
-async fn relay(interest: &Interest, mut events: Events, known: &mut Known, shared: &Shared) {
-    let plural = interest.kind.plural;
-    while let Some(event) = events.recv().await {
-        let listed = match &event {
-            Event::Restarted { .. } => Some(Listed::Kind(plural, interest.scope.clone())),
-            Event::Absent(_) if !interest.required => Some(Listed::Kind(plural, interest.scope.clone())),
-            Event::Absent(absence) => Some(Listed::Refused(plural, interest.scope.clone(), why(absence, plural))),
-            _ => None,
-        };
-        if shared.batches.send(Batch { changes: known.take(event), listed }).await.is_err() {
-            return;
+/// Turns what a follower brings into changes; `listed` tells what is listed with an event. With the end of this nobody follows any more.
+async fn relay(
+    (mut events, bringer): Follower,
+    known: &mut Known,
+    shared: &Shared,
+    listed: impl Fn(&Event<Option<Fact>>) -> Option<Listed>,
+) {
+    let changes = async {
+        while let Some(event) = events.recv().await {
+            let listed = listed(&event);
+            if shared.batches.send(Batch { changes: known.take(event), listed }).await.is_err() {
+                return;
+            }
         }
+    };
+    // One task for both: a change that goes from one task to another may wake a thread for it.
+    tokio::select! {
+        () = changes => {}
+        () = bringer => {}
     }
 }
 
 /// Follows each Secret that is wanted, by its name, for as long as it is.
-async fn secrets(shared: Shared, mut wants: watch::Receiver<View<SecretName, ()>>) {
-    let mut followed: HashMap<SecretName, AbortHandle> = HashMap::new();
+async fn secrets(shared: Shared, mut wants: watch::Receiver<View<SecretName, ()>>, drain: Drain) {
+    let mut followed: HashMap<SecretName, JoinHandle<()>> = HashMap::new();
     loop {
         let wanted = wants.borrow_and_update().clone();
-        let given_up: Vec<_> = followed.keys().filter(|name| wanted.get(name).is_none()).cloned().collect();
-        for name in given_up {
-            if let Some(follower) = followed.remove(&name) {
-                follower.abort();
-            }
+        let given_up: Vec<_> = followed.extract_if(|name, _| wanted.get(name).is_none()).collect();
+        for (name, follower) in given_up {
+            follower.abort();
+            // What it tells comes before what is told of its end, which is nothing but that it was cancelled.
+            let _ = follower.await;
             let gone = Id { kind: ObjectKind::Secret, namespace: name.namespace, name: name.name }.gone().collect();
             if shared.batches.send(Batch { changes: gone, listed: None }).await.is_err() {
                 return;
@@ -172,7 +163,7 @@ async fn secrets(shared: Shared, mut wants: watch::Receiver<View<SecretName, ()>
         for (name, ()) in wanted.iter() {
             followed.entry(name.clone()).or_insert_with(|| {
                 debug!(secret = %name, "following a Secret");
-                tokio::spawn(secret(shared.clone(), name.clone())).abort_handle()
+                tokio::spawn(until(drain.clone(), secret(shared.clone(), name.clone())))
             });
         }
         if wants.changed().await.is_err() {
@@ -183,16 +174,10 @@ async fn secrets(shared: Shared, mut wants: watch::Receiver<View<SecretName, ()>
 
 async fn secret(shared: Shared, name: SecretName) {
     let scope = Scope { namespace: Some(name.namespace.to_string()), fields: format!("metadata.name={}", name.name), ..Scope::default() };
-    let (mut events, follower) = start::<api::Secret>(&shared, scope, Freshness::default());
-    tokio::spawn(follower);
+    let follower = start::<api::Secret>(&shared, scope, Freshness::default());
     let mut known = Known::new(&api::Secret::KIND, shared.texts.clone());
-    while let Some(event) = events.recv().await {
-        // Whatever the answer was, it is not waited for any longer.
-        let listed = Some(Listed::Secret(name.clone()));
-        if shared.batches.send(Batch { changes: known.take(event), listed }).await.is_err() {
-            return;
-        }
-    }
+    // Whatever the answer is, it is not waited for any longer.
+    relay(follower, &mut known, &shared, |_| Some(Listed::Secret(name.clone()))).await;
 }
 
 /// The objects of one kind that were told, so that what a new list lacks can be told as gone.
@@ -212,10 +197,6 @@ impl Known {
         let plural = kind.plural;
         let kind = lower::kind_of(kind.kind).expect("BUG: a kind of interest that is no fact");
         Self { kind, plural, ids: HashSet::new(), faulty: HashSet::new(), texts, is_absent: false }
-    }
-
-    fn of(interest: &Interest, shared: &Shared) -> Self {
-        Self::new(&interest.kind, shared.texts.clone())
     }
 
     /// Nothing is known of the kind any more, nor is it missed.
@@ -306,6 +287,20 @@ impl Known {
     /// What an issue of the kind itself is told of.
     fn every(&self) -> ObjectRef {
         ObjectRef { kind: self.kind, namespace: "".into(), name: "*".into() }
+    }
+}
+
+// === impl Interest ===
+
+impl Interest {
+    /// What is listed of the kind with an event.
+    fn listed<T>(&self, event: &Event<T>) -> Option<Listed> {
+        let (plural, scope) = (self.kind.plural, self.scope.clone());
+        match event {
+            Event::Absent(absence) if self.required => Some(Listed::Refused(plural, scope, why(absence, plural))),
+            Event::Restarted { .. } | Event::Absent(_) => Some(Listed::Kind(plural, scope)),
+            Event::Applied(_) | Event::Deleted(_) | Event::Broken(_) => None,
+        }
     }
 }
 

@@ -72,11 +72,6 @@ impl OnDemand {
         };
         [(api::ServiceImport::KIND, self.service_imports.then(|| all(false))), (api::Pod::KIND, pods)]
     }
-
-    /// How much of a kind is asked for, if it is.
-    pub(crate) fn asked(&self, plural: &str) -> Option<Asked> {
-        self.kinds().into_iter().find(|(kind, _)| kind.plural == plural).and_then(|(_, asked)| asked)
-    }
 }
 
 // === impl Demand ===

@@ -9,7 +9,7 @@ use crate::Config;
 use crate::demand::Asked;
 
 /// One kind that is read.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Interest {
     pub kind: Kind,
     /// Nothing is published before a required kind was listed; an optional one may be missing or forbidden.
