@@ -35,7 +35,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("rutter: {}", in_one_line(&error));
-            if error.is::<usage::Usage>() { ExitCode::from(usage::EXIT_CODE) } else { ExitCode::FAILURE }
+            if usage::is_mistake(&error) { ExitCode::from(usage::EXIT_CODE) } else { ExitCode::FAILURE }
         }
     }
 }

@@ -372,12 +372,25 @@ fn mistakes_in_flags_and_files_end_with_64_and_the_name_of_the_field() {
         exit 64
     "#]],
     );
-    // A path that is not there is a failure, no mistake in usage.
     refused(
         "proxy --objects /nowhere",
         expect![[r#"
         rutter: --objects /nowhere: No such file or directory (os error 2)
-        exit 1
+        exit 64
+    "#]],
+    );
+    refused(
+        "proxy --kubeconfig /nowhere",
+        expect![[r#"
+        rutter: cannot use kubeconfig /nowhere: failed to read kubeconfig from '"/nowhere"': No such file or directory (os error 2)
+        exit 64
+    "#]],
+    );
+    refused(
+        &format!("proxy --objects {objects} --config /nowhere"),
+        expect![[r#"
+        rutter: --config /nowhere: No such file or directory (os error 2)
+        exit 64
     "#]],
     );
 }

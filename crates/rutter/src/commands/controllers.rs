@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use clap::Args;
 use runtime::{Readiness, drain};
 
 use crate::app;
 use crate::output;
+use crate::usage::Usage;
 
 #[derive(Args, Debug)]
 pub struct Flags {
@@ -21,7 +21,7 @@ pub struct Flags {
 
 pub async fn run(flags: Flags) -> anyhow::Result<()> {
     let root_ca = std::fs::read_to_string(&flags.root_ca_file);
-    let root_ca = root_ca.with_context(|| format!("--root-ca-file {}", flags.root_ca_file.display()))?;
+    let root_ca = root_ca.map_err(|error| Usage(format!("--root-ca-file {}: {error}", flags.root_ca_file.display())))?;
     let origin = flags.kubeconfig.map_or(client::Origin::InCluster, client::Origin::Kubeconfig);
     let client = client::Client::connect(&origin).await?;
     let (trigger, drain) = drain::channel();

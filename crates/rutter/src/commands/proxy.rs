@@ -73,7 +73,7 @@ pub fn can_run(config: &proxy::Config) -> Result<(), Usage> {
 fn read(told: &Invocation, precedence: Precedence) -> anyhow::Result<proxy::Config> {
     let text = match &told.config_file {
         None => None,
-        Some(path) => Some(std::fs::read_to_string(path).with_context(|| format!("reading --config {path}"))?),
+        Some(path) => Some(std::fs::read_to_string(path).map_err(|error| Usage(format!("--config {path}: {error}")))?),
     };
     let config = told.config(text.as_deref(), precedence).map_err(|errors| {
         let (of_flags, of_file): (Vec<_>, Vec<_>) = errors.0.into_iter().partition(|error| error.starts_with("--"));
