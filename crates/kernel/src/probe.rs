@@ -76,7 +76,7 @@ fn new_enough(found: String) -> Result<(), ProbeError> {
     if version(&found).is_some_and(|v| v < NEEDED) { Err(ProbeError::TooOld { found }) } else { Ok(()) }
 }
 
-fn version(release: &str) -> Option<(u32, u32)> {
+pub(crate) fn version(release: &str) -> Option<(u32, u32)> {
     let mut parts = release.split(|c: char| !c.is_ascii_digit());
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }

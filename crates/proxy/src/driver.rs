@@ -13,7 +13,8 @@ use tracing::{debug, info, warn};
 
 use crate::metrics::{Metrics, NoLocalEndpoints};
 use crate::reports::Reports;
-use crate::{Applied, ApplyError, Config, Health, Mode, StartError, leftovers, stale_flows};
+use crate::stale_flows::{self, StaleFlows};
+use crate::{Applied, ApplyError, Config, Health, Mode, StartError, leftovers};
 
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LAST_RETRY: Duration = Duration::from_secs(10);
@@ -40,6 +41,7 @@ pub(crate) fn start(
         modes,
         views,
         health,
+        stale_flows: StaleFlows::default(),
         metrics,
         reports,
         applied,
@@ -58,6 +60,7 @@ struct Driver {
     modes: Vec<Box<dyn Mode + Send>>,
     views: watch::Receiver<Arc<NodeView>>,
     health: Health,
+    stale_flows: StaleFlows,
     metrics: Metrics,
     reports: Reports,
     applied: watch::Sender<Revision>,
@@ -221,11 +224,11 @@ impl Driver {
     }
 
     /// Best effort: a flow that stays is one that kube-proxy of old would have left as well.
-    fn forget_stale_flows(&self, view: &NodeView, last: Option<&NodeView>) {
+    fn forget_stale_flows(&mut self, view: &NodeView, last: Option<&NodeView>) {
         let changes = stale_flows::Changes::between(view, last);
         for family in Family::BOTH {
             let start = Instant::now();
-            match changes.forget_stale_flows(family) {
+            match self.stale_flows.forget(&changes, family) {
                 Ok(None) => {}
                 Ok(Some(n)) => self.metrics.reconciled(family, n, start.elapsed()),
                 Err(error) => warn!(%family, %error, "stale UDP flows were not looked for"),

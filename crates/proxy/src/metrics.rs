@@ -106,7 +106,7 @@ impl Metrics {
             ),
             flows_deleted: registry.counter_vec(
                 "kubeproxy_conntrack_reconciler_deleted_entries_total",
-                "Stale UDP flows forgotten.",
+                "Stale UDP flows forgotten, without those that the kernel deleted by filter: it does not count them.",
                 by_family,
             ),
             revision: registry.gauge("rutter_proxy_applied_revision", "The revision of the view whose rules are in force."),

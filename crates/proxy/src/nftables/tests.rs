@@ -1,3 +1,4 @@
 mod cluster;
+mod flows;
 mod packets;
 mod rules;
