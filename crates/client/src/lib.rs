@@ -29,5 +29,5 @@ pub use follow::{Absence, Event, Key, Pace, follow};
 pub use freshness::Freshness;
 pub use hyper::Method;
 pub use own::{FromTree, Own};
-pub use request::{Client, Origin};
+pub use request::{Client, Endpoint, Origin, Tls};
 pub use scope::Scope;

@@ -1,5 +1,6 @@
 //! Single requests: how they are made, and how an answer becomes a kind or an error.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::http::{Method, Request, Response, StatusCode, header};
 use kube_client::client::Body;
-use kube_client::config::{KubeConfigOptions, Kubeconfig};
+use kube_client::config::{AuthInfo, Cluster, Context, KubeConfigOptions, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext};
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -44,8 +45,26 @@ struct Access {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     Kubeconfig(PathBuf),
+    /// One of the file's contexts in place of its current one.
+    Context(PathBuf, String),
+    Endpoint(Endpoint),
     /// The environment and the service account of a Pod.
     InCluster,
+}
+
+/// The server's address itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    pub url: String,
+    pub tls: Option<Tls>,
+}
+
+/// Files by which the server is known, and we to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    pub authority: PathBuf,
 }
 
 // === impl Client ===
@@ -213,10 +232,33 @@ impl Client {
     }
 }
 
+impl Endpoint {
+    /// What a file of this server and these credentials alone would say.
+    fn kubeconfig(&self) -> Kubeconfig {
+        let text = |path: &PathBuf| path.to_string_lossy().into_owned();
+        let (mut cluster, mut user) = (Cluster { server: Some(self.url.clone()), ..Cluster::default() }, AuthInfo::default());
+        if let Some(Tls { certificate, key, authority }) = &self.tls {
+            cluster.certificate_authority = Some(text(authority));
+            (user.client_certificate, user.client_key) = (Some(text(certificate)), Some(text(key)));
+        }
+        let name = || "endpoint".to_owned();
+        let context = Context { cluster: name(), user: Some(name()), ..Context::default() };
+        Kubeconfig {
+            clusters: vec![NamedCluster { name: name(), cluster: Some(cluster), other: BTreeMap::new() }],
+            auth_infos: vec![NamedAuthInfo { name: name(), auth_info: Some(user), other: BTreeMap::new() }],
+            contexts: vec![NamedContext { name: name(), context: Some(context), other: BTreeMap::new() }],
+            current_context: Some(name()),
+            ..Kubeconfig::default()
+        }
+    }
+}
+
 impl std::fmt::Display for Origin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Origin::Kubeconfig(path) => write!(f, "kubeconfig {}", path.display()),
+            Origin::Context(path, context) => write!(f, "kubeconfig {}, context {context}", path.display()),
+            Origin::Endpoint(endpoint) => f.write_str(&endpoint.url),
             Origin::InCluster => f.write_str("in-cluster credentials"),
         }
     }
@@ -225,14 +267,19 @@ impl std::fmt::Display for Origin {
 /// Reads the credentials and makes a connection of them, and the namespace that they name.
 async fn open(origin: &Origin) -> Result<(kube_client::Client, String), Error> {
     let refuse = |reason: String| Error::Credentials { origin: origin.to_string(), reason };
-    let mut config = match origin {
-        Origin::Kubeconfig(path) => {
-            let file = Kubeconfig::read_from(path).map_err(|error| refuse(chain(&error)))?;
-            let options = KubeConfigOptions::default();
+    let file = match origin {
+        Origin::Kubeconfig(path) | Origin::Context(path, _) => Some(Kubeconfig::read_from(path).map_err(|error| refuse(chain(&error)))?),
+        Origin::Endpoint(endpoint) => Some(endpoint.kubeconfig()),
+        Origin::InCluster => None,
+    };
+    let context = if let Origin::Context(_, context) = origin { Some(context.clone()) } else { None };
+    let mut config = match file {
+        Some(file) => {
+            let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
             let config = kube_client::Config::from_custom_kubeconfig(file, &options).await;
             config.map_err(|error| refuse(chain(&error)))?
         }
-        Origin::InCluster => kube_client::Config::incluster().map_err(|error| refuse(chain(&error)))?,
+        None => kube_client::Config::incluster().map_err(|error| refuse(chain(&error)))?,
     };
     // Retries are ours: `follow` knows what it has and what it may skip.
     config.default_retry = false;
@@ -286,4 +333,20 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         source = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_endpoint_is_as_good_as_a_file() {
+        runtime::tls::install_provider();
+        let endpoint = |url: &str, tls| Origin::Endpoint(Endpoint { url: url.to_owned(), tls });
+        assert!(open(&endpoint("http://127.0.0.1:8001", None)).await.is_ok());
+        let file = |name: &str| PathBuf::from("/nowhere").join(name);
+        let tls = Tls { certificate: file("cert"), key: file("key"), authority: file("ca") };
+        let error = open(&endpoint("https://127.0.0.1:6443", Some(tls))).await.err().expect("no such file").to_string();
+        assert!(error.starts_with("cannot use https://127.0.0.1:6443: ") && error.contains("/nowhere/ca"), "{error}");
+    }
 }
