@@ -142,8 +142,7 @@ pub struct Slice {
     pub endpoints: Box<[Endpoint]>,
     /// What the endpoints are called; `None` where none has a name or nobody wants to know.
     pub names: Option<Box<EndpointNames>>,
-    /// Those that a decision reads: of another cluster's slice all of `multicluster.kubernetes.io` and whether it names a Service here,
-    /// and those that give a slice to another proxy.
+    /// Those that a decision reads: all of another cluster's slice, and those that give a slice to another proxy.
     pub labels: Arc<Labels>,
     /// Annotation `endpoints.kubernetes.io/last-change-trigger-time` in Unix milliseconds, for the programming-latency metric.
     pub triggered_at_ms: Option<u64>,

@@ -66,10 +66,16 @@ impl NamedService {
     /// The ready endpoints of either family, whatever the kind of Service (a ClusterIP Service's endpoints have names too), in the
     /// order of the slices: one on its way from one slice to another is there twice.
     pub fn endpoints(&self) -> impl Iterator<Item = NamedEndpoint<'_>> {
-        self.slices.iter().flat_map(|slice| ready(slice))
+        self.slices.iter().flat_map(|slice| ready_endpoints(slice))
     }
 
-    /// The same sorted by address, one that two slices tell alike once.
+    /// Those that stand in one slice with a ready endpoint at `address`, sorted, each once.
+    pub fn endpoints_beside(&self, address: IpAddr) -> Vec<NamedEndpoint<'_>> {
+        let holds = |slice: &&Arc<Slice>| ready_endpoints(slice).any(|endpoint| endpoint.address == address);
+        sorted(self.slices.iter().filter(holds).flat_map(|slice| ready_endpoints(slice)), |endpoint| endpoint.address)
+    }
+
+    /// All of them sorted by address, one that two slices tell alike once.
     pub fn sorted_endpoints(&self) -> Vec<NamedEndpoint<'_>> {
         sorted(self.endpoints(), |endpoint| endpoint.address)
     }
@@ -95,20 +101,26 @@ impl NamedImport {
 
     fn endpoints(&self) -> impl Iterator<Item = (&str, NamedEndpoint<'_>)> {
         self.slices.iter().flat_map(|slice| {
-            let cluster = slice.labels.get(CLUSTER_LABEL).map_or("", |cluster| &**cluster);
-            ready(slice).map(move |endpoint| (cluster, endpoint))
+            let cluster = cluster(slice);
+            ready_endpoints(slice).map(move |endpoint| (cluster, endpoint))
         })
     }
 }
 
 impl PartialEq for NamedImport {
     fn eq(&self, other: &Self) -> bool {
-        self.import == other.import && self.endpoints().eq(other.endpoints())
+        let labels = |import: &Self| import.slices.iter().map(|slice| slice.labels.clone()).collect::<Vec<_>>();
+        self.import == other.import && self.endpoints().eq(other.endpoints()) && labels(self) == labels(other)
     }
 }
 
+/// The cluster that an imported slice comes from.
+pub fn cluster(slice: &Slice) -> &str {
+    slice.labels.get(CLUSTER_LABEL).map_or("", |cluster| &**cluster)
+}
+
 /// The endpoints that a name may show: ready ones of the slice's own family.
-fn ready(slice: &Slice) -> impl Iterator<Item = NamedEndpoint<'_>> {
+pub fn ready_endpoints(slice: &Slice) -> impl Iterator<Item = NamedEndpoint<'_>> {
     let shown = slice.endpoints.iter().enumerate().filter(|(_, endpoint)| endpoint.ready && Family::of(endpoint.address) == slice.family);
     shown.map(|(at, endpoint)| NamedEndpoint {
         address: endpoint.address,

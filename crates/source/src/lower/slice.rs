@@ -48,11 +48,11 @@ pub(super) fn lower(slice: &api::EndpointSlice, fields: &mut Fields<'_>) -> Opti
     })
 }
 
-/// The labels that decide something. All others, which are copied from the Service to each of its slices, would be most of its size;
-/// what one label alone says is in [`Slice::service`].
+/// The labels that decide something: all of another cluster's slice, which a Corefile may select by any. The others, which are copied
+/// from the Service to each of its slices, would be most of its size; what one label alone says is in [`Slice::service`].
 fn labels(labels: &BTreeMap<Box<str>, Box<str>>, fields: &mut Fields<'_>) -> Arc<Labels> {
     let is_imported = labels.contains_key(IMPORTED);
-    let decides = |key: &str| key.starts_with(MULTICLUSTER) || matches!(key, HEADLESS | PROXY_NAME) || is_imported && key == SERVICE_NAME;
+    let decides = |key: &str| is_imported || key.starts_with(MULTICLUSTER) || matches!(key, HEADLESS | PROXY_NAME);
     let kept = labels.iter().filter(|(key, _)| decides(key));
     fields.texts().labels(&api::Map(kept.map(|(key, value)| (key.clone(), value.clone())).collect()))
 }
