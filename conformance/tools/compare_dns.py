@@ -226,7 +226,17 @@ def outcome(ident, messages):
 def options(buf, message):
     if message.opt is None:
         return None
-    return {k: message.opt[k] for k in ("size", "version", "do")} | {"options": message.opt.get("options", "")}
+    return {k: message.opt[k] for k in ("size", "version", "do")} | {"error": extended_error(buf[len(buf) - message.opt["rdlen"]:])}
+
+
+def extended_error(data):
+    """What an OPT record, the last one of its message, tells of RFC 8914; other options are echoes."""
+    while len(data) >= 4:
+        code, length = struct.unpack_from("!2H", data)
+        if code == 15:
+            return "%d %s" % (struct.unpack_from("!H", data, 4)[0], data[6:4 + length].decode(errors="replace"))
+        data = data[4 + length:]
+    return None
 
 
 def row(r):
@@ -291,12 +301,19 @@ def question_in_words(q):
 
 # ------------------------------------------------------- what is seen outside --
 LOG_LINE = re.compile(r'^\[INFO\] (\S+):\d+ - (\d+) "(.*)" (\S+) (\S*) \d+ \S+s$')
+# What failed, without the port that a question left from.
+ERROR_LINE = re.compile(r"^\[ERROR\] plugin/errors: (\d+ \S+ \S+: .*)$", re.M)
 COUNTED = re.compile(r"^(coredns_\w+(?:_total|_count|_enabled|_entries))(?:\{(.*)\})? (\S+)$", re.M)
 
 
 def logged(text):
     """The lines of `log` in its common format, but for ports, sizes of replies and times: {(id, the rest)}. What was not answered (`-`) is left out."""
     return {(m[2], m[1], m[3].replace("_UDP_", ""), m[4], m[5]) for m in map(LOG_LINE.match, text.splitlines()) if m and m[4] != "-"}
+
+
+def failures(text):
+    """The lines of `errors`, each once."""
+    return {re.sub(r"\S+:\d+->", "", line) for line in ERROR_LINE.findall(text)}
 
 
 def counted(page):
@@ -393,17 +410,21 @@ class Play:
             # What a page that is not there says is nobody's business.
             same = peer == ours or peer and ours and peer[0] == ours[0] == 404
             self.judge(same, where, "http://:%d%s: CoreDNS %s, rutter %s" % (port, path, peer, ours), "" if same else made.text)
-        # CoreDNS's lines tell the size of the question as it is once plugins have changed it.
+        # CoreDNS's lines tell the question's OPT record as it is once plugins have changed it, and its size.
         changed = "edns0" in made.text or "bufsize" in made.text
+        plain = lambda line: re.sub(r" (udp|tcp) \d+ ", r" \1 * ", line) if "rewrite" in made.text else line
         told = {str(q["id"]): " %s " % q["qname"].lower() for q in questions if not (changed or q["options"] or "packet" in q)}
         deadline = time.monotonic() + 2
         while True:
             # What CoreDNS asks itself on the way it logs as well.
-            peer, ours = ({line for line in logged(side.said()) if line[0] in alike and told.get(line[0], "\n") in line[2]} for side in self.sides)
+            peer, ours = ({(*line[:2], plain(line[2]), *line[3:]) for line in logged(side.said()) if line[0] in alike and told.get(line[0], "\n") in line[2]} for side in self.sides)
             if peer == ours or time.monotonic() > deadline:
                 break
             time.sleep(0.05)
         self.judge(peer == ours, where, "the query log", "%s  CoreDNS %s\n  rutter  %s" % (made.text, sorted(peer - ours)[:5], sorted(ours - peer)[:5]))
+        peer, ours = (failures(side.said()) for side in self.sides)
+        same = peer == ours or len(alike) < len(questions)
+        self.judge(same, where, "the lines of errors", "" if same else "%s  CoreDNS %s\n  rutter  %s" % (made.text, sorted(peer - ours)[:5], sorted(ours - peer)[:5]))
         pages = [counted((side.get(9153, "/metrics") or (0, ""))[1]) for side in self.sides]
         odd = any("packet" in q or any(q[k] != v for k, v in random_dns.PLAIN.items()) for q in questions)
         for family in sorted(pages[0]):

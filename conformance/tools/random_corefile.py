@@ -165,7 +165,7 @@ def cluster(rng):
         lines.append("loadbalance" + rng.choice(["", " round_robin"]))
     if some(rng, 0.2):
         lines += block("transfer", ["to " + rng.choice(["*", "127.0.0.1", "10.244.0.1 192.0.2.250"])])
-        made.names += [(z, t) for z in [z for z in forward if z != "clusterset.test."] + ["svc." + zone] for t in ("AXFR", "IXFR")] * 3
+        made.names += [(z, t) for z in forward + ["svc." + zone] for t in ("AXFR", "IXFR")] * 3
     if some(rng, 0.3):
         lines += external(rng, made, zone)
     if some(rng, 0.2):

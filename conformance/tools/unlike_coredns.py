@@ -63,9 +63,10 @@ def other_types_of_an_address(made, q, peer, ours, found):
 def other_types_at_a_name(made, q, peer, ours, found):
     if q["qname"].lower().startswith("dns-version.") and denied(peer, ours):
         return True
-    if "fallthrough" in made.text and q["qtype"] == "TXT" and ours["rcode"] == "NOERROR" and ours["aa"] and not ours["answer"]:
+    other = q["qtype"] not in ("A", "AAAA", "SRV", "PTR")
+    if "fallthrough" in made.text and other and ours["rcode"] == "NOERROR" and ours["aa"] and not ours["answer"]:
         return True
-    return only_rcode(made, found) and denied(peer, ours) and q["qtype"] not in ("A", "AAAA", "SRV", "PTR")
+    return only_rcode(made, found) and denied(peer, ours) and other
 
 
 def soa_of_nothing(made, q, peer, ours, found):
@@ -118,9 +119,14 @@ def pointer_into_a_reverse_zone(made, q, peer, ours, found):
 
 
 def records_of_a_transfer(made, q, peer, ours, found):
-    """CoreDNS weighs, and repeats, by slices; its cache gives every record the least TTL."""
-    plain = lambda o: {(n.lower(), t, d.lower().split(" ", 2)[-1] if t == "SRV" else d.lower()) for n, t, _, d in o["answer"]}
+    """CoreDNS repeats what stands in two slices; its cache gives every record the least TTL."""
+    plain = lambda o: {(n.lower(), t, d.lower()) for n, t, _, d in o["answer"]}
     return q["qtype"] in ("AXFR", "IXFR") and found == ["answer"] and plain(peer) == plain(ours)
+
+
+def imported_endpoints(made, q, peer, ours, found):
+    plain = lambda o: {re.sub(r"\.(east|west)\.", ".", " ".join((n.lower(), t, d.lower()))) for n, t, _, d in o["answer"]}
+    return q["qtype"] in ("AXFR", "IXFR") and q["qname"].lower() == "clusterset.test." and found == ["answer"] and plain(peer) == plain(ours)
 
 
 def below_a_pod(made, q, peer, ours, found):
@@ -186,7 +192,8 @@ def any_asks_for_each(made, q, peer, ours, found):
 
 
 def hidden_reverse(made, q, peer, ours, found):
-    return "namespace_labels" in made.text and q["qtype"] == "PTR" and is_reverse(q["qname"]) and bool(peer["answer"]) and not ours["answer"]
+    fewer = set(but_ttl(ours)[0]) < set(but_ttl(peer)[0])
+    return "namespace_labels" in made.text and q["qtype"] == "PTR" and is_reverse(q["qname"]) and fewer
 
 
 def external_srv_ttl(made, q, peer, ours, found):
@@ -198,8 +205,27 @@ def alias_beside_others(made, q, peer, ours, found):
     return "k8s_external" in made.text and q["qtype"] in ("A", "AAAA", "CNAME", "SRV") and any(r[1] == "CNAME" or "lb" in r[3] for r in peer["answer"] + ours["answer"])
 
 
-def imports_have_no_labels(made, q, peer, ours, found):
-    return " labels " in made.text and ".clusterset.test." in q["qname"].lower()
+def names_that_are_none(made, q, peer, ours, found):
+    """A pod's name of more than 63 octets is no label."""
+    return "endpoint_pod_names" in made.text and q["qtype"] == "NS" and peer["rcode"] == "SERVFAIL" and ours["rcode"] == "NOERROR"
+
+
+def address_of_two(made, q, peer, ours, found):
+    return q["qtype"] == "PTR" and found == ["answer"] and len(peer["answer"]) == len(ours["answer"]) == 1
+
+
+def own_address(made, q, peer, ours, found):
+    return "{server_" in made.text and q["qname"].lower().startswith("echo.") and found == ["answer"]
+
+
+def class_of_the_cache(made, q, peer, ours, found):
+    """CoreDNS keeps answers of every class, and tells none from another."""
+    return "rewrite" in made.text and " class " in made.text and "cache" in made.text and set(found) <= SECTIONS and but_ttl(peer) == but_ttl(ours)
+
+
+def end_of_a_search(made, q, peer, ours, found):
+    """The last step of autopath is the name as it is, which a block without `forward` cannot answer."""
+    return "autopath" in made.text and peer["rcode"] == "SERVFAIL" and ours["rcode"] == "NXDOMAIN"
 
 
 def cut_additional(made, q, peer, ours, found):
@@ -207,8 +233,9 @@ def cut_additional(made, q, peer, ours, found):
     return {"tc", "extra"} <= set(found) | {"extra"} and peer["tc"] and not ours["tc"] and plain(peer) == plain(ours)
 
 
-def opt_of_acl(made, q, peer, ours, found):
-    return found == ["opt"] and "acl" in made.text and bool(peer["opt"]) and not peer["answer"] and not peer["authority"]
+def opt_of_extended_errors(made, q, peer, ours, found):
+    told = "acl" in made.text or "ederror" in made.text
+    return found == ["opt"] and told and bool(peer["opt"]) and bool(ours["opt"]) and peer["opt"] | {"do": 0} == ours["opt"] | {"do": 0}
 
 
 UNLIKE = [
@@ -217,7 +244,8 @@ UNLIKE = [
     (question_of_a_rewrite, "the question of the answer is the one that was asked"),
     (weight_of_doubles, "an endpoint that stands twice counts once in the weight of SRV records"),
     (pointer_into_a_reverse_zone, "PTR records never point into a reverse zone"),
-    (records_of_a_transfer, "a transfer has each record once, weighed by all endpoints of the Service"),
+    (records_of_a_transfer, "a transfer has each record once"),
+    (imported_endpoints, "an imported endpoint's name tells its cluster in a transfer as well"),
     (below_a_pod, "no name exists below a pod's"),
     (orphans, "an endpoint without a Service has no name, and so no PTR record"),
     (ixfr_by_udp, "IXFR by UDP is answered with the SOA (RFC 1995 section 2)"),
@@ -229,13 +257,17 @@ UNLIKE = [
     (ttl_of_what_is_not_kept, "what the cache does not keep has the TTL that it came with"),
     (fewer_additional, "additional records are those that fit"),
     (cut_additional, "what is left out of the additional section alone is no truncation (RFC 2181 section 9)"),
-    (opt_of_acl, "DO is the client's, whatever acl says"),
+    (opt_of_extended_errors, "DO is the client's, whatever else is told"),
     (letter_case, "names have the letter case of the question, whichever plugin answers (RFC 4343)"),
     (alias_to_nothing, "the return code is that of the alias's end, and the alias is shown (RFC 6604)"),
     (hidden_reverse, "what namespace_labels hides is hidden in reverse zones as well"),
     (external_srv_ttl, "SRV records of k8s_external have its own TTL, not that of kubernetes"),
     (alias_beside_others, "an alias stands alone (RFC 1034 section 3.6.2)"),
-    (imports_have_no_labels, "`labels` selects Services and Pods; imports have none of theirs"),
+    (names_that_are_none, "a name with a label of more than 63 octets is left out, and the others told"),
+    (address_of_two, "of two Services with one address the first by name is told"),
+    (own_address, "the server's own address is the one that was asked"),
+    (class_of_the_cache, "classes other than IN are not kept"),
+    (end_of_a_search, "a search that ends where nobody can be asked denies what its first name denied"),
     (notify, "NOTIFY is not answered as a question"),
     (other_classes, "classes other than IN are an upstream's business, never the cluster's"),
     (soa_of_nothing, "a name that does not exist is denied for SOA as for every type (RFC 2308)"),
@@ -262,8 +294,13 @@ def purpose(made, q, peer, ours, found):
             q = q | {"qname": name, "qtype": play.TYPE_NAMES.get(number, "TYPE%d" % number), "qclass": qclass, "opcode": ours["opcode"], "edns": ours["opt"] and 512}
     if peer["end"] == "silence" and ours["end"] == "answer" and q["qtype"] == "PTR":
         return "CoreDNS says nothing where it made a name that is none"
+    if peer["end"] == "silence" and ours["end"] == "answer" and q["qtype"] == "CNAME":
+        return "CoreDNS says nothing where aliases lead in a circle"
     if peer["end"] != "answer" or ours["end"] != "answer":
         return None
+    if "opt" in found and opt_unasked(made, q, peer, ours, ["opt"]):
+        # Whatever else there is has a reason of its own.
+        found = [field for field in found if field != "opt"] or ["opt"]
     return next((reason for holds, reason in UNLIKE if holds(made, q, peer, ours, found)), None)
 
 
@@ -274,6 +311,9 @@ REFUSED = [
     ("stands in this block already", "what holds for a block is said once"),
     ("`autopath` reads what `kubernetes`", "autopath needs what it reads"),
     ("expected `{` after", "a zone without a block is told"),
+    ("is no network such as", "what stands beside a `*` is read as well"),
+    ("is never closed", "a block that is never closed is told"),
+    ("is for all addresses in one block", "a port is listened to on all addresses or on some, not on both"),
     ("`}` stands where a directive should begin", "a brace that closes nothing is told"),
     ("takes (one|no) argument|takes no block|takes an interval|one word too many", "words that nobody reads are told"),
     ("`[^`]*\\.\\.[^`]*` has an empty label|label of more than 63", "a zone that is no name is told; CoreDNS leaves it out"),
@@ -312,7 +352,7 @@ METRICS = {
     "coredns_proxy_request_duration_seconds_count": "which upstream is asked, and how often, is chance",
 }
 # Counters of what was answered, not of what was asked.
-OF_ANSWERS = ("coredns_dns_responses_total", "coredns_cache_")
+OF_ANSWERS = ("coredns_dns_responses_total", "coredns_cache_", "coredns_acl_")
 
 
 def purpose_of_metric(family, peer, ours, odd, unlike):

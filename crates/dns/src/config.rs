@@ -8,6 +8,7 @@ mod lex;
 
 use std::collections::HashMap;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use lex::Word;
@@ -41,8 +42,8 @@ pub struct Needs {
     pub clients: bool,
     /// ServiceImports, for `multicluster`.
     pub service_imports: bool,
-    /// The file that leads to the API, if one is named.
-    pub kubeconfig: Option<PathBuf>,
+    /// The API that they are read from, if one is named.
+    pub api: Option<kubernetes::Api>,
 }
 
 /// `zone:port zone:port { plugins }`.
@@ -77,20 +78,30 @@ impl Needs {
             names: true,
             pods: self.pods || options.pods == kubernetes::Pods::Verified,
             service_imports: self.service_imports || !options.multicluster.is_empty(),
-            kubeconfig: self.kubeconfig.or_else(|| Some(options.kubeconfig.as_ref()?.path.clone())),
+            api: self.api.or_else(|| options.api.clone()),
             clients: self.clients,
         }
     }
 
-    /// What either needs; the file is the other's, if that has a say.
+    /// What either needs; the API is the other's, if that has a say.
     pub(crate) fn or(&self, other: &Self) -> Self {
         Self {
             names: self.names || other.names,
             pods: self.pods || other.pods,
             clients: self.clients || other.clients,
             service_imports: self.service_imports || other.service_imports,
-            kubeconfig: if other.names { other.kubeconfig.clone() } else { self.kubeconfig.clone() },
+            api: if other.names { other.api.clone() } else { self.api.clone() },
         }
+    }
+}
+
+// === impl ServerBlock ===
+
+impl ServerBlock {
+    /// The addresses of its `bind`; none for all there are.
+    pub(crate) fn bound(&self) -> Vec<IpAddr> {
+        let of = |plugin: &Spec| if let Spec::Bind(bind) = plugin { bind.addresses.clone() } else { Vec::new() };
+        self.plugins.iter().flat_map(of).collect()
     }
 }
 
@@ -183,6 +194,7 @@ fn parse(path: String, text: String, port: u16, import: Import<'_>) -> (String, 
     let mut corefile = Corefile { port, ..Corefile::default() };
     top(words, import, &mut snippets, 0, &mut corefile, &mut mistakes);
     check_keys(&corefile, &mut mistakes);
+    check_api(&corefile, &mut mistakes);
     if corefile.blocks.is_empty() && mistakes.is_empty() {
         mistakes.add(Line { file: 0, number: 1 }, "no server block: nothing would be answered");
     }
@@ -409,14 +421,29 @@ fn parse_key(line: Line, text: &str, default_port: u16, mistakes: &mut Mistakes)
     zones(line, zone, mistakes).into_iter().map(|zone| Key { zone, port }).collect()
 }
 
-/// Two blocks may not claim the same zone on the same port, since only one would ever be asked.
+/// One server follows one API.
+fn check_api(corefile: &Corefile, mistakes: &mut Mistakes) {
+    let mut first: Option<(Line, &kubernetes::Api)> = None;
+    for block in &corefile.blocks {
+        let said = block.plugins.iter().find_map(|plugin| if let Spec::Kubernetes(options) = plugin { options.api.as_ref() } else { None });
+        let Some(api) = said else { continue };
+        let (line, known) = *first.get_or_insert((block.line, api));
+        if known != api {
+            mistakes
+                .add(block.line, format!("`kubernetes` follows another API here than in the block in line {line}: one server follows one"));
+        }
+    }
+}
+
+/// Two blocks may not claim the same zone on the same port of the same address, since only one would ever be asked.
 fn check_keys(corefile: &Corefile, mistakes: &mut Mistakes) {
     let mut seen = HashMap::new();
     for block in &corefile.blocks {
+        let bound = block.bound();
+        let on: Vec<Option<IpAddr>> = if bound.is_empty() { vec![None] } else { bound.into_iter().map(Some).collect() };
         for key in &block.keys {
-            if let Some(line) = seen.insert((&key.zone, key.port), block.line)
-                && line != block.line
-            {
+            let taken = on.iter().filter_map(|ip| seen.insert((&key.zone, key.port, *ip), block.line)).find(|line| *line != block.line);
+            if let Some(line) = taken {
                 mistakes.add(block.line, format!("{}:{} is already served by the block in line {line}", key.zone, key.port));
             }
         }

@@ -20,11 +20,9 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::name::Name;
-use crate::plugins::acl::Acl;
 use crate::plugins::cache::Cache;
 use crate::plugins::kubernetes::{Kubernetes, Outcome};
 use crate::plugins::log::Log;
-use crate::plugins::transfer::Transfer;
 use crate::server::chain::Plugin;
 use crate::wire::{self, CLASS_IN, Query, Refused, Reply, rcode, rtype};
 
@@ -48,10 +46,6 @@ pub(crate) struct Block {
     /// In the order in which a query meets them.
     pub(crate) plugins: Vec<Box<dyn Plugin>>,
     pub(crate) fast: Option<Fast>,
-    /// Who may have its zones whole.
-    pub(crate) transfer: Option<Transfer>,
-    /// Who may ask at all.
-    pub(crate) acls: Vec<Acl>,
     pub(crate) logs: Vec<Log>,
     /// The largest reply by UDP that clients may ask for (`bufsize`).
     pub(crate) max_udp: Option<u16>,

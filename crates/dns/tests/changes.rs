@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use dns::config::Needs;
+use dns::plugins::kubernetes::Api;
 use dns::{Feed, Feeding};
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
@@ -205,8 +206,8 @@ async fn a_corefile_that_begins_to_have_names_of_the_cluster_waits_for_them() {
     subject.feed.answer(Answer::With(view()));
     subject.write(&corefile("kubernetes cluster.local mesh.local {\n multicluster mesh.local\n kubeconfig /nowhere/else\n }"));
     until(server, WEB, &["10.96.0.1"]).await;
-    let kubeconfig = Some("/nowhere/else".into());
-    assert_eq!(subject.feed.asked(), Needs { names: true, service_imports: true, kubeconfig, ..Needs::default() });
+    let api = Some(Api::Kubeconfig { path: "/nowhere/else".into(), context: None });
+    assert_eq!(subject.feed.asked(), Needs { names: true, service_imports: true, api, ..Needs::default() });
     assert_eq!(subject.running.corefile.borrow().needs(), subject.feed.asked());
     subject.stop().await;
 }

@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::time::Instant;
 
-use hickory_proto::op::{Message, Query, ResponseCode};
+use hickory_proto::op::{Edns, Message, Query, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
 use model::NameView;
 use runtime::{Registry, Trigger};
@@ -86,8 +86,13 @@ impl Server {
     }
 }
 
+/// `large:` in front of the name: from a client that takes replies of 4,096 octets by UDP.
 fn question(name: &str) -> Vec<u8> {
     let mut message = Message::new();
+    let (name, large) = name.strip_prefix("large:").map_or((name, false), |name| (name, true));
+    if large {
+        message.extensions_mut().get_or_insert_with(Edns::new).set_max_payload(4_096);
+    }
     message.set_id(7).set_recursion_desired(true).add_query(Query::query(Name::from_ascii(name).expect("a name"), RecordType::A));
     message.to_vec().expect("encoded")
 }
@@ -184,6 +189,7 @@ fn questions_take_the_transport_that_they_should() {
     check("both", &to("force_tcp\nprefer_udp"), &[Does::Answer], ONE, (tcp, &[1]));
     check("what was cut comes whole", &to("prefer_udp"), &[Does::Cut], ONE, (tcp, &[2]));
     check("or the client is told to come again", &to(""), &[Does::Cut], ONE, (&["No Error TC"], &[1]));
+    check("a client that takes more is not told of our limit", &to(""), &[Does::Cut], &["large:a.example."], (tcp, &[2]));
     check("without EDNS", &to(""), &[Does::Old], ONE, (udp, &[2]));
     check("forged answers are not taken", &to(""), &[Does::BeForged], ONE, (udp, &[1]));
 }

@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use dns::config::{Corefile, Needs};
+use dns::plugins::kubernetes::{Api, Tls};
 use dns::{Feed, Feeding};
 use model::resolve::Want;
 use model::{NameView, Revision};
@@ -47,6 +48,18 @@ pub fn on_demand(needs: &Needs, node: Option<&str>) -> OnDemand {
     OnDemand { pods, service_imports: needs.service_imports }
 }
 
+/// The API that a Corefile names.
+pub fn api(needs: &Needs) -> Option<client::Origin> {
+    Some(match needs.api.clone()? {
+        Api::Kubeconfig { path, context: None } => client::Origin::Kubeconfig(path),
+        Api::Kubeconfig { path, context: Some(context) } => client::Origin::Context(path, context),
+        Api::Endpoint { url, tls } => {
+            let tls = tls.map(|Tls { certificate, key, authority }| client::Tls { certificate, key, authority });
+            client::Origin::Endpoint(client::Endpoint { url, tls })
+        }
+    })
+}
+
 /// A source of names and of nothing else.
 pub fn names_alone(needs: &Needs, node: Option<&str>) -> source::Config {
     let model = model::Config { want: Want { names: true, ..Want::default() }, ..model::Config::default() };
@@ -67,9 +80,9 @@ impl OfSource {
 
     fn check(&self, needs: &Needs) -> Result<(), String> {
         let Some((flags, origin)) = self.origin.as_ref().filter(|_| needs.names) else { return Ok(()) };
-        match flags.origin(needs.kubeconfig.clone()) {
+        match flags.origin(api(needs)) {
             Ok(now) if now == *origin => Ok(()),
-            Ok(_) => Err("`kubeconfig` leads to another API than the one that is followed: that takes a restart".to_owned()),
+            Ok(_) => Err("`kubernetes` names another API than the one that is followed: that takes a restart".to_owned()),
             Err(error) => Err(error.to_string()),
         }
     }
@@ -112,7 +125,7 @@ impl Late {
     }
 
     async fn start(&self, needs: &Needs) -> anyhow::Result<Arc<OfSource>> {
-        let origin = self.objects.origin(needs.kubeconfig.clone())?;
+        let origin = self.objects.origin(api(needs))?;
         let mut app = App::new("dns", names_alone(needs, None), origin.clone()).await?;
         app.pass_names_on(self.names.clone(), self.fresh.clone());
         if let Some(corefile) = self.corefile.get() {

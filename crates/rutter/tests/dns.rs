@@ -83,7 +83,7 @@ fn what_is_watched_follows_from_the_corefile_and_an_api_that_is_away_is_not_miss
     until("the mistake is named", || said("kubernetes has no option `podz`").then_some(()));
     let elsewhere = machine.files.put("elsewhere", &std::fs::read_to_string(machine.kubeconfig()).expect("a kubeconfig"));
     change(&format!("kubernetes cluster.local {{\n kubeconfig {}\n }}", elsewhere.display()));
-    until("another API is refused", || said("leads to another API than the one that is followed").then_some(()));
+    until("another API is refused", || said("names another API than the one that is followed").then_some(()));
     until_answered(&machine, API, 0, "10.96.0.1");
 
     machine.kill_9();

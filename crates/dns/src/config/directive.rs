@@ -183,6 +183,27 @@ pub(crate) fn duration(text: &str) -> Option<std::time::Duration> {
     (!text.is_empty()).then_some(seconds).and_then(|seconds| std::time::Duration::try_from_secs_f64(seconds).ok())
 }
 
+/// A duration as Go shows it: `1m30s`, `500ms`.
+pub(crate) fn duration_text(duration: std::time::Duration) -> String {
+    let (secs, nanos) = (duration.as_secs(), duration.subsec_nanos());
+    let rest = secs % 60;
+    match (secs / 3600, secs / 60 % 60) {
+        (0, 0) if secs == 0 && nanos == 0 => "0s".to_owned(),
+        (0, 0) if secs == 0 && nanos < 1_000 => format!("{nanos}ns"),
+        (0, 0) if secs == 0 && nanos < 1_000_000 => format!("{}µs", f64::from(nanos) / 1e3),
+        (0, 0) if secs == 0 => format!("{}ms", f64::from(nanos) / 1e6),
+        (0, 0) => format!("{}s", duration.as_secs_f64()),
+        (0, minutes) => format!("{minutes}m{}s", rest as f64 + f64::from(nanos) / 1e9),
+        (hours, minutes) => format!("{hours}h{minutes}m{}s", rest as f64 + f64::from(nanos) / 1e9),
+    }
+}
+
+/// Why a regular expression is none: the last of the lines that the regex crate says it in.
+pub(crate) fn reason(error: &regex::Error) -> String {
+    let text = error.to_string();
+    text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
+}
+
 /// The zones that one word names: itself, or the reverse zones of a network (`10.0.0.0/8`), in lower case.
 pub(crate) fn zones(line: Line, text: &str, mistakes: &mut Mistakes) -> Vec<Name> {
     let parsed = match reverse_zones(text) {

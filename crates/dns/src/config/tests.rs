@@ -124,7 +124,7 @@ fn all_mistakes_are_told_at_once_with_their_lines() {
 .:53 {
 }",
         expect![[r#"
-            line 2: unknown directive `kuberntes`; this server has: bind, reload, ready, health, prometheus, errors, log, bufsize, loadbalance, rewrite, acl, autopath, template, transfer, hosts, rutter, k8s_external, kubernetes, cache, loop, forward
+            line 2: unknown directive `kuberntes`; this server has: bind, reload, ready, health, prometheus, errors, log, bufsize, loadbalance, rewrite, autopath, acl, template, transfer, hosts, rutter, k8s_external, kubernetes, cache, loop, forward
             line 4: `pods sometimes`: not disabled, insecure or verified
             line 5: `ttl 4000`: 3600 at the most
             line 6: kubernetes has no option `frobnicate`; it has: pods, endpoint_pod_names, namespaces, namespace_labels, labels, ttl, noendpoints, fallthrough, ignore, multicluster, zonal, startup_timeout, kubeconfig, endpoint, tls, apiserver_qps, apiserver_burst, apiserver_max_inflight
@@ -143,7 +143,7 @@ fn snippets_and_comments_are_caddys() {
     check(
         "(common) {\n errors # twice is once too often\n log_is_no_directive_here \"}\"\n}\n. {\n import common\n}",
         expect![[r#"
-            line 3: unknown directive `log_is_no_directive_here`; this server has: bind, reload, ready, health, prometheus, errors, log, bufsize, loadbalance, rewrite, acl, autopath, template, transfer, hosts, rutter, k8s_external, kubernetes, cache, loop, forward
+            line 3: unknown directive `log_is_no_directive_here`; this server has: bind, reload, ready, health, prometheus, errors, log, bufsize, loadbalance, rewrite, autopath, acl, template, transfer, hosts, rutter, k8s_external, kubernetes, cache, loop, forward
         "#]],
     );
     check(
@@ -242,4 +242,30 @@ fn durations_are_gos() {
     ] {
         assert_eq!(directive::duration(text).map(|duration| duration.as_millis()), millis, "{text}");
     }
+}
+
+#[test]
+fn one_api_is_followed_by_whatever_names_it() {
+    let api = |options: &str| {
+        let corefile = Corefile::parse(&format!(". {{\n kubernetes cluster.local {{\n {options}\n }}\n}}")).expect("a Corefile");
+        corefile.needs().api.map(|api| format!("{api:?}"))
+    };
+    assert_eq!(api("ttl 5"), None);
+    assert_eq!(api("endpoint 10.0.0.1:6443 10.0.0.2:6443").as_deref(), Some("Endpoint { url: \"http://10.0.0.1:6443\", tls: None }"));
+    let tls = "Endpoint { url: \"https://a\", tls: Some(Tls { certificate: \"c\", key: \"k\", authority: \"ca\" }) }";
+    assert_eq!(api("endpoint https://a\n tls c k ca").as_deref(), Some(tls));
+    let kubeconfig = "Kubeconfig { path: \"file\", context: Some(\"other\") }";
+    assert_eq!(api("endpoint https://a\n kubeconfig file other").as_deref(), Some(kubeconfig));
+    let block = |port: u16, host: &str| format!(".:{port} {{\n kubernetes cluster.local {{\n endpoint https://{host}\n }}\n}}\n");
+    let told = Corefile::parse(&(block(53, "a") + &block(54, "b"))).expect_err("two");
+    let expected = "line 6: `kubernetes` follows another API here than in the block in line 1: one server follows one";
+    assert_eq!(told[0].to_string(), expected);
+}
+
+#[test]
+fn a_zone_may_be_served_apart_on_each_address() {
+    let corefile = |first: &str, second: &str| Corefile::parse(&format!(". {{\n bind {first}\n}}\n. {{\n bind {second}\n}}"));
+    assert!(corefile("127.0.0.1", "127.0.0.2 ::1").is_ok());
+    let told = corefile("127.0.0.1", "::1 127.0.0.1").expect_err("taken");
+    assert_eq!(told[0].to_string(), "line 4: .:53 is already served by the block in line 1");
 }

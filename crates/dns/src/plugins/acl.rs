@@ -1,18 +1,18 @@
 //! `acl [ZONE...] { ACTION [type TYPE...] [net NET...] }`: who may ask for what.
 //!
-//! The first rule that fits decides; where none fits, everyone may ask. Asked by the server before any plugin, about the question that
-//! `rewrite` makes of what was asked: else a rewritten name would be a way around a rule. Source: CoreDNS's `acl` (since 1.14.2).
+//! The first rule that fits decides, in the order of the block's directives; where none fits, everyone may ask. It stands behind
+//! `rewrite`, else a rewritten name would be a way around a rule. Source: CoreDNS's `acl` (since 1.14.2).
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use ipnet::IpNet;
 
 use crate::config::directive::{Directive, Mistakes};
 use crate::name::Name;
-use crate::plugins::rewrite::Rewrite;
-use crate::server::chain::Request;
-use crate::wire::{rtype, type_named};
+use crate::server::chain::{Answering, Next, Plugin, Request};
+use crate::server::metrics::AclMetrics;
+use crate::wire::message::{ExtendedError, Message};
+use crate::wire::{rcode, rtype, type_named};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -93,34 +93,74 @@ fn rule(property: &Directive, mistakes: &mut Mistakes) -> Option<Rule> {
     Some(rule)
 }
 
-/// The plugin at work.
+/// All directives of a block at work.
 pub(crate) struct Acl {
-    options: Options,
-    rewrite: Option<Arc<Rewrite>>,
+    rules: Vec<Options>,
+    metrics: AclMetrics,
 }
 
+/// Blocked, and Filtered (RFC 8914 sections 4.16 and 4.18).
+const BLOCKED: u16 = 15;
+const FILTERED: u16 = 17;
+
 impl Acl {
-    pub(crate) fn new(options: Options, rewrite: Option<Arc<Rewrite>>) -> Self {
-        Self { options, rewrite }
+    /// `block`: the zones of the server block, for directives that name none.
+    pub(crate) fn new(mut rules: Vec<Options>, block: &[Name], metrics: AclMetrics) -> Self {
+        for options in rules.iter_mut().filter(|options| options.zones.is_empty()) {
+            options.zones = block.to_vec();
+        }
+        Self { rules, metrics }
     }
 
-    /// What the first rule that fits says; `None` where none does, or nothing is asked of the plugins behind.
-    pub(crate) fn verdict(&self, request: &Request) -> Option<Action> {
-        let rewritten = match &self.rewrite {
-            Some(rewrite) => Some(rewrite.rewritten(request)?),
-            None => None,
-        };
-        let question = &rewritten.as_ref().unwrap_or(request).question;
-        if !self.options.zones.is_empty() && !self.options.zones.iter().any(|zone| question.name.is_under(zone)) {
-            return None;
-        }
+    /// What the first rule that fits says, and for which zone; `None` where none does.
+    fn verdict(&self, request: &Request) -> Option<(Action, &Name)> {
+        let question = &request.question;
         let client = request.client.ip().to_canonical();
         let fits = |rule: &&Rule| {
             // Who asks for ANY asks for each type.
             let kind = rule.types.is_empty() || question.qtype == rtype::ANY || rule.types.contains(&question.qtype);
             kind && (rule.nets.is_empty() || rule.nets.iter().any(|net| net.contains(&client)))
         };
-        self.options.rules.iter().find(fits).map(|rule| rule.action)
+        self.rules.iter().find_map(|options| {
+            let zone = options.zones.iter().filter(|zone| question.name.is_under(zone)).max_by_key(|zone| zone.n_labels())?;
+            Some((options.rules.iter().find(fits)?.action, zone))
+        })
+    }
+}
+
+impl Plugin for Acl {
+    fn name(&self) -> &'static str {
+        "acl"
+    }
+
+    fn knows_class(&self, _class: u16) -> bool {
+        true
+    }
+
+    fn answer<'a>(&'a self, request: &'a Request, next: Next<'a>) -> Answering<'a> {
+        let refused = |code, why| {
+            let why = Some(ExtendedError { code: why, text: String::new() });
+            Message { why, ..request.failed(code) }
+        };
+        let answer = match self.verdict(request) {
+            None | Some((Action::Allow, _)) => {
+                self.metrics.allowed.inc();
+                return next.run(request);
+            }
+            Some((Action::Block, zone)) => {
+                self.metrics.blocked(zone);
+                refused(rcode::REFUSED, BLOCKED)
+            }
+            Some((Action::Filter, zone)) => {
+                self.metrics.filtered(zone);
+                refused(rcode::NOERROR, FILTERED)
+            }
+            Some((Action::Drop, zone)) => {
+                self.metrics.dropped(zone);
+                Message { dropped: true, ..request.failed(rcode::NOERROR) }
+            }
+        };
+        Box::pin(std::future::ready(answer))
     }
 }
 
@@ -128,13 +168,15 @@ impl Acl {
 mod tests {
     use super::*;
     use crate::plugins::Spec;
-    use crate::plugins::tests::{mistakes, request, spec};
+    use crate::plugins::tests::{ask, mistakes, request, spec};
+    use crate::server::metrics::Metrics;
 
     /// What becomes of a question under the rules.
     fn check(rules: &str, question: &str, client: &str, expected: Option<Action>) {
         let Spec::Acl(options) = spec(&format!("acl {rules}")) else { panic!("an acl") };
         let asked = Request { client: format!("{client}:4000").parse().expect("address"), ..request(question) };
-        assert_eq!(Acl::new(options, None).verdict(&asked), expected, "{rules}: {question} from {client}");
+        let acl = Acl::new(vec![options], &[Name::root()], Metrics::new(&runtime::Registry::default()).acl("dns://:53"));
+        assert_eq!(acl.verdict(&asked).map(|(action, _)| action), expected, "{rules}: {question} from {client}");
     }
 
     #[test]
@@ -154,11 +196,19 @@ mod tests {
     }
 
     #[test]
-    fn a_rewritten_question_is_judged_as_what_it_became() {
-        let Spec::Acl(options) = spec("acl {\n block type TXT\n}") else { panic!("an acl") };
-        let Spec::Rewrite(rule) = spec("rewrite type A TXT") else { panic!("a rewrite") };
-        let acl = Acl::new(options, Some(Arc::new(Rewrite::new(vec![rule]))));
-        assert_eq!(["a.example. A", "a.example. AAAA"].map(|question| acl.verdict(&request(question))), [Some(Action::Block), None]);
+    fn rules_hold_for_what_rewrite_makes_of_a_question_and_their_answer_is_rewritten() {
+        let corefile = ". {\n rewrite type A TXT\n acl {\n block type TXT\n }\n template ANY ANY {\n rcode NOERROR\n }\n}";
+        assert_eq!(["a.example. A", "a.example. AAAA"].map(|question| ask(corefile, question)), ["REFUSED\n", "NOERROR\n"]);
+        let corefile =
+            corefile.replace("rewrite type A TXT", "rewrite continue type A TXT\n rewrite rcode suffix example. REFUSED NXDOMAIN");
+        assert_eq!(ask(&corefile, "a.example. A"), "NXDOMAIN\n");
+    }
+
+    #[test]
+    fn an_allowed_question_is_asked_of_no_other_directive() {
+        let corefile = ". {\n acl {\n allow net 10.2.0.0/16\n }\n acl {\n block\n }\n template ANY ANY {\n rcode NOERROR\n }\n}";
+        assert_eq!(ask(corefile, "a.example. A"), "NOERROR\n");
+        assert_eq!(ask(&corefile.replace("10.2", "10.3"), "a.example. A"), "REFUSED\n");
     }
 
     #[test]

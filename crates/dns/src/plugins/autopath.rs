@@ -12,6 +12,7 @@ use crate::config::directive::{Directive, Mistakes};
 use crate::name::Name;
 use crate::plugins::kubernetes::Kubernetes;
 use crate::server::chain::{Answering, Next, Plugin, Request};
+use crate::server::is_transfer;
 use crate::wire::message::Record;
 use crate::wire::{rcode, rtype};
 
@@ -85,7 +86,7 @@ impl Autopath {
             let kubernetes = self.kubernetes.as_ref()?;
             let snapshot = kubernetes.current.load();
             let namespace = snapshot.namespace_of_pod(request.client.ip().to_canonical())?;
-            let zone = &kubernetes.zones.primary;
+            let zone = kubernetes.zones.forward_zone_of(&request.question.name)?;
             list = vec![zone.prefixed(&[namespace, &b"\x03svc"[..]].concat())?, zone.prefixed(b"\x03svc")?, zone.clone()];
         }
         list.extend(self.domains.iter().cloned());
@@ -102,7 +103,7 @@ impl Plugin for Autopath {
     fn answer<'a>(&'a self, request: &'a Request, next: Next<'a>) -> Answering<'a> {
         Box::pin(async move {
             let question = &request.question;
-            let wanted = [rtype::A, rtype::AAAA].contains(&question.qtype) && self.zones.iter().any(|zone| question.name.is_under(zone));
+            let wanted = !is_transfer(question.qtype) && self.zones.iter().any(|zone| question.name.is_under(zone));
             let list = if wanted { self.list(request) } else { None };
             let list = list.unwrap_or_default();
             let Some(base) = list.first().and_then(|first| question.name.split(first)).map(<[u8]>::to_vec) else {

@@ -7,7 +7,6 @@ mod options;
 mod refresh;
 mod store;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,7 +19,8 @@ pub(crate) use self::refresh::Refreshes;
 pub(crate) use self::store::Store;
 use self::store::{Counts, Stored};
 use crate::name::Name;
-use crate::server::chain::{Answering, Next, Plugin, Request};
+use crate::server::chain::{Answering, NOWHERE, Next, Plugin, Request};
+use crate::server::is_transfer;
 use crate::server::metrics::{CacheMetrics, Metrics};
 use crate::wire::message::Message;
 use crate::wire::{self, Folded, HEADER, MAX_TCP, OPT, Query, RecordAt, flag, rcode, rtype};
@@ -86,7 +86,7 @@ impl Cache {
         })??;
         self.count(served, denial);
         if served.refresh {
-            self.refresh(&key, Request::new(query, NOBODY, false));
+            self.refresh(&key, Request::new(query, (NOWHERE, NOWHERE), false));
         }
         out[..2].copy_from_slice(&query.bytes[..2]);
         let flags = wire::u16_at(out, 2) & !(flag::OPCODE | flag::RD | flag::CD) | query.flags() & (flag::OPCODE | flag::RD | flag::CD);
@@ -242,9 +242,6 @@ struct Served {
     refresh: bool,
 }
 
-/// The client of questions that a cache asks for itself.
-const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
-
 impl Plugin for Cache {
     fn name(&self) -> &'static str {
         "cache"
@@ -252,7 +249,7 @@ impl Plugin for Cache {
 
     fn answer<'a>(&'a self, request: &'a Request, next: Next<'a>) -> Answering<'a> {
         Box::pin(async move {
-            if !self.applies(&request.question.name) {
+            if !self.applies(&request.question.name) || is_transfer(request.question.qtype) {
                 return next.run(request).await;
             }
             let folded = Folded::of(&request.question.name);

@@ -34,6 +34,7 @@ pub(crate) use self::options::parse;
 pub use self::options::{Options, Policy, Target, Transport};
 use self::upstream::Upstream;
 use crate::server::chain::{Answering, Next, Plugin, Request};
+use crate::server::is_transfer;
 use crate::server::metrics::Metrics;
 use crate::wire::message::Message;
 use crate::wire::{rcode, rcode_name};
@@ -128,6 +129,7 @@ impl Forward {
         let deadline = tokio::time::Instant::now() + DEADLINE.max(self.options.read_timeout);
         let mut running: Vec<Try<'_>> = Vec::new();
         let (mut last, mut settled, mut late, mut n_answers) = (None, false, false, 0);
+        let mut error = None;
         loop {
             if running.is_empty() {
                 let Some(upstream) = upcoming.next().filter(|_| !settled) else { break };
@@ -145,7 +147,13 @@ impl Forward {
                     }
                 }
                 (upstream, started, answer) = first_of(&mut running) => {
-                    let Some(answer) = self.heard(upstream, request, started, answer) else { continue };
+                    let answer = match self.heard(upstream, request, started, answer) {
+                        Ok(answer) => answer,
+                        Err(told) => {
+                            error = Some(told);
+                            continue;
+                        }
+                    };
                     n_answers += 1;
                     let failed = self.options.failover.contains(&answer.rcode);
                     // Without a second try under way, what an upstream says holds, be it good or bad.
@@ -160,12 +168,16 @@ impl Forward {
                 }
             }
         }
-        running.iter().for_each(|silent| probe::start(silent.upstream, &self.options, &self.metrics));
+        for silent in &running {
+            error = Some(self.told(silent.upstream, request, &ExchangeError::Silent));
+            probe::start(silent.upstream, &self.options, &self.metrics);
+        }
         last.unwrap_or_else(|| {
             if let Some(silent) = self.complaints.due() {
                 warn!(name = %request.question.name, qtype = request.question.qtype, others = silent, "no upstream answered");
             }
-            request.failed(rcode::SERVFAIL)
+            let error = error.or_else(|| Some("no healthy proxies".to_owned()));
+            Message { error, ..request.failed(rcode::SERVFAIL) }
         })
     }
 
@@ -189,21 +201,21 @@ impl Forward {
         Try { upstream, started: Instant::now(), answer }
     }
 
-    /// Takes note of how a try ended; gives the answer, if it is one.
+    /// Takes note of how a try ended; gives the answer, or what `errors` is to say.
     fn heard(
         &self,
         upstream: &Arc<Upstream>,
         request: &Request,
         started: Instant,
         answer: Result<Message, ExchangeError>,
-    ) -> Option<Message> {
+    ) -> Result<Message, String> {
         match answer {
             Ok(answer) => {
                 let took = started.elapsed();
                 upstream.latency.observe(took);
                 let labels = ["forward", &upstream.label, rcode_name(answer.rcode)];
                 self.metrics.proxy_duration.with_label_values(&labels).observe(took.as_secs_f64());
-                Some(answer)
+                Ok(answer)
             }
             Err(error) => {
                 debug!(upstream = %upstream.address, name = %request.question.name, %error, "an upstream failed");
@@ -211,9 +223,13 @@ impl Forward {
                 if error.is_theirs() {
                     probe::start(upstream, &self.options, &self.metrics);
                 }
-                None
+                Err(self.told(upstream, request, &error))
             }
         }
+    }
+
+    fn told(&self, upstream: &Upstream, request: &Request, error: &ExchangeError) -> String {
+        error.told(upstream.address, exchange::by_stream(upstream, &self.options, request.tcp))
     }
 
     /// Takes note of a try that another one overtook.
@@ -301,10 +317,15 @@ impl Plugin for Forward {
             if !self.takes(request) {
                 return next.run(request).await;
             }
+            // A zone takes more messages than one.
+            if is_transfer(request.question.qtype) {
+                return request.failed(rcode::REFUSED);
+            }
             // Those who wait for another's answer count as well: each holds a task.
             let Ok(_permit) = self.free.try_acquire() else {
                 self.metrics.forward_rejects.inc();
-                return request.failed(rcode::REFUSED);
+                let error = Some(format!("concurrent queries exceeded maximum {}", self.options.max_concurrent));
+                return Message { error, ..request.failed(rcode::REFUSED) };
             };
             let mut answer = Message::clone(&*self.flights.join(request, || self.ask(request)).await);
             if self.goes_on(&answer, &next) {

@@ -137,6 +137,9 @@ impl External {
             })
         };
         if endpoint.is_some() || service.kind == NamedKind::Headless {
+            if self.kubernetes.zones.options.no_endpoints {
+                return Vec::new();
+            }
             let named = service.sorted_endpoints().into_iter().map(|each| (endpoint_labels(&each, &self.kubernetes.zones.options), each));
             return named
                 .filter(|(labels, _)| self.options.headless && endpoint.is_none_or(|wanted| &labels[1..] == wanted))
@@ -247,12 +250,12 @@ impl External {
     /// for both families.
     fn servers(&self, snapshot: &Snapshot, name: &Name, qtype: u16) -> Vec<Record> {
         let kubernetes = &self.kubernetes.zones;
-        let behind = |ip: &IpAddr| if kubernetes.options.no_endpoints { Vec::new() } else { snapshot.with_endpoint(*ip) };
-        let entries: Vec<_> = kubernetes.local.iter().flat_map(behind).collect();
+        let own = kubernetes.local.iter().filter(|_| !kubernetes.options.no_endpoints);
+        let behind: Vec<_> = own.flat_map(|ip| snapshot.with_endpoint(*ip).into_iter().map(move |entry| (*ip, entry))).collect();
         let mut addresses: Vec<IpAddr> = Vec::new();
-        for service in entries.iter().filter_map(|entry| entry.service.as_ref()) {
+        for (ip, service) in behind.iter().filter_map(|(ip, entry)| Some((*ip, entry.service.as_ref()?))) {
             if self.options.headless && service.kind == NamedKind::Headless {
-                addresses.extend(service.sorted_endpoints().iter().map(|endpoint| endpoint.address));
+                addresses.extend(service.endpoints_beside(ip).iter().map(|endpoint| endpoint.address));
             } else {
                 addresses.extend(&service.external_ips);
                 addresses.extend(service.load_balancer.iter().filter_map(|name| match name {
@@ -261,7 +264,7 @@ impl External {
                 }));
             }
         }
-        if entries.is_empty() {
+        if behind.is_empty() {
             addresses.extend(kubernetes.local.iter());
         }
         addresses.sort();

@@ -25,13 +25,14 @@ use arc_swap::ArcSwap;
 pub(crate) use entry::{Entry, endpoint_labels};
 pub(crate) use follow::Follower;
 pub(crate) use lookup::{Outcome, name_servers, reversed, reversed_wire};
-pub use options::{Fallthrough, Kubeconfig, Options, Pods};
+pub use options::{Api, Fallthrough, Options, Pods, Tls};
 pub(crate) use options::{parse, ttl};
 pub use selector::Selector;
 pub(crate) use snapshot::Snapshot;
 
 use crate::name::Name;
 use crate::server::chain::{Answering, Next, Plugin, Request};
+use crate::server::is_transfer;
 use crate::wire::message::{Message, Record};
 use crate::wire::{MAX_TCP, Query, flag, rcode, rtype};
 
@@ -149,6 +150,8 @@ impl Plugin for Kubernetes {
     fn answer<'a>(&'a self, request: &'a Request, next: Next<'a>) -> Answering<'a> {
         Box::pin(async move {
             match self.at_once(request) {
+                // `transfer` stands in front, where there is one.
+                Reached::Answer(_) if is_transfer(request.question.qtype) => request.failed(rcode::REFUSED),
                 Reached::Answer(answer) => answer,
                 Reached::Alias(target) => self.follow(request, target, &next).await,
                 Reached::Next => next.run(request).await,
@@ -176,6 +179,12 @@ impl Zones {
         let zones: Box<[Zone]> = zones.collect();
         let primary = zones.iter().find(|zone| !zone.reverse).map_or_else(Name::root, |zone| zone.name.clone());
         Self { options, zones, primary, local, rotate }
+    }
+
+    /// The longest zone that holds the name, if that is no reverse zone.
+    pub(crate) fn forward_zone_of(&self, name: &Name) -> Option<&Name> {
+        let longest = self.zones.iter().filter(|zone| name.is_under(&zone.name)).max_by_key(|zone| zone.n_labels)?;
+        (!longest.reverse).then_some(&longest.name)
     }
 
     /// The longest zone that holds the name, and how many labels stand in front of it.

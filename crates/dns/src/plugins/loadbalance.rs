@@ -10,6 +10,7 @@ use ipnet::IpNet;
 
 use crate::config::directive::{Directive, Mistakes};
 use crate::server::chain::{Answering, Next, Plugin, Request};
+use crate::server::is_transfer;
 use crate::wire::message::{Message, Record};
 use crate::wire::{Query, rtype};
 
@@ -111,6 +112,10 @@ impl Plugin for Loadbalance {
     }
 
     fn answer<'a>(&'a self, request: &'a Request, next: Next<'a>) -> Answering<'a> {
+        // The order of a transfer means something.
+        if is_transfer(request.question.qtype) {
+            return next.run(request);
+        }
         Box::pin(async move {
             let mut answer = next.run(request).await;
             self.arrange(&mut answer);

@@ -4,6 +4,7 @@
 //! that nobody reads costs lines, which are counted, and never an answer. Source: CoreDNS's `log`.
 
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
@@ -13,7 +14,9 @@ use runtime::metrics::IntCounter;
 use crate::config::directive::{Directive, Mistakes};
 use crate::name::Name;
 use crate::server::chain::Request;
-use crate::wire::{self, Query, Type, flag, rcode, rcode_name};
+use crate::server::is_transfer;
+use crate::wire::message::{Message, Question};
+use crate::wire::{self, Query, Type, flag, rcode, rcode_name, rtype};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -46,6 +49,8 @@ pub enum Field {
     Proto,
     Remote,
     Port,
+    /// The address that was asked.
+    Local,
     Size,
     Rcode,
     Rsize,
@@ -55,6 +60,8 @@ pub enum Field {
     Do,
     Bufsize,
     Rflags,
+    /// What plugins of CoreDNS tell each other, and none tells here: `-`, as there without `metadata`.
+    Metadata,
 }
 
 const FIELDS: &[(&str, Field)] = &[
@@ -64,6 +71,7 @@ const FIELDS: &[(&str, Field)] = &[
     ("proto", Field::Proto),
     ("remote", Field::Remote),
     ("port", Field::Port),
+    ("local", Field::Local),
     ("size", Field::Size),
     ("rcode", Field::Rcode),
     ("rsize", Field::Rsize),
@@ -118,15 +126,21 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
     Some(options)
 }
 
-/// The pieces of a format, or the name of a field that does not exist.
+/// The pieces of a format, or the name of a field that does not exist. A field ends with the first `}` and begins with the last `{` in
+/// front of it, so that braces may stand around one.
 fn pieces(format: &str) -> Result<Vec<Piece>, String> {
     let mut pieces = Vec::new();
     let mut rest = format;
-    while let Some((text, after)) = rest.split_once('{') {
-        let Some((name, after)) = after.split_once('}') else { break };
-        let (_, field) = FIELDS.iter().find(|(known, _)| *known == name).ok_or_else(|| name.to_owned())?;
-        pieces.push(Piece::Text(text.to_owned()));
-        pieces.push(Piece::Field(*field));
+    while let Some((before, after)) = rest.split_once('}') {
+        match before.rsplit_once('{') {
+            None => pieces.push(Piece::Text(format!("{before}}}"))),
+            Some((text, name)) => {
+                let known = FIELDS.iter().find(|(known, _)| *known == name).map(|(_, field)| *field);
+                let field = known.or(name.starts_with('/').then_some(Field::Metadata)).ok_or_else(|| name.to_owned())?;
+                pieces.push(Piece::Text(text.to_owned()));
+                pieces.push(Piece::Field(field));
+            }
+        }
         rest = after;
     }
     pieces.push(Piece::Text(rest.to_owned()));
@@ -138,6 +152,24 @@ fn pieces(format: &str) -> Result<Vec<Piece>, String> {
 pub(crate) struct Log {
     options: Options,
     lines: Lines,
+}
+
+/// A question and how it ended.
+pub(crate) struct Noted<'a> {
+    pub(crate) query: &'a Query<'a>,
+    pub(crate) request: &'a Request,
+    /// What was looked for, once `rewrite` had its say.
+    pub(crate) asked: Question,
+    pub(crate) class: Class,
+    pub(crate) reply: Option<Replied>,
+    /// Octets of all messages.
+    pub(crate) size: usize,
+    pub(crate) took: Duration,
+}
+
+pub(crate) struct Replied {
+    pub(crate) code: u8,
+    pub(crate) flags: u16,
 }
 
 /// Where lines go.
@@ -166,7 +198,14 @@ impl Lines {
         Self { queue: queue.clone(), dropped }
     }
 
-    fn send(&self, line: String) {
+    /// A queue of a few lines that nobody writes.
+    #[cfg(test)]
+    pub(crate) fn kept() -> (Self, Receiver<String>) {
+        let (queue, waiting) = sync_channel(16);
+        (Self { queue, dropped: runtime::Registry::default().counter("dropped", "Lines dropped.") }, waiting)
+    }
+
+    pub(crate) fn send(&self, line: String) {
         if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.queue.try_send(line) {
             self.dropped.inc();
         }
@@ -194,55 +233,71 @@ impl Log {
         Self { options, lines }
     }
 
-    /// Writes of one reply, the last of which may be one of several (`size` is that of all).
-    pub(crate) fn note(&self, query: &Query<'_>, reply: &[u8], size: usize, request: &Request, took: Duration) {
-        if let Some(line) = self.line(query, reply, size, request, took) {
-            self.lines.send(line);
+    /// Whether lines about this name are its business.
+    pub(crate) fn is_about(&self, name: &Name) -> bool {
+        self.options.zones.is_empty() || self.options.zones.iter().any(|zone| name.is_under(zone))
+    }
+
+    pub(crate) fn note(&self, noted: &Noted<'_>) {
+        if self.options.classes.is_empty() || self.options.classes.contains(&noted.class) {
+            self.lines.send(self.line(noted));
         }
     }
 
-    fn line(&self, query: &Query<'_>, reply: &[u8], size: usize, request: &Request, took: Duration) -> Option<String> {
-        let name = &request.question.name;
-        let flags = wire::u16_at(reply, 2);
-        let code = (flags & 15) as u8;
-        let class = match code {
-            rcode::NXDOMAIN => Class::Denial,
-            rcode::NOERROR if wire::u16_at(reply, 6) == 0 => Class::Denial,
-            rcode::NOERROR => Class::Success,
-            _ => Class::Error,
-        };
-        let zone = self.options.zones.is_empty() || self.options.zones.iter().any(|zone| name.is_under(zone));
-        if !zone || !self.options.classes.is_empty() && !self.options.classes.contains(&class) {
-            return None;
-        }
+    fn line(&self, noted: &Noted<'_>) -> String {
+        let Noted { query, request, .. } = noted;
+        let reply = noted.reply.as_ref();
+        let nothing = || "-".to_owned();
         let mut line = "[INFO] ".to_owned();
         for piece in &self.options.format {
             line += &match piece {
                 Piece::Text(text) => text.clone(),
                 Piece::Field(field) => match field {
-                    Field::Type => Type(query.qtype).to_string(),
-                    Field::Name => name.folded().to_string(),
-                    Field::Class => wire::Class(query.qclass).to_string(),
+                    Field::Type => Type(noted.asked.qtype).to_string(),
+                    Field::Name => request.question.name.folded().to_string(),
+                    Field::Class => wire::Class(noted.asked.qclass).to_string(),
                     Field::Proto => if request.tcp { "tcp" } else { "udp" }.to_owned(),
-                    Field::Remote => match request.client.ip().to_canonical() {
-                        std::net::IpAddr::V6(v6) => format!("[{v6}]"),
-                        std::net::IpAddr::V4(v4) => v4.to_string(),
-                    },
+                    Field::Remote => bracketed(request.client.ip()),
                     Field::Port => request.client.port().to_string(),
+                    Field::Local => bracketed(request.local.ip()),
                     Field::Size => query.bytes.len().to_string(),
-                    Field::Rcode => rcode_name(code).to_owned(),
-                    Field::Rsize => size.to_string(),
-                    Field::Duration => format!("{:.9}s", took.as_secs_f64()),
+                    Field::Rcode => reply.map_or_else(nothing, |reply| rcode_name(reply.code).to_owned()),
+                    Field::Rsize => noted.size.to_string(),
+                    Field::Duration => format!("{}s", noted.took.as_secs_f64()),
                     Field::Id => query.id().to_string(),
                     Field::Opcode => ((query.flags() & flag::OPCODE) >> 11).to_string(),
                     Field::Do => request.dnssec_ok.to_string(),
                     Field::Bufsize if request.tcp => wire::MAX_TCP.to_string(),
                     Field::Bufsize => query.edns.map_or(wire::MIN_UDP, |edns| wire::MIN_UDP.max(edns.size.into())).to_string(),
-                    Field::Rflags => rflags(flags),
+                    Field::Rflags => reply.map_or_else(nothing, |reply| rflags(reply.flags)),
+                    Field::Metadata => nothing(),
                 },
             };
         }
-        Some(line + "\n")
+        line + "\n"
+    }
+}
+
+// === impl Class ===
+
+impl Class {
+    /// CoreDNS's reading: a name without data is told by its SOA, and a transfer is no success.
+    pub(crate) fn of(answer: &Message) -> Self {
+        let soa = answer.authorities.iter().any(|record| record.rtype == rtype::SOA);
+        match answer.rcode {
+            _ if answer.dropped || is_transfer(answer.question.qtype) => Self::Error,
+            rcode::NOERROR if answer.answers.is_empty() && soa => Self::Denial,
+            rcode::NOERROR => Self::Success,
+            rcode::NXDOMAIN if answer.answers.is_empty() => Self::Denial,
+            _ => Self::Error,
+        }
+    }
+}
+
+fn bracketed(ip: IpAddr) -> String {
+    match ip.to_canonical() {
+        IpAddr::V6(v6) => format!("[{v6}]"),
+        IpAddr::V4(v4) => v4.to_string(),
     }
 }
 

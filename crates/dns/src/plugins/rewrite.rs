@@ -1,7 +1,6 @@
 //! `rewrite [continue|stop] FIELD ...`: questions are changed on their way in, answers on their way out.
 //!
-//! All directives of a block are one list, walked from the top; a rule that fits ends the walk unless it says `continue`. The question
-//! of the answer is always the one that was asked. Source: CoreDNS's `rewrite`.
+//! All directives of a block are one list, walked from the top; a rule that fits ends the walk unless it says `continue`. Source: CoreDNS's `rewrite`.
 
 mod edns;
 mod matcher;
@@ -44,11 +43,6 @@ enum Undo<'r> {
 impl Rewrite {
     pub(crate) fn new(rules: Vec<Options>) -> Self {
         Self { rules: rules.into() }
-    }
-
-    /// The question as the plugins behind see it; `None` if a rule made a name that is none.
-    pub(crate) fn rewritten(&self, request: &Request) -> Option<Request> {
-        self.ask(request).map(|(asked, _)| asked)
     }
 
     /// The question as the plugins behind are to see it, and what to undo. `None`: a rule made a name that is none.
@@ -178,10 +172,13 @@ impl Plugin for Rewrite {
 
     fn answer<'a>(&'a self, request: &'a Request, next: Next<'a>) -> Answering<'a> {
         Box::pin(async move {
-            let Some((asked, undo)) = self.ask(request) else { return request.failed(rcode::SERVFAIL) };
+            let Some((asked, undo)) = self.ask(request) else {
+                let error = Some("invalid name after rewrite".to_owned());
+                return Message { error, ..request.failed(rcode::SERVFAIL) };
+            };
             let mut answer = next.run(&asked).await;
             Self::undo(&undo, &asked, &mut answer, next).await;
-            answer.question = request.question.clone();
+            // The answer keeps the question as it became, for counters and logs; the reply has the client's in any case.
             answer
         })
     }

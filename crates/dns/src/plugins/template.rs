@@ -7,11 +7,11 @@ mod text;
 use regex::bytes::{Captures, Regex};
 
 use self::text::Text;
-use crate::config::directive::{Directive, Mistakes};
+use crate::config::directive::{Directive, Mistakes, reason};
 use crate::name::Name;
 use crate::plugins::kubernetes::Fallthrough;
 use crate::server::chain::{Answering, Next, Plugin, Request};
-use crate::wire::message::{Message, Record};
+use crate::wire::message::{ExtendedError, Message, Record};
 use crate::wire::{CLASS_ANY, Folded, Query, class_named, flag, rcode, rcode_named, rtype, type_named};
 
 #[derive(Clone, Debug)]
@@ -27,6 +27,8 @@ pub struct Options {
     pub authorities: Vec<Text>,
     pub additionals: Vec<Text>,
     pub rcode: u8,
+    /// `ederror CODE [TEXT]`: told to clients that speak EDNS.
+    pub why: Option<(u16, String)>,
     pub fallthrough: Fallthrough,
 }
 
@@ -58,6 +60,7 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
         authorities: Vec::new(),
         additionals: Vec::new(),
         rcode: rcode::NOERROR,
+        why: None,
         fallthrough: Fallthrough::Never,
     };
     for property in &directive.body {
@@ -66,7 +69,7 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
                 for arg in &property.args {
                     match Regex::new(arg) {
                         Ok(pattern) => options.patterns.push(pattern),
-                        Err(error) => mistakes.add(property.line, format!("`match`: {}", first_line(&error))),
+                        Err(error) => mistakes.add(property.line, format!("`match`: {}", reason(&error))),
                     }
                 }
                 if property.args.is_empty() {
@@ -81,11 +84,11 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
                 Some((text, None)) => mistakes.add(property.line, format!("`rcode {text}`: no return code of DNS")),
                 None => {}
             },
-            // Told to the client in an EDNS option that stubs ignore: taken, and let be.
             "ederror" => {
-                let code = property.args.first().map(|code| code.parse::<u16>());
-                if !matches!(code, Some(Ok(_))) || property.args.len() > 2 {
-                    mistakes.add(property.line, "`ederror` takes a code and, perhaps, a reason");
+                let text = property.args.get(1).cloned().unwrap_or_default();
+                match property.args.first().map(|code| code.parse()) {
+                    Some(Ok(code)) if property.args.len() <= 2 && text.len() <= MAX_WHY => options.why = Some((code, text)),
+                    _ => mistakes.add(property.line, format!("`ederror` takes a code and, perhaps, a reason of at most {MAX_WHY} octets")),
                 }
             }
             // Retired by CoreDNS, which takes it still.
@@ -114,11 +117,8 @@ fn texts(property: &Directive, mistakes: &mut Mistakes) -> Vec<Text> {
     property.args.iter().filter_map(&mut read).collect()
 }
 
-/// What the regex crate says in several lines ends with the reason.
-pub(crate) fn first_line(error: &regex::Error) -> String {
-    let text = error.to_string();
-    text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
-}
+/// A reason has to leave room for the rest of a small answer.
+const MAX_WHY: usize = 200;
 
 /// The plugin at work.
 pub(crate) struct Template {
@@ -203,6 +203,7 @@ impl Template {
         answer.answers = all(&self.options.answers)?;
         answer.authorities = all(&self.options.authorities)?;
         answer.additionals = all(&self.options.additionals)?;
+        answer.why = self.options.why.clone().map(|(code, text)| ExtendedError { code, text });
         Some(answer)
     }
 }

@@ -24,7 +24,7 @@ pub(crate) fn request(question: &str) -> Request {
     let (name, kind) = question.split_once(' ').expect("name and type");
     let name = crate::name::Name::parse(name).expect("a name");
     let question = Question { name, qtype: type_named(kind).expect("a type"), qclass: CLASS_IN };
-    Request { flags: flag::RD, ..Request::of(question, "10.2.0.1:4000".parse().expect("address")) }
+    Request { flags: flag::RD, local: ([10, 96, 0, 10], 53).into(), ..Request::of(question, "10.2.0.1:4000".parse().expect("address")) }
 }
 
 /// The return code, then the records as a zone file writes them; those of the authority section behind `auth`.

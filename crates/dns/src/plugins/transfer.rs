@@ -3,17 +3,20 @@
 //! Everything is read from one snapshot, so a transfer is one state of the zone however long the client takes. Source: RFC 5936,
 //! RFC 1995, and CoreDNS for which records a cluster's zone consists of (no PTR, pod, TXT or zonal records).
 
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use model::name::{NamedKind, NamedService};
+use model::facts::{ServicePort, Slice};
+use model::name::{NamedImport, NamedKind, NamedService, cluster, ready_endpoints};
 
 use crate::config::directive::{Directive, Mistakes};
 use crate::name::{Name, label};
-use crate::plugins::kubernetes::{Kubernetes, Snapshot, endpoint_labels, name_servers};
-use crate::server::chain::Request;
+use crate::plugins::kubernetes::{self, Kubernetes, Snapshot, endpoint_labels, name_servers};
+use crate::server::chain::{Answering, Next, Plugin, Request};
+use crate::server::is_transfer;
 use crate::wire::message::{Message, Record};
-use crate::wire::{flag, rcode, rtype};
+use crate::wire::{Query, rcode, rtype};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
@@ -50,7 +53,7 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
     Some(options)
 }
 
-/// The plugin at work. No question passes through it: the server comes here for AXFR and IXFR instead of to the plugins.
+/// The plugin at work: its one answer is the whole zone, which goes out in as many messages as it takes.
 pub(crate) struct Transfer {
     options: Options,
     kubernetes: Arc<Kubernetes>,
@@ -59,13 +62,23 @@ pub(crate) struct Transfer {
 /// Records of one message. 200 records of a cluster's names stay far below its 64 kB.
 const BATCH: usize = 200;
 
+/// The messages that a transfer goes out in.
+pub(crate) fn messages(mut whole: Message) -> impl Iterator<Item = Message> {
+    let records = std::mem::take(&mut whole.answers);
+    let n = records.len().div_ceil(BATCH).max(1);
+    (0..n).map(move |at| {
+        let part = records.iter().skip(at * BATCH).take(BATCH).cloned().collect();
+        Message { answers: part, ..whole.clone() }
+    })
+}
+
 impl Transfer {
     pub(crate) fn new(options: Options, kubernetes: Arc<Kubernetes>) -> Self {
         Self { options, kubernetes }
     }
 
-    /// The messages of a transfer; one that refuses where it is not allowed.
-    pub(crate) fn answer(&self, request: &Request) -> Vec<Message> {
+    /// The whole zone; a refusal where that is not allowed.
+    fn zone(&self, request: &Request) -> Message {
         let zones = &self.kubernetes.zones;
         let name = request.question.name.folded();
         let listed = self.options.zones.is_empty() || self.options.zones.contains(&name);
@@ -77,37 +90,41 @@ impl Transfer {
         });
         let snapshot = self.kubernetes.current.load();
         if !listed || !ours || !allowed {
-            return vec![request.failed(rcode::REFUSED)];
+            return request.failed(rcode::REFUSED);
         }
         if !snapshot.synced {
-            return vec![request.failed(rcode::SERVFAIL)];
+            return request.failed(rcode::SERVFAIL);
         }
-        let Some(soa) = self.soa(request) else { return vec![request.failed(rcode::SERVFAIL)] };
+        let Some(soa) = self.soa(request) else { return request.failed(rcode::SERVFAIL) };
         let mut answer = Message::answer(request.question.clone(), rcode::NOERROR);
         let incremental = request.question.qtype == rtype::IXFR;
         if incremental && (request.serial == Some(snapshot.serial) || !request.tcp) {
             // Up to date; by UDP the one record says: come by TCP if you are not (RFC 1995 section 2).
             answer.answers.push(soa);
-            return vec![answer];
+            return answer;
         }
         if !request.tcp {
-            return vec![request.failed(rcode::REFUSED)];
+            return request.failed(rcode::REFUSED);
         }
-        let mut records = vec![soa.clone()];
-        self.name_servers(&request.question.name, &snapshot, &mut records);
-        let mut services: Vec<_> = snapshot
-            .services
-            .iter()
-            .filter(|entry| snapshot.has_namespace(&entry.key[1 + usize::from(entry.key[0])..], &zones.options))
-            .filter_map(|entry| Some((&*entry.key, entry.service.as_ref()?)))
-            .collect();
+        let records = &mut answer.answers;
+        records.push(soa.clone());
+        self.name_servers(&request.question.name, &snapshot, records);
+        let options = &zones.options;
+        let exposed = |key: &[u8]| snapshot.has_namespace(&key[1 + usize::from(key[0])..], options);
+        let mut holds: Vec<Held> = if options.multicluster.contains(&name) {
+            snapshot.named_imports(options).map(|(key, import)| Held::of_import(key, &import)).collect()
+        } else {
+            let services = snapshot.services.iter().filter_map(|entry| Some((&*entry.key, entry.service.as_ref()?)));
+            services.map(|(key, service)| Held::of_service(key.into(), service)).collect()
+        };
+        holds.retain(|held| exposed(&held.key));
         // In a fixed order, and an alias before what it leads to.
-        services.sort_by_key(|(key, service)| (!matches!(service.kind, NamedKind::ExternalName(_)), *key));
-        for (key, service) in services {
-            self.service(&request.question.name, key, service, &mut records);
+        holds.sort_by(|one, other| (!one.is_alias(), &one.key).cmp(&(!other.is_alias(), &other.key)));
+        for held in &holds {
+            held.records(&request.question.name, options, records);
         }
         records.push(soa);
-        records.chunks(BATCH).map(|chunk| Message { answers: chunk.to_vec(), flags: flag::QR | flag::AA, ..answer.clone() }).collect()
+        answer
     }
 
     fn soa(&self, request: &Request) -> Option<Record> {
@@ -132,16 +149,40 @@ impl Transfer {
             out.extend(addresses.into_iter().map(|address| Record::address(server.clone(), 0, address)));
         }
     }
+}
 
-    fn service(&self, zone: &Name, key: &[u8], service: &NamedService, out: &mut Vec<Record>) {
-        let options = &self.kubernetes.zones.options;
+/// What a zone holds of one Service, of this cluster or of others.
+struct Held {
+    key: Arc<[u8]>,
+    kind: NamedKind,
+    ports: Vec<ServicePort>,
+    slices: Box<[Arc<Slice>]>,
+    /// Its endpoints' names tell which cluster they live in.
+    imported: bool,
+}
+
+impl Held {
+    fn of_service(key: Arc<[u8]>, service: &NamedService) -> Self {
+        Self { key, kind: service.kind.clone(), ports: service.ports.clone(), slices: service.slices.clone(), imported: false }
+    }
+
+    fn of_import(key: Arc<[u8]>, NamedImport { import, slices }: &NamedImport) -> Self {
+        let kind = if import.headless { NamedKind::Headless } else { NamedKind::ClusterIp(import.ips.clone()) };
+        Self { key, kind, ports: import.ports.clone(), slices: slices.clone(), imported: true }
+    }
+
+    fn is_alias(&self) -> bool {
+        matches!(self.kind, NamedKind::ExternalName(_))
+    }
+
+    fn records(&self, zone: &Name, options: &kubernetes::Options, out: &mut Vec<Record>) {
         let ttl = options.ttl_secs;
-        let Some(name) = zone.prefixed(&[key, &b"\x03svc"[..]].concat()) else { return };
+        let Some(name) = zone.prefixed(&[&self.key, &b"\x03svc"[..]].concat()) else { return };
         let port_name = |port: &str, protocol: model::Protocol| {
             let labels = [label(&format!("_{port}"))?, label(&format!("_{}", protocol.lower()))?].concat();
             name.prefixed(&labels).filter(|_| !port.is_empty())
         };
-        match &service.kind {
+        match &self.kind {
             NamedKind::ExternalName(target) => {
                 if let Ok(target) = Name::parse(target)
                     && target.to_string().trim_end_matches('.').parse::<IpAddr>().is_err()
@@ -151,24 +192,146 @@ impl Transfer {
             }
             NamedKind::ClusterIp(ips) => {
                 out.extend(ips.iter().map(|ip| Record::address(name.clone(), ttl, *ip)));
-                for port in &service.ports {
+                for port in &self.ports {
                     out.push(Record::srv(name.clone(), ttl, 100, port.port, &name));
                     out.extend(port_name(&port.name, port.protocol).map(|owner| Record::srv(owner, ttl, 100, port.port, &name)));
                 }
             }
+            // `noendpoints` means those of this cluster.
+            NamedKind::Headless if options.no_endpoints && !self.imported => {}
             NamedKind::Headless => {
-                let endpoints = service.sorted_endpoints();
-                for endpoint in endpoints.iter().filter(|_| !options.no_endpoints) {
-                    let Some(host) = name.prefixed(&endpoint_labels(endpoint, options)) else { continue };
-                    out.push(Record::address(name.clone(), ttl, endpoint.address));
-                    out.push(Record::address(host.clone(), ttl, endpoint.address));
-                    let alike = |other: &&model::name::NamedEndpoint<'_>| other.address.is_ipv4() == endpoint.address.is_ipv4();
-                    let weight = (100 / endpoints.iter().filter(alike).count().max(1)).max(1) as u16;
-                    for port in endpoint.ports.iter() {
-                        out.extend(port_name(&port.name, port.protocol).map(|owner| Record::srv(owner, ttl, weight, port.port, &host)));
+                let mut found = Vec::new();
+                for slice in &self.slices {
+                    // CoreDNS's weight: of the endpoints of one slice.
+                    let weight = (100 / ready_endpoints(slice).count().max(1)).max(1) as u16;
+                    for endpoint in ready_endpoints(slice) {
+                        let mut labels = endpoint_labels(&endpoint, options);
+                        if self.imported {
+                            labels.extend(label(cluster(slice)).unwrap_or_default());
+                        }
+                        let Some(host) = name.prefixed(&labels) else { continue };
+                        found.push(Record::address(name.clone(), ttl, endpoint.address));
+                        found.push(Record::address(host.clone(), ttl, endpoint.address));
+                        for port in endpoint.ports {
+                            found.extend(
+                                port_name(&port.name, port.protocol).map(|owner| Record::srv(owner, ttl, weight, port.port, &host)),
+                            );
+                        }
                     }
                 }
+                // An endpoint on its way from one slice to another is in both; a record is in a zone once.
+                let mut seen = HashSet::new();
+                out.extend(found.into_iter().filter(|record| seen.insert(record.clone())));
             }
         }
+    }
+}
+
+impl Plugin for Transfer {
+    fn name(&self) -> &'static str {
+        "transfer"
+    }
+
+    fn answer<'a>(&'a self, request: &'a Request, next: Next<'a>) -> Answering<'a> {
+        if !is_transfer(request.question.qtype) {
+            return next.run(request);
+        }
+        Box::pin(std::future::ready(self.zone(request)))
+    }
+
+    fn passes(&self, query: &Query<'_>) -> bool {
+        !is_transfer(query.qtype)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+    use crate::config::Corefile;
+    use crate::plugins::kubernetes::tests::routes_of;
+    use crate::plugins::tests::{request, shown};
+
+    const OBJECTS: &str = "
+ns default
+svc default/web 10.96.0.1 http:80/tcp :81/tcp
+headless default/db
+  ep 10.1.0.2 pg:5432/tcp host=db-0
+  ep 10.1.0.2 pg:5432/tcp host=db-0
+external default/search web.default.svc.cluster.local
+import default/far
+  far east 10.5.0.1 http:80/tcp
+";
+
+    /// What comes of a question for a zone by TCP (or UDP), but for the SOA's serial.
+    fn check(to: &str, question: &str, tcp: bool, expected: &Expect) {
+        let corefile = format!(
+            ". {{\n kubernetes cluster.local cluster.set {{\n multicluster cluster.set\n }}\n rewrite ttl regex set 7\n transfer {{\n to {to}\n }}\n}}"
+        );
+        let routes = routes_of(&Corefile::parse(&corefile).expect("a Corefile"), OBJECTS, false);
+        let request = Request { tcp, ..request(question) };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let answer = runtime.block_on(Next::start(&routes).whole(&request));
+        let serial = answer.answers.first().and_then(Record::serial).unwrap_or_default().to_string();
+        expected.assert_eq(&shown(&answer).replace(&format!(" {serial} "), " SERIAL "));
+    }
+
+    #[test]
+    fn a_zone_holds_each_record_once_between_two_soas() {
+        check(
+            "*",
+            "cluster.local. AXFR",
+            true,
+            &expect![[r#"
+            NOERROR
+            cluster.local. 5 SOA ns.dns.cluster.local. hostmaster.cluster.local. SERIAL 7200 1800 86400 5
+            cluster.local. 5 NS ns.dns.cluster.local.
+            ns.dns.cluster.local. 0 A 10.1.0.1
+            search.default.svc.cluster.local. 5 CNAME web.default.svc.cluster.local.
+            db.default.svc.cluster.local. 5 A 10.1.0.2
+            db-0.db.default.svc.cluster.local. 5 A 10.1.0.2
+            _pg._tcp.db.default.svc.cluster.local. 5 SRV 0 100 5432 db-0.db.default.svc.cluster.local.
+            web.default.svc.cluster.local. 5 A 10.96.0.1
+            web.default.svc.cluster.local. 5 SRV 0 100 80 web.default.svc.cluster.local.
+            _http._tcp.web.default.svc.cluster.local. 5 SRV 0 100 80 web.default.svc.cluster.local.
+            web.default.svc.cluster.local. 5 SRV 0 100 81 web.default.svc.cluster.local.
+            cluster.local. 5 SOA ns.dns.cluster.local. hostmaster.cluster.local. SERIAL 7200 1800 86400 5
+        "#]],
+        );
+        // What rewrite does to answers it does to these as well.
+        check(
+            "10.2.0.1",
+            "cluster.set. AXFR",
+            true,
+            &expect![[r#"
+            NOERROR
+            cluster.set. 7 SOA ns.dns.cluster.set. hostmaster.cluster.set. SERIAL 7200 1800 86400 5
+            cluster.set. 7 NS ns.dns.cluster.set.
+            ns.dns.cluster.set. 7 A 10.1.0.1
+            far.default.svc.cluster.set. 7 A 10.5.0.1
+            10-5-0-1.east.far.default.svc.cluster.set. 7 A 10.5.0.1
+            _http._tcp.far.default.svc.cluster.set. 7 SRV 0 100 80 10-5-0-1.east.far.default.svc.cluster.set.
+            cluster.set. 7 SOA ns.dns.cluster.set. hostmaster.cluster.set. SERIAL 7200 1800 86400 5
+        "#]],
+        );
+    }
+
+    #[test]
+    fn who_may_not_have_it_is_refused() {
+        let refused = expect![[r#"
+            REFUSED
+        "#]];
+        check("10.2.0.2", "cluster.local. AXFR", true, &refused);
+        check("*", "cluster.local. AXFR", false, &refused);
+        check("*", "svc.cluster.local. AXFR", true, &refused);
+    }
+
+    #[test]
+    fn a_long_zone_takes_several_messages() {
+        let mut whole = request("cluster.local. AXFR").failed(rcode::NOERROR);
+        whole.answers = vec![Record::address(Name::root(), 5, [10, 0, 0, 1].into()); 2 * BATCH + 1];
+        assert_eq!(messages(whole).map(|message| message.answers.len()).collect::<Vec<_>>(), [BATCH, BATCH, 1]);
+        assert_eq!(messages(request("cluster.local. AXFR").failed(rcode::REFUSED)).count(), 1);
     }
 }

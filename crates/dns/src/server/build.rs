@@ -13,6 +13,7 @@ use crate::plugins::Spec;
 use crate::plugins::acl::Acl;
 use crate::plugins::autopath::Autopath;
 use crate::plugins::cache::{Cache, Refreshes, Store};
+use crate::plugins::errors::Errors;
 use crate::plugins::forward::{Forward, Guard};
 use crate::plugins::hosts::Hosts;
 use crate::plugins::k8s_external::External;
@@ -54,15 +55,7 @@ pub(crate) struct Followed {
 pub(crate) fn addresses(corefile: &Corefile, listen: &[SocketAddr]) -> BTreeMap<SocketAddr, Vec<usize>> {
     let mut out: BTreeMap<SocketAddr, Vec<usize>> = BTreeMap::new();
     for (at, block) in corefile.blocks.iter().enumerate() {
-        let bound: Vec<IpAddr> = block
-            .plugins
-            .iter()
-            .filter_map(|plugin| match plugin {
-                Spec::Bind(bind) => Some(bind.addresses.clone()),
-                _ => None,
-            })
-            .flatten()
-            .collect();
+        let bound = block.bound();
         let everywhere = [IpAddr::from(Ipv4Addr::UNSPECIFIED), IpAddr::from(Ipv6Addr::UNSPECIFIED)];
         let ips = if bound.is_empty() { everywhere.to_vec() } else { bound };
         let ports = block.keys.iter().map(|key| key.port);
@@ -113,36 +106,40 @@ fn build(block: &ServerBlock, own: &Weak<Block>, n: u32, parts: &Parts, followed
         }
     }
     let mut plugins: Vec<Box<dyn Plugin>> = Vec::new();
-    let (mut cache, mut transfer, mut max_udp) = (None, None, None);
+    let (mut cache, mut max_udp) = (None, None);
     let (mut kubernetes_at, mut cache_at) = (None, None);
-    let (mut acls, mut logs, mut rules, mut rewrite) = (Vec::new(), Vec::new(), Vec::new(), None);
+    let mut logs = Vec::new();
+    // The directives of these are one plugin together.
+    let mut rules = all(block, |plugin| if let Spec::Rewrite(rule) = plugin { Some(rule) } else { None });
+    let mut acls = all(block, |plugin| if let Spec::Acl(options) = plugin { Some(options) } else { None });
     // Behind the cluster's names, and in front of the cache.
     let mut local = block.plugins.iter().find_map(|plugin| match plugin {
         Spec::Rutter(options) => Local::new(options, &parts.local),
         _ => None,
     });
     let guarded = block.plugins.iter().any(|plugin| matches!(plugin, Spec::Loop(_)));
+    let lines = || Lines::to_stdout(parts.metrics.log_dropped.clone());
     let server: Arc<str> = server_label(block.keys.first().map_or(53, |key| key.port)).into();
     for plugin in &block.plugins {
-        if !matches!(plugin, Spec::Rewrite(_)) && !rules.is_empty() {
-            let made = Arc::new(Rewrite::new(std::mem::take(&mut rules)));
-            plugins.push(Box::new(Shared(made.clone())));
-            rewrite = Some(made);
-        }
         if matches!(plugin, Spec::Cache(_) | Spec::Forward(_)) {
             plugins.extend(local.take().map(|local| Box::new(local) as Box<dyn Plugin>));
         }
         match plugin {
-            Spec::Log(options) => logs.push(Log::new(options.clone(), Lines::to_stdout(parts.metrics.log_dropped.clone()))),
+            Spec::Log(options) => logs.push(Log::new(options.clone(), lines())),
             Spec::Bufsize(options) => max_udp = Some(options.size),
-            Spec::Acl(options) => acls.push(Acl::new(options.clone(), rewrite.clone())),
-            Spec::Rewrite(options) => rules.push(options.clone()),
+            Spec::Rewrite(_) if !rules.is_empty() => plugins.push(Box::new(Rewrite::new(std::mem::take(&mut rules)))),
+            Spec::Acl(_) if !acls.is_empty() => {
+                plugins.push(Box::new(Acl::new(std::mem::take(&mut acls), &zones, parts.metrics.acl(&server))));
+            }
+            Spec::Rewrite(_) | Spec::Acl(_) => {}
             Spec::Autopath(options) => {
                 plugins.push(Box::new(Autopath::new(options.clone(), &zones, kubernetes.clone(), parts.metrics.autopath(&server))));
             }
             Spec::Template(options) => plugins.push(Box::new(Template::new(options.clone(), &zones))),
             Spec::Transfer(options) => {
-                transfer = kubernetes.as_ref().map(|kubernetes| Transfer::new(options.clone(), kubernetes.clone()));
+                if let Some(kubernetes) = &kubernetes {
+                    plugins.push(Box::new(Transfer::new(options.clone(), kubernetes.clone())));
+                }
             }
             Spec::Hosts(options) => {
                 let hosts = Arc::new(Hosts::new(options.clone(), &zones, &parts.metrics));
@@ -195,31 +192,25 @@ fn build(block: &ServerBlock, own: &Weak<Block>, n: u32, parts: &Parts, followed
             }
             // These say how the server is run; no question passes through them.
             Spec::Bind(_) | Spec::Reload(_) | Spec::Ready(_) | Spec::Health(_) | Spec::Prometheus(_) => {}
+            Spec::Errors(options) if parts.live => plugins.push(Box::new(Errors::new(options.clone(), lines()))),
             Spec::Errors(_) | Spec::Loop(_) => {}
             Spec::Loadbalance(options) => plugins.push(Box::new(Loadbalance::new(options.clone()))),
         }
-    }
-    if !rules.is_empty() {
-        plugins.push(Box::new(Rewrite::new(rules)));
     }
     plugins.extend(local.map(|local| Box::new(local) as Box<dyn Plugin>));
     let cache_at = cache_at.unwrap_or(plugins.len());
     let in_front = 0..kubernetes_at.unwrap_or(cache_at);
     let between = kubernetes_at.map_or(cache_at..cache_at, |at| at + 1..cache_at);
-    // Whose questions are looked at one by one, or logged, has no need for speed.
-    let plain = acls.is_empty() && logs.is_empty();
+    // Where each question is logged there is no need for speed.
+    let plain = logs.is_empty();
     let empty = block.plugins.iter().all(|plugin| matches!(plugin, Spec::Bind(_) | Spec::Reload(_) | Spec::Ready(_) | Spec::Health(_)));
     let all_classes = block.plugins.iter().any(|plugin| matches!(plugin, Spec::Forward(_)));
-    Block {
-        plugins,
-        fast: plain.then_some(Fast { kubernetes, cache, in_front, between }),
-        transfer,
-        acls,
-        logs,
-        max_udp,
-        empty,
-        all_classes,
-    }
+    Block { plugins, fast: plain.then_some(Fast { kubernetes, cache, in_front, between }), logs, max_udp, empty, all_classes }
+}
+
+/// What the block's directives of one kind say.
+fn all<T: Clone>(block: &ServerBlock, kind: fn(&Spec) -> Option<&T>) -> Vec<T> {
+    block.plugins.iter().filter_map(kind).cloned().collect()
 }
 
 /// A plugin that others know as well.

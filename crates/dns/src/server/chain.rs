@@ -1,13 +1,13 @@
 //! The plugins of one block, one behind the other: each answers, or asks the next.
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 
 use super::{Route, route_of};
 use crate::name::Name;
 use crate::wire::message::{Message, Question};
-use crate::wire::{CLASS_IN, Folded, MAX_TCP, Query, flag, rcode};
+use crate::wire::{CLASS_IN, Folded, MAX_TCP, MIN_UDP, Query, flag, rcode};
 
 /// One plugin that questions pass through.
 pub(crate) trait Plugin: Send + Sync {
@@ -35,10 +35,14 @@ pub(crate) type Answering<'a> = Pin<Box<dyn Future<Output = Message> + Send + 'a
 pub(crate) struct Request {
     pub(crate) question: Question,
     pub(crate) client: SocketAddr,
+    /// The address that was asked.
+    pub(crate) local: SocketAddr,
     pub(crate) tcp: bool,
     /// RD and CD as the client set them.
     pub(crate) flags: u16,
     pub(crate) dnssec_ok: bool,
+    /// Octets of the reply that the client takes.
+    pub(crate) limit: usize,
     /// How many times a plugin asked anew on the way here.
     pub(crate) depth: u8,
     /// Asked by the cache on its own account, to have a fresh answer in time.
@@ -54,7 +58,12 @@ pub(crate) struct Request {
 pub(crate) struct Next<'a> {
     rest: &'a [Box<dyn Plugin>],
     routes: &'a [Route],
+    /// The plugin that these are behind.
+    behind: &'static str,
 }
+
+/// The address of questions that came to none.
+pub(crate) const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// More than one chain of aliases inside another is a loop.
 const MAX_DEPTH: u8 = 4;
@@ -62,15 +71,17 @@ const MAX_DEPTH: u8 = 4;
 // === impl Request ===
 
 impl Request {
-    pub(crate) fn new(query: &Query<'_>, client: SocketAddr, tcp: bool) -> Self {
+    pub(crate) fn new(query: &Query<'_>, (client, local): (SocketAddr, SocketAddr), tcp: bool) -> Self {
         let name = Name::from_wire(query.name_as_sent());
         let authority = Message::parse(query.bytes).and_then(|message| message.authorities.into_iter().next());
         Self {
             question: Question { name, qtype: query.qtype, qclass: query.qclass },
             client,
+            local,
             tcp,
             flags: query.flags() & (flag::RD | flag::CD),
             dnssec_ok: query.edns.is_some_and(|edns| edns.dnssec_ok),
+            limit: query.limit(tcp),
             depth: 0,
             refresh: false,
             options: Vec::new(),
@@ -80,7 +91,19 @@ impl Request {
 
     /// A question of nobody's message, by UDP and with no flag set.
     pub(crate) fn of(question: Question, client: SocketAddr) -> Self {
-        Self { question, client, tcp: false, flags: 0, dnssec_ok: false, depth: 0, refresh: false, options: Vec::new(), serial: None }
+        Self {
+            question,
+            client,
+            local: NOWHERE,
+            tcp: false,
+            flags: 0,
+            dnssec_ok: false,
+            limit: MIN_UDP,
+            depth: 0,
+            refresh: false,
+            options: Vec::new(),
+            serial: None,
+        }
     }
 
     /// The same question about another name.
@@ -107,12 +130,12 @@ impl Request {
 impl<'a> Next<'a> {
     /// The plugins of a block from one place on, without a server around them.
     pub(crate) fn of(rest: &'a [Box<dyn Plugin>]) -> Self {
-        Self { rest, routes: &[] }
+        Self { rest, routes: &[], behind: "" }
     }
 
     /// The whole server: the block of the question's name, from its first plugin on.
     pub(crate) fn start(routes: &'a [Route]) -> Self {
-        Self { rest: &[], routes }
+        Self { rest: &[], routes, behind: "" }
     }
 
     /// Which plugin is asked next.
@@ -130,13 +153,16 @@ impl<'a> Next<'a> {
         match self.rest.split_first() {
             Some((plugin, rest)) if !plugin.knows_class(request.question.qclass) => Next { rest, ..self }.run(request),
             Some((plugin, rest)) => Box::pin(async move {
-                let mut answer = plugin.answer(request, Next { rest, ..self }).await;
+                let mut answer = plugin.answer(request, Next { rest, behind: plugin.name(), ..self }).await;
                 if answer.by.is_empty() {
                     answer.by = plugin.name();
                 }
                 answer
             }),
-            None => Box::pin(async move { request.failed(rcode::SERVFAIL) }),
+            None => Box::pin(async move {
+                let error = Some(format!("plugin/{}: no next plugin found", self.behind));
+                Message { error, ..request.failed(rcode::SERVFAIL) }
+            }),
         }
     }
 
@@ -146,7 +172,7 @@ impl<'a> Next<'a> {
             return Box::pin(async move { request.failed(rcode::SERVFAIL) });
         }
         match route_of(self.routes, &Folded::of(&request.question.name)) {
-            Some((_, route)) => Next { rest: &route.block.plugins, routes: self.routes }.run(request),
+            Some((_, route)) => Next { rest: &route.block.plugins, ..self }.run(request),
             None => Box::pin(async move { request.failed(rcode::REFUSED) }),
         }
     }

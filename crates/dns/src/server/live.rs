@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use runtime::listen::BindError;
 use runtime::{Drain, Readiness, Registry};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -186,7 +185,7 @@ impl Server {
         // What only the last one needs is given up behind the change, so that neither lacks anything.
         let fed = self.feed(before.or(&needs), startup_timeout(&corefile)).await;
         let bound = match fed {
-            Ok(()) => self.bind_missing(&corefile).map_err(Error::from),
+            Ok(()) => self.bind_missing(&corefile),
             Err(error) => Err(error),
         };
         // What is late is asked for still, so that it is there the next time.
@@ -236,8 +235,15 @@ impl Server {
     }
 
     /// Binds the addresses that are not bound yet: all of them or, with an error, none.
-    fn bind_missing(&mut self, corefile: &Corefile) -> Result<(Wanted, Vec<Listener>), BindError> {
+    fn bind_missing(&mut self, corefile: &Corefile) -> Result<(Wanted, Vec<Listener>), Error> {
         let wanted = build::addresses(corefile, &self.listen);
+        if let Some(one) = beside_all(wanted.keys(), wanted.keys()) {
+            return Err(Error::Mixed(*one));
+        }
+        let bound = || self.listeners.iter().map(|listener| &listener.wanted);
+        if let Some(one) = beside_all(wanted.keys(), bound()).or(beside_all(bound(), wanted.keys())) {
+            return Err(Error::Rebound(*one));
+        }
         let mut bound = Vec::new();
         for address in wanted.keys().filter(|address| !self.listeners.iter().any(|listener| listener.wanted == **address)) {
             match Listener::bind(*address) {
@@ -245,7 +251,7 @@ impl Server {
                 Err(error) if address.is_ipv6() && address.ip().is_unspecified() && is_missing_family(&error) => {
                     info!(%address, "this machine has no IPv6");
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             }
         }
         self.status.update(corefile.blocks.iter().flat_map(|block| &block.plugins))?;
@@ -304,6 +310,13 @@ impl Server {
     }
 }
 
+/// The first of `some` that is one address of a port which `others` have all addresses of.
+fn beside_all<'a>(some: impl Iterator<Item = &'a SocketAddr>, others: impl Iterator<Item = &'a SocketAddr>) -> Option<&'a SocketAddr> {
+    let others: Vec<_> = others.filter(|other| other.ip().is_unspecified()).collect();
+    let covered = |one: &SocketAddr| others.iter().any(|all| all.port() == one.port() && all.is_ipv4() == one.is_ipv4());
+    some.filter(|one| !one.ip().is_unspecified()).find(|one| one.port() != 0 && covered(one))
+}
+
 /// How long what a Corefile needs is waited for.
 fn startup_timeout(corefile: &Corefile) -> Duration {
     let plugins = corefile.blocks.iter().flat_map(|block| &block.plugins);
@@ -336,5 +349,20 @@ async fn sleep(pause: Option<Duration>) {
     match pause {
         Some(pause) => tokio::time::sleep(pause).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_beside_all_of_its_family_is_found() {
+        let mixed = |addresses: &[&str]| {
+            let addresses: Vec<SocketAddr> = addresses.iter().map(|address| address.parse().expect("address")).collect();
+            beside_all(addresses.iter(), addresses.iter()).map(ToString::to_string)
+        };
+        assert_eq!(mixed(&["0.0.0.0:53", "[::]:53", "127.0.0.1:53"]), Some("127.0.0.1:53".to_owned()));
+        assert_eq!(mixed(&["0.0.0.0:53", "[::1]:53", "127.0.0.1:54"]), None);
     }
 }

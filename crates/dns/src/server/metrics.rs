@@ -10,6 +10,7 @@ use runtime::Registry;
 use runtime::metrics::{Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, exponential_buckets};
 
 use super::Route;
+use crate::name::Name;
 use crate::wire::{HEADER, rcode_name, rtype, skip_name, type_name, u16_at};
 
 pub(crate) struct Metrics {
@@ -45,6 +46,7 @@ pub(crate) struct Metrics {
     pub(crate) hosts_reloaded: Gauge,
     pub(crate) log_dropped: IntCounter,
     autopath: IntCounterVec,
+    acl: AclFamilies,
     do_requests: IntCounterVec,
     pub(crate) enabled: IntGaugeVec,
 }
@@ -55,6 +57,21 @@ pub(crate) struct CacheMetrics {
     pub(crate) misses: IntCounter,
     pub(crate) prefetch: IntCounter,
     pub(crate) served_stale: IntCounter,
+}
+
+/// What one `acl` counts.
+pub(crate) struct AclMetrics {
+    pub(crate) allowed: IntCounter,
+    server: String,
+    families: AclFamilies,
+}
+
+#[derive(Clone)]
+struct AclFamilies {
+    allowed: IntCounterVec,
+    blocked: IntCounterVec,
+    filtered: IntCounterVec,
+    dropped: IntCounterVec,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -215,6 +232,7 @@ impl Metrics {
                 .float_gauge("coredns_hosts_reload_timestamp_seconds", "The timestamp of the last reload of hosts file."),
             log_dropped: registry.counter("rutter_dns_log_dropped_total", "Lines of the query log that could not be written in time."),
             autopath: registry.counter_vec("coredns_autopath_success_total", "Counter of requests that did autopath.", &["server"]),
+            acl: AclFamilies::new(registry),
             do_requests: registry.counter_vec(
                 "coredns_dns_do_requests_total",
                 "Counter of DNS requests with DO bit set per zone.",
@@ -252,6 +270,11 @@ impl Metrics {
 
     pub(crate) fn autopath(&self, server: &str) -> IntCounter {
         self.autopath.with_label_values(&[server])
+    }
+
+    pub(crate) fn acl(&self, server: &str) -> AclMetrics {
+        let allowed = self.acl.allowed.with_label_values(&[server, ""]);
+        AclMetrics { allowed, server: server.to_owned(), families: self.acl.clone() }
     }
 
     /// Counts a batch and empties the tally.
@@ -315,6 +338,43 @@ impl Metrics {
             self.do_requests.with_label_values(&[server, zone, ""]).inc_by(u64::from(n));
         }
         self.responses.with_label_values(&[server, zone, "", rcode_name(row.code), row.by]).inc_by(u64::from(n));
+    }
+}
+
+// === impl AclFamilies ===
+
+impl AclFamilies {
+    fn new(registry: &Registry) -> Self {
+        let family = |done: &str, what: &str, labels| {
+            registry.counter_vec(&format!("coredns_acl_{done}_requests_total"), &format!("Counter of DNS requests being {what}."), labels)
+        };
+        let of_zone: &[&str] = &["server", "zone", "view"];
+        Self {
+            allowed: family("allowed", "allowed", &["server", "view"]),
+            blocked: family("blocked", "blocked", of_zone),
+            filtered: family("filtered", "filtered", of_zone),
+            dropped: family("dropped", "dropped", of_zone),
+        }
+    }
+}
+
+// === impl AclMetrics ===
+
+impl AclMetrics {
+    pub(crate) fn blocked(&self, zone: &Name) {
+        self.one(&self.families.blocked, zone);
+    }
+
+    pub(crate) fn filtered(&self, zone: &Name) {
+        self.one(&self.families.filtered, zone);
+    }
+
+    pub(crate) fn dropped(&self, zone: &Name) {
+        self.one(&self.families.dropped, zone);
+    }
+
+    fn one(&self, family: &IntCounterVec, zone: &Name) {
+        family.with_label_values(&[&self.server, &zone.to_string(), ""]).inc();
     }
 }
 

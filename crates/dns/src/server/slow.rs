@@ -8,12 +8,13 @@ use kernel::udp::{self, Peer};
 use tokio::sync::{Semaphore, mpsc};
 use tracing::debug;
 
-use super::chain::{Next, Request};
+use super::chain::{NOWHERE, Next, Request};
 use super::metrics::{Asked, Metrics, Transport};
 use super::{Route, Routes, is_transfer, route_of};
-use crate::plugins::acl::Action;
+use crate::plugins::log::{Class, Noted, Replied};
+use crate::plugins::transfer;
 use crate::wire::message::{Message, Question};
-use crate::wire::{OPT, Query, flag, rcode, rtype};
+use crate::wire::{OPT, Query, flag, rtype, u16_at};
 
 /// Questions that wait for a task; a datagram beyond that is dropped and counted, and its client asks again.
 pub(crate) const MAX_WAITING: usize = 1_024;
@@ -28,6 +29,14 @@ pub(crate) struct Job {
     pub(crate) routes: Routes,
 }
 
+impl Job {
+    /// The address that was asked.
+    fn local(&self) -> SocketAddr {
+        let bound = self.socket.local_addr().unwrap_or(NOWHERE);
+        SocketAddr::new(self.peer.local().unwrap_or(bound.ip()), bound.port())
+    }
+}
+
 /// Answers jobs until all senders are gone.
 pub(crate) async fn run(mut jobs: mpsc::Receiver<Job>, metrics: Arc<Metrics>) {
     let free = Arc::new(Semaphore::new(MAX_TASKS));
@@ -39,7 +48,8 @@ pub(crate) async fn run(mut jobs: mpsc::Receiver<Job>, metrics: Arc<Metrics>) {
             // Both were checked before the job was made.
             let (Ok(mut query), Some(client)) = (Query::parse(&job.packet), job.peer.address()) else { return };
             let routes = job.routes.load_full();
-            for reply in answer(&routes, &mut query, client, false, &metrics).await {
+            let local = job.local();
+            for reply in answer(&routes, &mut query, (client, local), false, &metrics).await {
                 if let Err(error) = udp::send_one(&job.socket, &reply, &job.peer) {
                     metrics.lost(1);
                     debug!(%client, %error, "a reply could not be sent");
@@ -51,37 +61,38 @@ pub(crate) async fn run(mut jobs: mpsc::Receiver<Job>, metrics: Arc<Metrics>) {
     let _ = free.acquire_many(MAX_TASKS as u32).await;
 }
 
-/// Answers one question: with one message, with those of a transfer, or (`acl`) not at all.
-pub(crate) async fn answer(routes: &[Route], query: &mut Query<'_>, client: SocketAddr, tcp: bool, metrics: &Metrics) -> Vec<Vec<u8>> {
+/// Answers one question that came from the first of two `ends` to the second: with one message, with those of a transfer, or (`acl`)
+/// not at all.
+pub(crate) async fn answer(
+    routes: &[Route],
+    query: &mut Query<'_>,
+    ends: (SocketAddr, SocketAddr),
+    tcp: bool,
+    metrics: &Metrics,
+) -> Vec<Vec<u8>> {
     let started = Instant::now();
     let route = route_of(routes, &query.name);
     let block = route.map(|(_, route)| &*route.block);
     query.cap(block.and_then(|block| block.max_udp));
     let query = &*query;
-    let request = Request::new(query, client, tcp);
-    let acls = block.map_or(&[][..], |block| &block.acls);
-    let verdict = acls.iter().find_map(|acl| acl.verdict(&request));
-    let answers = if let Some(verdict) = verdict.filter(|verdict| *verdict != Action::Allow) {
-        match verdict {
-            Action::Drop => return Vec::new(),
-            Action::Filter => vec![Message { by: "acl", ..request.failed(rcode::NOERROR) }],
-            Action::Block | Action::Allow => vec![Message { by: "acl", ..request.failed(rcode::REFUSED) }],
-        }
-    } else if is_transfer(query.qtype) {
-        let transfer = route.and_then(|(_, route)| route.block.transfer.as_ref());
-        transfer.map_or_else(|| vec![request.failed(rcode::REFUSED)], |transfer| transfer.answer(&request))
-    } else {
-        vec![Next::start(routes).whole(&request).await]
-    };
-    let (code, by) = (answers[0].rcode, answers[0].by);
+    let request = Request::new(query, ends, tcp);
+    let answer = Next::start(routes).whole(&request).await;
+    let (code, by, class, asked) = (answer.rcode, answer.by, Class::of(&answer), answer.question.clone());
     let limit = query.limit(tcp);
-    let replies: Vec<_> = answers.into_iter().map(|answer| finish(answer, query, limit)).collect();
-    let transport = Transport { tcp, v6: client.is_ipv6() };
-    let kind = Asked { qtype: query.qtype, dnssec_ok: request.dnssec_ok };
-    let sizes = (query.bytes.len(), replies.iter().map(Vec::len).sum());
-    metrics.one(routes, route.map(|(at, _)| at), transport, kind, (code, by), sizes, started.elapsed());
-    for log in block.map_or(&[][..], |block| &block.logs) {
-        log.note(query, &replies[0], sizes.1, &request, started.elapsed());
+    let replies = match answer {
+        answer if answer.dropped => Vec::new(),
+        answer if is_transfer(query.qtype) => transfer::messages(answer).map(|part| finish(part, query, limit)).collect(),
+        answer => vec![finish(answer, query, limit)],
+    };
+    let transport = Transport { tcp, v6: request.client.is_ipv6() };
+    // As CoreDNS: of the type that `rewrite` made of what was asked.
+    let kind = Asked { qtype: asked.qtype, dnssec_ok: request.dnssec_ok };
+    let (size, took) = (replies.iter().map(Vec::len).sum(), started.elapsed());
+    metrics.one(routes, route.map(|(at, _)| at), transport, kind, (code, by), (query.bytes.len(), size), took);
+    // As CoreDNS: the first that fits, and no other.
+    if let Some(log) = block.and_then(|block| block.logs.iter().find(|log| log.is_about(&request.question.name))) {
+        let reply = replies.first().map(|reply| Replied { code, flags: u16_at(reply, 2) });
+        log.note(&Noted { query, request: &request, asked, class, reply, size, took });
     }
     replies
 }
@@ -92,15 +103,20 @@ pub(crate) fn finish(answer: Message, query: &Query<'_>, limit: usize) -> Vec<u8
     let kept = flag::AA | flag::TC | flag::RA | flag::AD;
     let copied = query.flags() & (flag::OPCODE | flag::RD | flag::CD);
     let opt = query.edns.map(|edns| {
-        let mut opt = [0; OPT];
+        let mut opt = vec![0; OPT];
         opt[1..3].copy_from_slice(&rtype::OPT.to_be_bytes());
         opt[3..5].copy_from_slice(&edns.size.to_be_bytes());
         opt[5] = answer.rcode >> 4;
         opt[7] = if edns.dnssec_ok { 0x80 } else { 0 };
+        if let Some(why) = &answer.why {
+            opt.extend(why.option());
+            let length = (opt.len() - OPT) as u16;
+            opt[OPT - 2..OPT].copy_from_slice(&length.to_be_bytes());
+        }
         opt
     });
     let reply = Message { id: query.id(), flags: flag::QR | copied | answer.flags & kept, question, ..answer };
-    reply.encode(limit, opt.as_ref().map(<[u8; OPT]>::as_slice))
+    reply.encode(limit, opt.as_deref())
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tracing::{debug, warn};
 
+use super::chain::NOWHERE;
 use super::metrics::{Metrics, Transport, asked};
 use super::{AtOnce, Routes, at_once, is_transfer, slow};
 use crate::wire::{MAX_TCP, Query};
@@ -86,11 +87,12 @@ pub(crate) async fn serve(listener: TcpListener, routes: Routes, bounds: Bounds,
 
 async fn connection(stream: TcpStream, client: SocketAddr, routes: Routes, bounds: Bounds, metrics: Arc<Metrics>, drain: Drain) {
     let _ = stream.set_nodelay(true);
+    let ends = (client, stream.local_addr().unwrap_or(NOWHERE));
     let (reader, writer) = stream.into_split();
     let (replies, waiting) = mpsc::channel(MAX_PIPELINED);
     let writing = tokio::spawn(write(writer, waiting));
     tokio::select! {
-        () = read(reader, client, &routes, &bounds, &metrics, &replies) => {}
+        () = read(reader, ends, &routes, &bounds, &metrics, &replies) => {}
         // What was asked is still answered: the tasks hold senders of their own.
         () = drain.started() => {}
     }
@@ -100,7 +102,7 @@ async fn connection(stream: TcpStream, client: SocketAddr, routes: Routes, bound
 
 async fn read(
     mut reader: OwnedReadHalf,
-    client: SocketAddr,
+    ends: (SocketAddr, SocketAddr),
     routes: &Routes,
     bounds: &Bounds,
     metrics: &Arc<Metrics>,
@@ -125,7 +127,7 @@ async fn read(
         });
         match outcome {
             AtOnce::Reply { length, code, by } => {
-                let transport = Transport { tcp: true, v6: client.is_ipv6() };
+                let transport = Transport { tcp: true, v6: ends.0.is_ipv6() };
                 let sizes = (packet.len(), length);
                 metrics.one(&routes, route, transport, asked(&packet), (code, by), sizes, started.elapsed());
                 if replies.send(Waiting { message, _room: narrowed(room, length) }).await.is_err() {
@@ -142,7 +144,7 @@ async fn read(
                 tokio::spawn(async move {
                     let _permits = (permit, transfer);
                     let Ok(mut query) = Query::parse(&packet) else { return };
-                    let answers = slow::answer(&routes, &mut query, client, true, &metrics).await;
+                    let answers = slow::answer(&routes, &mut query, ends, true, &metrics).await;
                     let mut task = Some(task);
                     for message in answers {
                         let room = bounds.room(message.len()).await;

@@ -168,8 +168,8 @@ fn agree(corefile: &str, n: usize) -> Seen {
         let packet = asked.encode(MAX_TCP, Some(&opt[..OPT]).filter(|_| random.below(2) == 0));
         let mut query = Query::parse(&packet).expect("a query");
         query.cap(route_of(&routes, &query.name).and_then(|(_, route)| route.block.max_udp));
-        let client = "10.2.0.1:4000".parse().expect("address");
-        let request = Request::new(&query, client, false);
+        let ends = (([10, 2, 0, 1], 4000).into(), ([10, 96, 0, 10], 53).into());
+        let request = Request::new(&query, ends, false);
         let slow = runtime.block_on(Next::start(&routes).whole(&request));
         let slow = slow::finish(slow, &query, query.limit(false));
         let mut out = vec![0; MAX_TCP];

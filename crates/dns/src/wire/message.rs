@@ -21,6 +21,19 @@ pub(crate) struct Message {
     pub(crate) additionals: Vec<Record>,
     /// The plugin that answered, for the metrics; empty until one says so.
     pub(crate) by: &'static str,
+    /// Why the answer is what it is, for clients that speak EDNS.
+    pub(crate) why: Option<ExtendedError>,
+    /// What failed on the way to it, for the log.
+    pub(crate) error: Option<String>,
+    /// The client gets no answer (`acl`).
+    pub(crate) dropped: bool,
+}
+
+/// RFC 8914.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ExtendedError {
+    pub(crate) code: u16,
+    pub(crate) text: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -30,7 +43,7 @@ pub(crate) struct Question {
     pub(crate) qclass: u16,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Record {
     pub(crate) name: Name,
     pub(crate) rtype: u16,
@@ -45,7 +58,8 @@ impl Message {
     /// An answer of ours to `question`, empty yet.
     pub(crate) fn answer(question: Question, rcode: u8) -> Self {
         let (answers, authorities, additionals) = (Vec::new(), Vec::new(), Vec::new());
-        Self { id: 0, flags: flag::QR | flag::AA, rcode, question, answers, authorities, additionals, by: "" }
+        let flags = flag::QR | flag::AA;
+        Self { id: 0, flags, rcode, question, answers, authorities, additionals, by: "", why: None, error: None, dropped: false }
     }
 
     /// Reads any message of one question; `None` where it breaks the format.
@@ -113,6 +127,18 @@ impl Message {
             out[at..at + 2].copy_from_slice(&value.to_be_bytes());
         }
         out
+    }
+}
+
+// === impl ExtendedError ===
+
+impl ExtendedError {
+    /// As an option of an OPT record: code, length, data.
+    pub(crate) fn option(&self) -> Vec<u8> {
+        const CODE: u16 = 15;
+        // It comes from a Corefile's line.
+        let length = (2 + self.text.len()) as u16;
+        [&CODE.to_be_bytes()[..], &length.to_be_bytes(), &self.code.to_be_bytes(), self.text.as_bytes()].concat()
     }
 }
 

@@ -36,7 +36,7 @@ pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
     let config = flags.proxy.config()?;
     let on_node = flags.node_local.on(|| config.node_name.clone().map_or_else(host_name, Ok))?;
     let corefile = flags.dns.corefile()?;
-    let origin = flags.objects.origin(config.kubeconfig.as_deref().map(Into::into))?;
+    let origin = flags.objects.origin(packets::api(&config))?;
     let want = Want { packets: true, names: true, routes: true };
     let model = model::Config { ingress: flags.ingress.model()?, ..packets::model(&config, want)? };
     packets::can_run(&config)?;

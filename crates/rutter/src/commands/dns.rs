@@ -73,7 +73,7 @@ pub async fn serve(corefile: Corefile, objects: &ObjectsFlags, listen: Vec<Socke
     if !needs.names && on_node.is_none() && objects.are_unsaid() {
         return serve_alone(corefile, listen, objects.clone()).await;
     }
-    let origin = objects.origin(needs.kubeconfig.clone())?;
+    let origin = objects.origin(feed::api(&needs))?;
     let node = on_node.as_ref().map(|on_node| &*on_node.node);
     let mut app = App::new("dns", feed::names_alone(&needs, node), origin.clone()).await?;
     let by_corefile = Some((objects.clone(), origin));

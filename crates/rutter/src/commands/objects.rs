@@ -24,13 +24,12 @@ impl ObjectsFlags {
     }
 
     /// A flag, else what the configuration file says, else the credentials of a pod.
-    pub fn origin(&self, configured: Option<PathBuf>) -> anyhow::Result<Origin> {
+    pub fn origin(&self, configured: Option<client::Origin>) -> anyhow::Result<Origin> {
         if let Some(path) = &self.objects {
             return Ok(Origin::Files(path.clone()));
         }
-        let kubeconfig = self.kubeconfig.clone().or(configured.filter(|path| !path.as_os_str().is_empty()));
-        if let Some(path) = kubeconfig {
-            return Ok(Origin::Api(client::Origin::Kubeconfig(path)));
+        if let Some(api) = self.kubeconfig.clone().map(client::Origin::Kubeconfig).or(configured) {
+            return Ok(Origin::Api(api));
         }
         if std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() {
             return Ok(Origin::Api(client::Origin::InCluster));

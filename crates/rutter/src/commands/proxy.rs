@@ -59,9 +59,14 @@ pub async fn obey(told: Invocation, objects: ObjectsFlags, precedence: Precedenc
         return Ok(());
     }
     // What would be refused must not have turned any knob of the machine before.
-    objects.origin(config.kubeconfig.as_deref().map(PathBuf::from))?;
+    objects.origin(api(&config))?;
     proxy::prepare(&config);
     serve(config, objects, told.config_file.map(PathBuf::from)).await
+}
+
+/// The API that the configuration leads to.
+pub fn api(config: &proxy::Config) -> Option<client::Origin> {
+    config.kubeconfig.as_deref().filter(|path| !path.is_empty()).map(|path| client::Origin::Kubeconfig(path.into()))
 }
 
 /// Refuses what is not in this version, before anything of the machine is touched.
@@ -87,7 +92,7 @@ fn read(told: &Invocation, precedence: Precedence) -> anyhow::Result<proxy::Conf
 /// Runs the proxy until it is told to stop, or until `file`, which `config` was read from, says something else: whoever started it
 /// starts it again, as with kube-proxy, and the rules stay meanwhile.
 pub async fn serve(config: proxy::Config, objects: ObjectsFlags, file: Option<PathBuf>) -> anyhow::Result<()> {
-    let origin = objects.origin(config.kubeconfig.as_deref().map(PathBuf::from))?;
+    let origin = objects.origin(api(&config))?;
     let model = model(&config, Want { packets: true, ..Want::default() })?;
     let mut app = App::new("proxy", model.into(), origin).await?;
     app.start_proxy(config)?;

@@ -18,7 +18,7 @@ pub struct Flags {
 
 pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
     let config = flags.proxy.config()?;
-    let origin = flags.objects.origin(config.kubeconfig.as_deref().map(Into::into))?;
+    let origin = flags.objects.origin(packets::api(&config))?;
     let look = app::look(packets::model(&config, Want { packets: true, ..Want::default() })?, origin).await?;
     let view = look.source.node.borrow().clone();
     output::lines(proxy::render(&view, &config)?);

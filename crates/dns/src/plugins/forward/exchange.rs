@@ -39,6 +39,20 @@ impl ExchangeError {
         let ours = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
         !matches!(self, Self::Io(error) if error.raw_os_error().is_some_and(|code| ours.contains(&code)))
     }
+
+    /// As Go tells it, which is what the patterns of `errors` are written for.
+    pub(crate) fn told(&self, upstream: SocketAddr, stream: bool) -> String {
+        let net = if stream { "tcp" } else { "udp" };
+        match self {
+            Self::Silent => format!("read {net} {upstream}: i/o timeout"),
+            Self::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused && stream => {
+                format!("dial tcp {upstream}: connect: connection refused")
+            }
+            Self::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => format!("read udp {upstream}: read: connection refused"),
+            Self::Io(error) => format!("read {net} {upstream}: {error}"),
+            Self::Malformed => format!("read {net} {upstream}: {self}"),
+        }
+    }
 }
 
 /// A question as it is put on the wire.
@@ -70,7 +84,8 @@ pub(crate) async fn ask(
             answer = put(upstream, &asked(with), stream, options, metrics).await?;
         }
         // Else a client that came by UDP is told, and comes again by TCP.
-        if answer.flags & flag::TC != 0 && options.transport == Transport::Udp && !stream {
+        let again = options.transport == Transport::Udp || takes_more(request);
+        if answer.flags & flag::TC != 0 && again && !stream {
             // Half of the time: a part is better than nothing where TCP is barred.
             let whole = timeout(limit / 2, put(upstream, &asked(with), true, options, metrics)).await;
             if let Ok(Ok(whole)) = whole {
@@ -82,6 +97,11 @@ pub(crate) async fn ask(
     timeout(limit, answer).await.unwrap_or(Err(ExchangeError::Silent))
 }
 
+/// Whether the client takes more by UDP than is asked for here: what is too large for us need not be for it.
+pub(super) fn takes_more(request: &Request) -> bool {
+    request.limit > usize::from(SIZE)
+}
+
 /// Whether the upstream answers at all: CoreDNS's probe, by default for the root's name servers, on the way that questions take.
 pub(crate) async fn probe(upstream: &Upstream, options: &Options, limit: Duration, metrics: &Metrics) -> bool {
     let (name, recursion) = &options.probe;
@@ -91,7 +111,7 @@ pub(crate) async fn probe(upstream: &Upstream, options: &Options, limit: Duratio
     matches!(timeout(limit, answer).await, Ok(Ok(_)))
 }
 
-fn by_stream(upstream: &Upstream, options: &Options, asked_by_tcp: bool) -> bool {
+pub(crate) fn by_stream(upstream: &Upstream, options: &Options, asked_by_tcp: bool) -> bool {
     upstream.tls.is_some()
         || match options.transport {
             Transport::Tcp => true,

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
+use super::exchange::takes_more;
 use crate::server::chain::Request;
 use crate::wire::message::{Message, Question};
 
@@ -22,6 +23,7 @@ struct Flight {
     flags: u16,
     dnssec_ok: bool,
     tcp: bool,
+    large: bool,
     options: Vec<(u16, Vec<u8>)>,
 }
 
@@ -37,8 +39,14 @@ impl Flights {
     /// The answer of `ask`, or of an equal question that asked before.
     pub(crate) async fn join<F: Future<Output = Message>>(&self, request: &Request, ask: impl Fn() -> F) -> Arc<Message> {
         let question = Question { name: request.question.name.folded(), ..request.question };
-        let flight =
-            Flight { question, flags: request.flags, dnssec_ok: request.dnssec_ok, tcp: request.tcp, options: request.options.clone() };
+        let flight = Flight {
+            question,
+            flags: request.flags,
+            dnssec_ok: request.dnssec_ok,
+            tcp: request.tcp,
+            large: takes_more(request),
+            options: request.options.clone(),
+        };
         loop {
             let (lands, mut landing) = match self.board(&flight) {
                 Ok(lands) => (lands, None),

@@ -382,11 +382,11 @@ pub(crate) fn name_servers(zones: &Zones, snapshot: &Snapshot) -> Vec<(Vec<u8>, 
             let Some(service) = &entry.service else { continue };
             let found = match &service.kind {
                 NamedKind::ClusterIp(ips) => vec![([&*entry.key, b"\x03svc"].concat(), ips.clone())],
-                // Whoever else stands behind the Service is a server as this one is.
+                // Whoever else stands beside this one behind the Service is a server as well.
                 _ => {
                     let name =
                         |endpoint: &NamedEndpoint<'_>| [&endpoint_labels(endpoint, &zones.options), &*entry.key, b"\x03svc"].concat();
-                    service.sorted_endpoints().iter().map(|endpoint| (name(endpoint), vec![endpoint.address])).collect()
+                    service.endpoints_beside(*ip).iter().map(|endpoint| (name(endpoint), vec![endpoint.address])).collect()
                 }
             };
             for (labels, addresses) in found {

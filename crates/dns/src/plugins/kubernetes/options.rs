@@ -28,8 +28,8 @@ pub struct Options {
     pub zonal: bool,
     /// How long the start waits for the objects before it serves without them.
     pub startup_timeout: Duration,
-    pub kubeconfig: Option<Kubeconfig>,
-    pub endpoint: Option<String>,
+    /// The API that is followed, where the directive says one.
+    pub api: Option<Api>,
     /// No option of the directive: pods are looked up though no name needs them, to know who asks.
     pub own_pods: bool,
 }
@@ -41,10 +41,26 @@ pub enum Pods {
     Verified,
 }
 
+/// Where the API is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kubeconfig {
-    pub path: PathBuf,
-    pub context: Option<String>,
+pub enum Api {
+    /// A file, and one of its contexts in place of the current one.
+    Kubeconfig {
+        path: PathBuf,
+        context: Option<String>,
+    },
+    Endpoint {
+        url: String,
+        tls: Option<Tls>,
+    },
+}
+
+/// The files of `tls`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    pub authority: PathBuf,
 }
 
 /// For which names a denial goes to the next plugin instead of to the client.
@@ -92,13 +108,13 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
         multicluster: Vec::new(),
         zonal: false,
         startup_timeout: Duration::from_secs(5),
-        kubeconfig: None,
-        endpoint: None,
+        api: None,
         own_pods: false,
     };
     for property in &directive.body {
         property_of(&mut options, property, mistakes);
     }
+    options.api = api(directive, mistakes);
     check(&options, directive.line, mistakes);
     Some(options)
 }
@@ -163,27 +179,39 @@ fn property_of(options: &mut Options, property: &Directive, mistakes: &mut Mista
             options.zonal = true;
         }
         "startup_timeout" => options.startup_timeout = property.duration(mistakes).unwrap_or(options.startup_timeout),
-        "kubeconfig" => match property.args.as_slice() {
-            [path] => options.kubeconfig = Some(Kubeconfig { path: path.into(), context: None }),
-            [path, context] => options.kubeconfig = Some(Kubeconfig { path: path.into(), context: Some(context.clone()) }),
-            _ => mistakes.add(property.line, "`kubeconfig` takes a path and a context"),
-        },
-        // CoreDNS takes several and uses the first.
-        "endpoint" => match property.args.first() {
-            Some(first) => options.endpoint = Some(first.clone()),
-            None => mistakes.add(property.line, "`endpoint` takes an address of the API server"),
-        },
+        // Read together, by `api`.
+        "kubeconfig" | "endpoint" | "tls" => {}
         // Known to CoreDNS: how its own API client behaves. Ours has limits of its own.
-        "tls" => {
-            if property.args.len() != 3 {
-                mistakes.add(property.line, "`tls` takes a certificate, its key and an authority");
-            }
-        }
         "apiserver_qps" => at_least_zero(property.parsed::<f32>("a number", mistakes), property, mistakes),
         "apiserver_burst" | "apiserver_max_inflight" => {
             at_least_zero(property.parsed::<i32>("a number", mistakes).map(|n| n as f32), property, mistakes);
         }
         _ => mistakes.unknown(property, "kubernetes", KNOWN),
+    }
+}
+
+/// Where the API is: CoreDNS's order of what counts.
+fn api(directive: &Directive, mistakes: &mut Mistakes) -> Option<Api> {
+    let (mut kubeconfig, mut endpoint, mut tls) = (None, None, None);
+    for property in &directive.body {
+        match (property.name.as_str(), property.args.as_slice()) {
+            ("kubeconfig", [path]) => kubeconfig = Some((path.into(), None)),
+            ("kubeconfig", [path, context]) => kubeconfig = Some((path.into(), Some(context.clone()))),
+            ("kubeconfig", _) => mistakes.add(property.line, "`kubeconfig` takes a path and a context"),
+            // CoreDNS takes several and uses the first.
+            ("endpoint", [url, ..]) => endpoint = Some(if url.contains("://") { url.clone() } else { format!("http://{url}") }),
+            ("endpoint", []) => mistakes.add(property.line, "`endpoint` takes an address of the API server"),
+            ("tls", [certificate, key, authority]) => {
+                tls = Some(Tls { certificate: certificate.into(), key: key.into(), authority: authority.into() });
+            }
+            ("tls", _) => mistakes.add(property.line, "`tls` takes a certificate, its key and an authority"),
+            _ => {}
+        }
+    }
+    match (kubeconfig, endpoint) {
+        (Some((path, context)), _) => Some(Api::Kubeconfig { path, context }),
+        (None, Some(url)) => Some(Api::Endpoint { url, tls }),
+        (None, None) => None,
     }
 }
 

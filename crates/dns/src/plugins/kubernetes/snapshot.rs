@@ -111,9 +111,9 @@ impl Snapshot {
             self.put_service(name, view.services.get(name), options);
         }
         for name in &changes.imports {
-            let new = view.imports.get(name);
+            let new = view.imports.get(name).map(|import| selected(import, options));
             let Some(key) = key(name) else { continue };
-            let entry = new.map(|import: &Arc<NamedImport>| Arc::new(Entry::of_import(&key, import, options)));
+            let entry = new.map(|import| Arc::new(Entry::of_import(&key, &import, options)));
             let had = self.imports.get(&key).is_some();
             self.count(&name.namespace, had, entry.is_some());
             match entry {
@@ -199,6 +199,11 @@ impl Snapshot {
                 Some(exposed) => exposed,
                 None => options.namespace_labels.is_none() && namespace.n_services > 0,
             })
+    }
+
+    /// The Services of other clusters, as they were taken up.
+    pub(crate) fn named_imports(&self, options: &Options) -> impl Iterator<Item = (Key, Arc<NamedImport>)> {
+        self.view.imports.iter().filter_map(|(name, import)| Some((key(name)?, selected(import, options))))
     }
 
     /// Whether a pod that has not ended has `ip` in the namespace.
@@ -303,6 +308,13 @@ fn disown(table: &mut Shards<IpAddr, Namespaces>, ip: IpAddr, key: &Key) {
         1 => table.insert(ip, Namespaces::One(left.remove(0))),
         _ => table.insert(ip, Namespaces::Many(left.into())),
     }
+}
+
+/// An import with those of its slices that `labels` selects. The import itself has none of theirs (CoreDNS's rule).
+fn selected(import: &Arc<NamedImport>, options: &Options) -> Arc<NamedImport> {
+    let Some(selector) = &options.labels else { return import.clone() };
+    let slices = import.slices.iter().filter(|slice| selector.matches(&slice.labels)).cloned().collect();
+    Arc::new(NamedImport { import: import.import.clone(), slices })
 }
 
 pub(crate) fn key(name: &ServiceName) -> Option<Key> {

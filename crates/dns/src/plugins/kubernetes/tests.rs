@@ -3,8 +3,10 @@
 use std::collections::HashSet;
 
 use expect_test::{Expect, expect};
-use model::facts::{Endpoint, EndpointNames, Labels, Namespace, Pod, PodName, ServicePort, Slice, SlicePort, TargetPort, Topology};
-use model::name::{NamedKind, NamedService};
+use model::facts::{
+    Endpoint, EndpointNames, Labels, Namespace, Pod, PodName, ServiceImport, ServicePort, Slice, SlicePort, TargetPort, Topology,
+};
+use model::name::{NamedImport, NamedKind, NamedService};
 use model::{Family, NameView, Protocol, Revision, ServiceName};
 
 use super::*;
@@ -96,6 +98,7 @@ fn request(question: &str) -> Request {
 pub(crate) fn names(objects: &str) -> NameView {
     let (mut view, revision) = (NameView { revision: Revision(1), ..NameView::default() }, Revision(1));
     let mut services: Vec<(ServiceName, NamedService)> = Vec::new();
+    let mut imports: Vec<(ServiceName, Vec<Arc<Slice>>)> = Vec::new();
     for line in objects.lines().filter(|line| !line.trim().is_empty()) {
         let words: Vec<&str> = line.split_whitespace().collect();
         let name = || words[1].split_once('/').map(|(namespace, name)| ServiceName::new(namespace, name)).expect("ns/name");
@@ -132,6 +135,14 @@ pub(crate) fn names(objects: &str) -> NameView {
                 let slice = Arc::new(slice(name, &words[1..]));
                 service.slices = service.slices.iter().cloned().chain([slice]).collect();
             }
+            "import" => imports.push((name(), Vec::new())),
+            // Of another cluster, which comes first.
+            "far" => {
+                let (name, slices) = imports.last_mut().expect("an import before its endpoints");
+                let own = labels.iter().map(|(key, value)| (key.clone(), value.clone()));
+                let cluster = ("multicluster.kubernetes.io/source-cluster".into(), words[1].into());
+                slices.push(Arc::new(Slice { labels: Arc::new(own.chain([cluster]).collect()), ..slice(name, &words[2..]) }));
+            }
             "pod" => {
                 let name = name();
                 let host_network = words.contains(&"host");
@@ -144,21 +155,28 @@ pub(crate) fn names(objects: &str) -> NameView {
     for (name, service) in services {
         view.services.insert(revision, name, Arc::new(service));
     }
+    for (name, slices) in imports {
+        let import = Arc::new(ServiceImport { headless: true, ips: Vec::new(), ports: Vec::new() });
+        view.imports.insert(revision, name, Arc::new(NamedImport { import, slices: slices.into() }));
+    }
     view
 }
 
 /// `http:80/tcp`
-/// A slice of one endpoint.
+/// A slice of one endpoint, or of several with commas between their addresses.
 fn slice(service: &ServiceName, words: &[&str]) -> Slice {
     let value = |key: &str| words.iter().find_map(|word| word.strip_prefix(key));
-    let address = words[0].parse().expect("address");
+    let addresses: Vec<IpAddr> = words[0].split(',').map(|address| address.parse().expect("address")).collect();
     let topology = Arc::new(Topology { zone: value("zone=").map(Into::into), ..Topology::default() });
     let ports = words[1..].iter().filter_map(|word| port(word));
     Slice {
         service: service.clone(),
-        family: Family::of(address),
+        family: Family::of(addresses[0]),
         ports: ports.map(|(name, port, protocol)| SlicePort { name: name.into(), protocol, port }).collect(),
-        endpoints: [Endpoint { at: 0, address, ready: true, serving: true, terminating: false, topology }].into(),
+        endpoints: addresses
+            .into_iter()
+            .map(|address| Endpoint { at: 0, address, ready: true, serving: true, terminating: false, topology: topology.clone() })
+            .collect(),
         names: Some(Box::new(EndpointNames {
             hostnames: [value("host=")].into_iter().collect(),
             pods: [value("pod=")].into_iter().collect(),
@@ -488,12 +506,13 @@ fn pods_have_names_as_the_options_say() {
 #[test]
 fn every_server_behind_a_headless_service_is_named() {
     // The tests' server has the address of an endpoint of `web`; here it is one of `db` as well.
-    let objects = format!("{CLUSTER}headless default/servers\n  ep 10.1.0.1 dns:53/udp\n  ep 10.1.0.9 dns:53/udp\n");
+    let objects = format!("{CLUSTER}headless default/servers\n  ep 10.1.0.1,10.1.0.9 dns:53/udp\n  ep fd00::9 dns:53/udp\n");
     let corefile = ". {\n kubernetes cluster.local\n}";
     let answer = ask(corefile, &objects, "cluster.local NS");
     for server in ["10-1-0-1.servers", "10-1-0-9.servers"] {
         assert!(answer.contains(&format!("NS {server}.default.svc.cluster.local.")), "{answer}");
     }
+    assert!(!answer.contains("fd00"), "a slice that this server is not in: {answer}");
     let without = ask(&corefile.replace("cluster.local\n", "cluster.local {\n noendpoints\n }\n"), &objects, "cluster.local NS");
     assert!(without.contains("NS ns.dns.cluster.local."), "{without}");
 }
@@ -538,6 +557,16 @@ fn options_narrow_what_exists() {
         let corefile = format!(".:53 {{\n kubernetes cluster.local {{\n {options}\n }}\n }}");
         assert_eq!(rcode_name(answer(&corefile, CLUSTER, &format!("{name} A")).rcode), code, "{options}: {name}");
     }
+}
+
+#[test]
+fn labels_select_the_slices_of_other_clusters() {
+    let objects = "ns default\nimport default/far\n  far east 10.5.0.1 http:80/tcp expose=yes\n  far west 10.5.0.2 http:80/tcp\n";
+    let shown = |labels: &str| {
+        let corefile = format!(".:53 {{\n kubernetes cluster.local cluster.set {{\n multicluster cluster.set\n {labels}\n }}\n }}");
+        answer(&corefile, objects, "far.default.svc.cluster.set A").answers.len()
+    };
+    assert_eq!([shown(""), shown("labels expose=yes"), shown("labels expose=no")], [2, 1, 0]);
 }
 
 #[test]

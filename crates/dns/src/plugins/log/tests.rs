@@ -15,22 +15,39 @@ fn counter() -> IntCounter {
 
 /// The line that a reply with this code and so many answers gives.
 fn line(directive: &str, question: &str, code: u8, n_answers: u8) -> Option<String> {
-    let log = Log::new(options(directive), Lines { queue: sync_channel(1).0, dropped: counter() });
+    let (queue, waiting) = sync_channel(1);
+    let log = Log::new(options(directive), Lines { queue, dropped: counter() });
     let request = request(question);
-    let asked = Message { id: 7, flags: flag::RD, ..Message::answer(request.question.clone(), 0) }.encode(MAX_TCP, None);
-    let mut reply = Message { flags: flag::QR | flag::AA | flag::RD, ..Message::answer(request.question.clone(), code) };
-    reply.answers = (0..n_answers).map(|n| Record::address(request.question.name.clone(), 5, [10, 0, 0, n].into())).collect();
-    let reply = reply.encode(512, None);
-    log.line(&Query::parse(&asked).expect("a query"), &reply, reply.len(), &request, Duration::from_micros(120))
+    let packet = Message { id: 7, flags: flag::RD, ..Message::answer(request.question.clone(), 0) }.encode(MAX_TCP, None);
+    let name = &request.question.name;
+    let mut answer = Message::answer(request.question.clone(), code);
+    answer.answers = (0..n_answers).map(|n| Record::address(name.clone(), 5, [10, 0, 0, n].into())).collect();
+    if n_answers == 0 {
+        answer.authorities.push(Record::new(name.clone(), rtype::SOA, 5, Vec::new()));
+    }
+    if log.is_about(name) {
+        log.note(&Noted {
+            query: &Query::parse(&packet).expect("a query"),
+            request: &request,
+            asked: request.question.clone(),
+            class: Class::of(&answer),
+            reply: Some(Replied { code, flags: answer.flags | flag::RD }),
+            size: 45,
+            took: Duration::from_micros(120),
+        });
+    }
+    waiting.try_iter().next()
 }
 
 #[test]
 fn the_common_format_is_corednss() {
     assert_eq!(
         line("log", "Web.Example. A", 0, 1).as_deref(),
-        Some("[INFO] 10.2.0.1:4000 - 7 \"A IN web.example. udp 29 false 512\" NOERROR qr,aa,rd 45 0.000120000s\n")
+        Some("[INFO] 10.2.0.1:4000 - 7 \"A IN web.example. udp 29 false 512\" NOERROR qr,aa,rd 45 0.00012s\n")
     );
     assert_eq!(line("log . \"{rcode} of {name}\"", "a.example. A", 3, 0).as_deref(), Some("[INFO] NXDOMAIN of a.example.\n"));
+    let format = "log . \"}{ {local} } {/kubernetes/endpoint}\"";
+    assert_eq!(line(format, "a.example. A", 0, 1).as_deref(), Some("[INFO] }{ 10.96.0.10 } -\n"));
 }
 
 #[test]

@@ -25,17 +25,24 @@ pub enum Value {
     Bytes(Vec<u8>),
     ClientIp,
     ClientPort,
+    /// The address that was asked.
+    ServerIp,
+    ServerPort,
     /// The name that is asked for, as text.
     QueryName,
     QueryType,
     /// `udp` or `tcp`.
     Protocol,
+    /// What plugins of CoreDNS tell each other (`metadata`), and none tells here: the rule never fits, as there.
+    Metadata,
     /// RFC 7871: so many bits of the client's address.
     Subnet {
         v4_bits: u8,
         v6_bits: u8,
     },
 }
+
+const VARIABLES: [&str; 7] = ["{qname}", "{qtype}", "{client_ip}", "{client_port}", "{protocol}", "{server_ip}", "{server_port}"];
 
 const NSID: u16 = 3;
 const SUBNET: u16 = 8;
@@ -85,6 +92,7 @@ impl Edns {
     pub(crate) fn apply(&self, request: &mut Request) -> bool {
         let has = request.options.iter().any(|(code, _)| *code == self.code);
         match self.action {
+            Action::Set | Action::Append | Action::Replace if self.value == Value::Metadata => return false,
             Action::Append if has => return false,
             Action::Replace if !has => return false,
             _ => request.options.retain(|(code, _)| *code != self.code),
@@ -102,10 +110,13 @@ impl Value {
         Ok(match name {
             "{client_ip}" => Self::ClientIp,
             "{client_port}" => Self::ClientPort,
+            "{server_ip}" => Self::ServerIp,
+            "{server_port}" => Self::ServerPort,
             "{qname}" => Self::QueryName,
             "{qtype}" => Self::QueryType,
             "{protocol}" => Self::Protocol,
-            _ => return Err(format!("`{name}`: the variables are {{qname}}, {{qtype}}, {{client_ip}}, {{client_port}} and {{protocol}}")),
+            name if name.starts_with("{/") => Self::Metadata,
+            _ => return Err(format!("`{name}`: the variables are {}", VARIABLES.join(", "))),
         })
     }
 
@@ -113,8 +124,11 @@ impl Value {
         let client = request.client.ip().to_canonical();
         match self {
             Self::Bytes(bytes) => bytes.clone(),
+            Self::Metadata => Vec::new(),
             Self::ClientIp => octets(client),
             Self::ClientPort => request.client.port().to_be_bytes().to_vec(),
+            Self::ServerIp => octets(request.local.ip().to_canonical()),
+            Self::ServerPort => request.local.port().to_be_bytes().to_vec(),
             Self::QueryName => request.question.name.to_string().into_bytes(),
             Self::QueryType => request.question.qtype.to_be_bytes().to_vec(),
             Self::Protocol => if request.tcp { "tcp" } else { "udp" }.into(),

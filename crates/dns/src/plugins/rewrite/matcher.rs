@@ -22,7 +22,7 @@ impl Matcher {
             "prefix" => Self::Prefix(absolute(from)),
             "suffix" => Self::Suffix(absolute(from)),
             "substring" => Self::Substring(absolute(from)),
-            "regex" => Self::Regex(Regex::new(from).map_err(|error| crate::plugins::template::first_line(&error))?),
+            "regex" => Self::Regex(Regex::new(from).map_err(|error| crate::config::directive::reason(&error))?),
             _ => Self::Exact(absolute(from)),
         })
     }

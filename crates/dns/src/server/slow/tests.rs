@@ -30,7 +30,7 @@ impl Plugin for Silent {
 fn received() -> (Box<[u8]>, Peer, Arc<UdpSocket>) {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
     let question = Question { name: Name::parse("www.example.com").expect("a name"), qtype: rtype::A, qclass: CLASS_IN };
-    let message = Message { id: 7, flags: flag::RD, ..Message::answer(question, rcode::NOERROR) }.encode(MAX_UDP, None);
+    let message = Message { id: 7, flags: flag::RD, ..Message::answer(question, crate::wire::rcode::NOERROR) }.encode(MAX_UDP, None);
     let client = UdpSocket::bind("127.0.0.1:0").expect("a port");
     client.send_to(&message, socket.local_addr().expect("bound")).expect("sent");
     let mut inbox = Inbox::new(1, MAX_UDP);
@@ -43,8 +43,7 @@ fn received() -> (Box<[u8]>, Peer, Arc<UdpSocket>) {
 async fn a_flood_of_questions_that_nobody_answers_has_so_many_tasks_and_no_more() {
     let n_asked = Arc::new(AtomicUsize::new(0));
     let plugins: Vec<Box<dyn Plugin>> = vec![Box::new(Silent(n_asked.clone()))];
-    let block =
-        Block { plugins, fast: None, transfer: None, acls: Vec::new(), logs: Vec::new(), max_udp: None, empty: false, all_classes: false };
+    let block = Block { plugins, fast: None, logs: Vec::new(), max_udp: None, empty: false, all_classes: false };
     let route = Route { zone: Name::root(), n_labels: 0, label: ".".into(), server: "dns://:53".into(), block: Arc::new(block) };
     let routes: Routes = Arc::new(ArcSwap::from_pointee(vec![route]));
     let (later, jobs) = mpsc::channel(MAX_WAITING);
@@ -69,4 +68,19 @@ async fn a_flood_of_questions_that_nobody_answers_has_so_many_tasks_and_no_more(
     }
     assert_eq!(n_asked.load(Ordering::Relaxed), MAX_TASKS);
     running.abort();
+}
+
+#[test]
+fn why_an_answer_is_what_it_is_is_told_to_those_who_speak_edns() {
+    let question = Question { name: Name::parse("www.example.com").expect("a name"), qtype: rtype::A, qclass: CLASS_IN };
+    let mut opt = [0; OPT];
+    opt[1..3].copy_from_slice(&rtype::OPT.to_be_bytes());
+    let why = Some(crate::wire::message::ExtendedError { code: 15, text: "no".to_owned() });
+    let answer = Message { why, ..Message::answer(question.clone(), 5) };
+    let reply = |opt: Option<&[u8]>| {
+        let packet = Message { flags: 0, ..Message::answer(question.clone(), 0) }.encode(MAX_UDP, opt);
+        finish(answer.clone(), &Query::parse(&packet).expect("a query"), 512)
+    };
+    assert!(reply(Some(&opt)).ends_with(&[0, 8, 0, 15, 0, 4, 0, 15, b'n', b'o']), "length, option, code and text");
+    assert_eq!(reply(None).len(), reply(Some(&opt)).len() - OPT - 8);
 }

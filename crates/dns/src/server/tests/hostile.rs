@@ -152,8 +152,8 @@ impl Bench {
 
     fn slow(&self, packet: &[u8], tcp: bool) -> Vec<Vec<u8>> {
         let mut query = Query::parse(packet).expect("both paths read a query alike");
-        let client = "10.2.0.1:4000".parse().expect("address");
-        self.runtime.block_on(slow::answer(&self.routes, &mut query, client, tcp, &self.metrics))
+        let ends = (([10, 2, 0, 1], 4000).into(), ([10, 96, 0, 10], 53).into());
+        self.runtime.block_on(slow::answer(&self.routes, &mut query, ends, tcp, &self.metrics))
     }
 }
 
