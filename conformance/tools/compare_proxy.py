@@ -10,7 +10,7 @@ elsewhere. The same seed makes up the same. In mode iptables, rutter runs as `au
 What differs on purpose is counted by reason (`purpose`); anything else is printed with what it takes to see it again, and fails.
 Needs root; the network is that of play_proxy.py, once for each of the two.
 """
-import argparse, collections, copy, json, os, random, resource, shutil, signal, sys, tempfile
+import argparse, collections, copy, json, os, random, resource, shutil, signal, sys, tempfile, time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import play_proxy as play  # noqa: E402
@@ -256,8 +256,9 @@ def main():
                 what, src, proto, dst, dport, _ = p
                 differs = lambda: not same(p, theirs, mine) and not purpose(a.mode, p, theirs, mine)
                 for _ in range(2):
-                    # A busy machine loses an answer now and then; a rule does not.
+                    # A busy machine loses an answer now and then; a rule does not. kube-proxy hears of its Node, so of its zone, behind its first sync.
                     if differs():
+                        time.sleep(1)
                         theirs, mine = sides[0].play(group, [p])[0], sides[1].play(group, [p])[0]
                 reason = None if same(p, theirs, mine) else purpose(a.mode, p, theirs, mine)
                 ok = not differs()
