@@ -51,8 +51,6 @@ pub struct Inputs {
     /// Whether the names are up to date, as far as their source knows. While they are not, `/ready` says no and everything is
     /// answered as before.
     pub fresh: Option<watch::Receiver<bool>>,
-    /// Only pods of this node ask, and the names hold them where a Corefile completes searches.
-    pub own_pods: bool,
     /// Asked before a changed Corefile is taken up. `None`: the names hold all that there is.
     pub feed: Option<Arc<dyn Feed>>,
 }
@@ -64,6 +62,11 @@ pub trait Feed: Send + Sync {
     /// # Errors
     /// A sentence for the operator, if that cannot be.
     fn feed(&self, needs: Needs) -> Feeding<'_>;
+
+    /// Whether only pods of this node ask, and the names hold them where a Corefile completes searches.
+    fn knows_who_asks(&self) -> bool {
+        false
+    }
 }
 
 pub type Feeding<'a> = Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>>;
@@ -108,7 +111,7 @@ pub fn start(
     drain: Drain,
     registry: Registry,
 ) -> Result<Running, Error> {
-    start_with(config, Inputs { names, applied, fresh: None, own_pods: false, feed: None }, drain, registry)
+    start_with(config, Inputs { names, applied, fresh: None, feed: None }, drain, registry)
 }
 
 /// Binds everything, then answers as soon as the first names are known (or the Corefile's `startup_timeout` has passed). Must be

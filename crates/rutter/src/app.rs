@@ -18,7 +18,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
-use crate::feed::OfSource;
 use crate::output;
 use crate::trace::Parts;
 
@@ -69,14 +68,13 @@ impl App {
     }
 
     /// `flag` is what `config.listen` was given by.
-    pub fn start_dns(&mut self, config: dns::Config, flag: &'static str, feed: OfSource) -> anyhow::Result<()> {
+    pub fn start_dns(&mut self, config: dns::Config, flag: &'static str, feed: impl dns::Feed + 'static) -> anyhow::Result<()> {
         let registry = Registry::default();
         let flagged = !config.listen.is_empty();
         let inputs = dns::Inputs {
             names: self.source.names.clone(),
             applied: self.applied.clone(),
             fresh: Some(self.freshness()),
-            own_pods: feed.knows_who_asks(),
             feed: Some(Arc::new(feed)),
         };
         let running = dns::start_with(config, inputs, self.drain.clone(), registry);

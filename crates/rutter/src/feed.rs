@@ -73,11 +73,6 @@ impl OfSource {
         Self { demand, node, origin }
     }
 
-    /// Whether it holds the pods that ask, if asked to.
-    pub fn knows_who_asks(&self) -> bool {
-        self.node.is_some()
-    }
-
     fn check(&self, needs: &Needs) -> Result<(), String> {
         let Some((flags, origin)) = self.origin.as_ref().filter(|_| needs.names) else { return Ok(()) };
         match flags.origin(api(needs)) {
@@ -94,6 +89,10 @@ impl Feed for OfSource {
             self.check(&needs)?;
             self.demand.follow(on_demand(&needs, self.node.as_deref())).await.map_err(|error| error.to_string())
         })
+    }
+
+    fn knows_who_asks(&self) -> bool {
+        self.node.is_some()
     }
 }
 

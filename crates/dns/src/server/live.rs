@@ -270,7 +270,7 @@ impl Server {
             listen: self.listeners.iter().map(|listener| listener.address).collect(),
             known: self.followed.iter().map(|kept| (kept.options.clone(), kept.current.clone())).collect(),
             first_block: self.n_blocks,
-            own_pods: self.inputs.own_pods,
+            own_pods: self.inputs.feed.as_ref().is_some_and(|feed| feed.knows_who_asks()),
             live: true,
         };
         self.n_blocks += corefile.blocks.len() as u32;

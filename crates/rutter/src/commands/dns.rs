@@ -127,7 +127,7 @@ impl Started {
 async fn serve_alone(corefile: Corefile, listen: Vec<SocketAddr>, objects: ObjectsFlags) -> anyhow::Result<()> {
     let (trigger, drain) = runtime::drain::channel();
     let (late, names, fresh) = Late::channel(objects);
-    let inputs = dns::Inputs { names, applied: None, fresh: Some(fresh), own_pods: false, feed: Some(late.clone()) };
+    let inputs = dns::Inputs { names, applied: None, fresh: Some(fresh), feed: Some(late.clone()) };
     let running = start_alone(corefile, listen, inputs, drain)?;
     late.tell_corefile(running.corefile.clone());
     running.readiness.wait().await;
