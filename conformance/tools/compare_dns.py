@@ -301,6 +301,8 @@ def question_in_words(q):
 
 # ------------------------------------------------------- what is seen outside --
 LOG_LINE = re.compile(r'^\[INFO\] (\S+):\d+ - (\d+) "(.*)" (\S+) (\S*) \d+ \S+s$')
+# The same in a format of `random_corefile`.
+TOLD_LINE = re.compile(r"^\[INFO\] told (\d+) (.*) (NOERROR|[A-Z]\S+|-) (\S*) (\d+ - \S+ \d+)$")
 # What failed, without the port that a question left from.
 ERROR_LINE = re.compile(r"^\[ERROR\] plugin/errors: (\d+ \S+ \S+: .*)$", re.M)
 COUNTED = re.compile(r"^(coredns_\w+(?:_total|_count|_enabled|_entries))(?:\{(.*)\})? (\S+)$", re.M)
@@ -308,12 +310,15 @@ COUNTED = re.compile(r"^(coredns_\w+(?:_total|_count|_enabled|_entries))(?:\{(.*
 
 def logged(text):
     """The lines of `log` in its common format, but for ports, sizes of replies and times: {(id, the rest)}. What was not answered (`-`) is left out."""
-    return {(m[2], m[1], m[3].replace("_UDP_", ""), m[4], m[5]) for m in map(LOG_LINE.match, text.splitlines()) if m and m[4] != "-"}
+    lines = text.splitlines()
+    common = {(m[2], m[1], m[3].replace("_UDP_", ""), m[4], m[5]) for m in map(LOG_LINE.match, lines) if m and m[4] != "-"}
+    return common | {(m[1], "told", m[2] + " " + m[5], m[3], m[4]) for m in map(TOLD_LINE.match, lines) if m and m[3] != "-"}
 
 
 def failures(text):
     """The lines of `errors`, each once."""
-    return {re.sub(r"\S+:\d+->", "", line) for line in ERROR_LINE.findall(text)}
+    plain = lambda line: re.sub(r": dns: .*", ": dns: *", re.sub(r"\S+:\d+->", "", line))
+    return {plain(line) for line in ERROR_LINE.findall(text)}
 
 
 def counted(page):

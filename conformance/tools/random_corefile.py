@@ -4,6 +4,7 @@ Owns what a directive may say and which questions would show it.  Must not know 
 """
 import dataclasses
 import ipaddress
+import re
 import struct
 
 import play_dns as play
@@ -119,6 +120,23 @@ def block(head, lines):
     return [head + " {", *("    " + line for line in lines), "}"] if lines else [head]
 
 
+# Fields that both servers have to fill alike.
+FIELDS = "{>id} {type} {class} {name} {proto} {size} {rcode} {>rflags} {>opcode} {/kubernetes/endpoint} {>do} {>bufsize}"
+
+
+def status(rng):
+    """What operators see; in half of the Corefiles as most write it."""
+    lines = list(STATUS)
+    if some(rng, 0.5):
+        return lines
+    lines[0:1] = block("errors", rng.choice([[], ['consolidate 10s ".* i/o timeout$"'], ['consolidate 1h "no next plugin" warning show_first', "stacktrace"], ['consolidate 1h "." error']]))
+    logs = rng.choice([["log"], ['log . "told ' + FIELDS + '"'], ["log ext.test", 'log test . "told ' + FIELDS + '"'], block("log", ["class denial error"]), block("log .", ["class success"]),
+                       block('log . "told ' + FIELDS + '"', ["class " + rng.choice(["success", "denial", "error", "all"])]), block("log svc.cluster.local", ["class error"]) + ["log"], ["log . {combined}"]])
+    lines[lines.index("log"):lines.index("log") + 1] = logs
+    lines[lines.index("health :8080"):lines.index("health :8080") + 1] = block("health :8080", rng.choice([[], ["lameduck 1s"]]))
+    return lines + [line for chance, line in [(0.2, "loop"), (0.2, "reload 30s 10s")] if some(rng, chance)]
+
+
 def kubernetes(rng, zones, zone):
     lines = ["endpoint http://127.0.0.1:%d" % play.API_PORT]
     pods = rng.choice([None, "disabled", "insecure", "insecure", "verified", "verified"])
@@ -152,7 +170,7 @@ def cluster(rng):
         zones.append("clusterset.test")
     if some(rng, 0.1):
         zones.reverse()
-    lines = list(STATUS)
+    lines = status(rng)
     lines += kubernetes(rng, zones, zone)
     made = Made("", random_dns.cluster(rng, zone))
     forward = [z for z in (z.rstrip(".") + "." for z in zones) if "arpa" not in z and "/" not in z]
@@ -169,6 +187,13 @@ def cluster(rng):
     if some(rng, 0.3):
         lines += external(rng, made, zone)
     if some(rng, 0.2):
+        lines += hosts(rng, made)
+    if some(rng, 0.15):
+        lines += rewrite(rng, made) + rng.choice([[], [rng.choice(["rewrite name suffix .%s .svc.%s", "rewrite continue name suffix .short.test .default.svc.%.0s%s answer auto"]) % (zone, zone)]])
+        made.names += ["web.short.test.", "api.short.test.", "web.default." + zone]
+    if some(rng, 0.15):
+        lines += acl(rng, made)
+    if some(rng, 0.2):
         lines.append("autopath @kubernetes")
         made.clients += ["10.244.0.1", "10.244.1.2"] * 3
         for namespace in random_dns.NAMESPACES:
@@ -179,6 +204,9 @@ def cluster(rng):
         # As kubeadm writes it.
         lines += block("cache 30", ["disable success " + zone.rstrip("."), "disable denial " + zone.rstrip(".")])
         made.slack = 1
+    if some(rng, 0.2):
+        lines.append("forward stub.test 127.0.0.1:5455")
+        made.names += ["a1.stub.test.", "both.stub.test.", "nx.stub.test."] * 3
     if some(rng, 0.75):
         lines.append("forward . " + UPSTREAM)
     keys = rng.choice([["."], ["."], ["."], [".:53"], ["dns://.:53"], zones])
@@ -187,7 +215,18 @@ def cluster(rng):
     made.text = "\n".join(block(" ".join(keys), lines)) + "\n"
     if keys is zones and some(rng, 0.5):
         made.text += "\n".join(block(".", ["forward . " + UPSTREAM])) + "\n"
+    if some(rng, 0.2):
+        # As users write a stub zone.
+        made.text += "\n".join(block("stub.test:53", ["errors", "cache 30", "forward . 127.0.0.1:5455"])) + "\n"
+        made.names += ["a1.stub.test.", "both.stub.test.", "nx.stub.test.", "servfail.stub.test."] * 4
+        made.slack = 1
+    made.text = bound(rng, made.text)
     return made
+
+
+def bound(rng, text):
+    """Now and then served on some addresses alone, which all blocks have to say then."""
+    return re.sub(r"^([^\s(][^\n]*\{)$", r"\1\n    bind 127.0.0.1 ::1", text, flags=re.M) if some(rng, 0.1) else text
 
 
 def external(rng, made, zone):
@@ -239,7 +278,7 @@ def template(rng, made):
             '"{{ .Name }} 60 IN A 192.0.2.77"', '"{{ .Name }} 60 IN A {{ .Group.a }}.{{ .Group.b }}.{{ .Group.c }}.{{ .Group.d }}"', '"{{ .Name }} 60 IN A 192.0.2.{{ index .Match 1 }}"',
             '"{{ .Name }} IN A 192.0.2.78"', '"{{ .Name }} 60 IN CNAME a1.%s"' % OUTSIDE, '"{{ .Name }} 60 IN TXT \\"{{ .Zone }} {{ .Class }} {{ .Type }} {{ .Remote }}\\""',
             '"{{ .Name }} 60 IN MX 10 mx.{{ .Zone }}" "{{ .Name }} 60 IN MX 20 mx2.tpl.test."', '"{{ .Name }} 60 IN AAAA 2001:db8::{{ index .Match 0 }}"',
-            '"{{ .Name }} 60 IN SRV 1 2 80 {{ .Name }}"', '"{{ .Name }} 1h IN A 192.0.2.79"', '"{{.Name}} 60 {{.Class}} {{.Type}} 192.0.2.80"']))
+            '"{{ .Name }} 60 IN SRV 1 2 80 {{ .Name }}"', '"{{ .Name }} 60 IN HTTPS 1 . alpn=h2"', '"{{ .Name }} 60 IN CAA 0 issue \\"x\\""', '"ns.{{ .Zone }} 60 IN NS ns.{{ .Zone }}"', '"{{ .Name }} 60 IN A 192.0.2.81" "{{ .Name }} 60 IN AAAA 2001:db8::81"', '"{{ .Name }} 1h IN A 192.0.2.79"', '"{{.Name}} 60 {{.Class}} {{.Type}} 192.0.2.80"']))
     if some(rng, 0.2):
         lines.append('authority "{{ .Zone }} 60 IN SOA ns.tpl.test. h.tpl.test. (1 60 60 60 60)"')
     if some(rng, 0.15):
@@ -329,10 +368,14 @@ def plugins(rng):
     text = []
     keys = rng.choice([["."], ["."], [". test"], [".", "rw.test"], [".", "ext.test:53 tpl.test"], [".", "10.0.0.0/8 192.0.2.0/25"], ["test", "example"], [".:53", "test:{$RD_PORT}"]])
     for key in keys:
-        lines = list(STATUS) if key == keys[0] else rng.choice([["errors"], ["log", "errors"], []])
+        lines = status(rng) if key == keys[0] else rng.choice([["errors"], ["log", "errors"], []])
         for chance, make in [(0.5, rewrite), (0.4, rewrite), (0.3, rewrite), (0.4, template), (0.2, template), (0.5, hosts), (0.25, acl), (0.4, cache), (0.85, forward), (0.07, forward)]:
             if some(rng, chance):
                 lines += make(rng, made)
+        if key == keys[0] and some(rng, 0.1):
+            made.files["search.conf"] = "search s1.ext.test ext.test\n"
+            lines.append("autopath " + rng.choice([". search.conf", "test search.conf"]))
+            made.names += ["%s.s1.ext.test." % kind for kind in ("a1", "both", "nx", "nodata", "cname1", "servfail", "web", "a1.ext.test", "mx")] * 4
         for chance, line in [(0.15, "bufsize" + rng.choice(["", " 512", " 1232", " 4096"])), (0.2, "loadbalance" + rng.choice(["", " round_robin"]))]:
             if some(rng, chance):
                 lines.append(line)
@@ -343,6 +386,7 @@ def plugins(rng):
             lines.append(cut)
         text += block(key, lines or ["errors"])
     made.text = "\n".join(text) + "\n"
+    made.text = bound(rng, made.text)
     return made
 
 

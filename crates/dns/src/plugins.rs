@@ -23,6 +23,7 @@ pub mod ready;
 pub mod reload;
 pub mod rewrite;
 pub mod rutter;
+pub mod scope;
 pub mod template;
 pub mod transfer;
 

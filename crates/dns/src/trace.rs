@@ -205,7 +205,7 @@ impl Tracing<'_> {
 
     fn service(&mut self, name: &ServiceName, service: &NamedService, below: &[String], options: &Options) {
         let object = name.object();
-        let ready = service.sorted_endpoints().len();
+        let ready = service.endpoints().map(|endpoint| endpoint.address).collect::<HashSet<_>>().len();
         match &service.kind {
             NamedKind::ExternalName(target) => {
                 self.say_by(format!("Service {name} is an alias of {target}"), object, "spec.externalName");

@@ -69,13 +69,13 @@ impl NamedService {
         self.slices.iter().flat_map(|slice| ready_endpoints(slice))
     }
 
-    /// Those that stand in one slice with a ready endpoint at `address`, sorted, each once.
+    /// Those that stand in one slice with a ready endpoint at `address`, sorted.
     pub fn endpoints_beside(&self, address: IpAddr) -> Vec<NamedEndpoint<'_>> {
         let holds = |slice: &&Arc<Slice>| ready_endpoints(slice).any(|endpoint| endpoint.address == address);
         sorted(self.slices.iter().filter(holds).flat_map(|slice| ready_endpoints(slice)), |endpoint| endpoint.address)
     }
 
-    /// All of them sorted by address, one that two slices tell alike once.
+    /// All of them sorted by address, one that two slices tell as often: records are weighed by what the slices say.
     pub fn sorted_endpoints(&self) -> Vec<NamedEndpoint<'_>> {
         sorted(self.endpoints(), |endpoint| endpoint.address)
     }
@@ -131,9 +131,8 @@ pub fn ready_endpoints(slice: &Slice) -> impl Iterator<Item = NamedEndpoint<'_>>
     })
 }
 
-fn sorted<T: PartialEq>(endpoints: impl Iterator<Item = T>, address: fn(&T) -> IpAddr) -> Vec<T> {
+fn sorted<T>(endpoints: impl Iterator<Item = T>, address: fn(&T) -> IpAddr) -> Vec<T> {
     let mut all: Vec<T> = endpoints.collect();
     all.sort_by_key(address);
-    all.dedup();
     all
 }

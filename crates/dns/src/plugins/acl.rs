@@ -9,6 +9,7 @@ use ipnet::IpNet;
 
 use crate::config::directive::{Directive, Mistakes};
 use crate::name::Name;
+use crate::plugins::scope::{longest, zones_or};
 use crate::server::chain::{Answering, Next, Plugin, Request};
 use crate::server::metrics::AclMetrics;
 use crate::wire::message::{ExtendedError, Message};
@@ -106,8 +107,8 @@ const FILTERED: u16 = 17;
 impl Acl {
     /// `block`: the zones of the server block, for directives that name none.
     pub(crate) fn new(mut rules: Vec<Options>, block: &[Name], metrics: AclMetrics) -> Self {
-        for options in rules.iter_mut().filter(|options| options.zones.is_empty()) {
-            options.zones = block.to_vec();
+        for options in &mut rules {
+            options.zones = zones_or(&options.zones, block);
         }
         Self { rules, metrics }
     }
@@ -122,7 +123,7 @@ impl Acl {
             kind && (rule.nets.is_empty() || rule.nets.iter().any(|net| net.contains(&client)))
         };
         self.rules.iter().find_map(|options| {
-            let zone = options.zones.iter().filter(|zone| question.name.is_under(zone)).max_by_key(|zone| zone.n_labels())?;
+            let zone = longest(&options.zones, &question.name)?;
             Some((options.rules.iter().find(fits)?.action, zone))
         })
     }

@@ -11,6 +11,7 @@ use runtime::metrics::IntCounter;
 use crate::config::directive::{Directive, Mistakes};
 use crate::name::Name;
 use crate::plugins::kubernetes::Kubernetes;
+use crate::plugins::scope::{longest, zones_or};
 use crate::server::chain::{Answering, Next, Plugin, Request};
 use crate::server::is_transfer;
 use crate::wire::message::Record;
@@ -75,7 +76,7 @@ impl Autopath {
             tracing::warn!(path = %path.display(), %error, "no search list of the node");
             String::new()
         });
-        let zones = if options.zones.is_empty() { block.to_vec() } else { options.zones };
+        let zones = zones_or(&options.zones, block);
         Self { zones, kubernetes, search: options.search, domains: domains(&text), found }
     }
 
@@ -103,7 +104,7 @@ impl Plugin for Autopath {
     fn answer<'a>(&'a self, request: &'a Request, next: Next<'a>) -> Answering<'a> {
         Box::pin(async move {
             let question = &request.question;
-            let wanted = !is_transfer(question.qtype) && self.zones.iter().any(|zone| question.name.is_under(zone));
+            let wanted = !is_transfer(question.qtype) && longest(&self.zones, &question.name).is_some();
             let list = if wanted { self.list(request) } else { None };
             let list = list.unwrap_or_default();
             let Some(base) = list.first().and_then(|first| question.name.split(first)).map(<[u8]>::to_vec) else {

@@ -12,7 +12,8 @@ use arc_swap::ArcSwap;
 
 use crate::config::directive::{Directive, Mistakes, duration};
 use crate::name::Name;
-use crate::plugins::kubernetes::{Fallthrough, reversed, reversed_wire};
+use crate::plugins::kubernetes::{reversed, reversed_wire};
+use crate::plugins::scope::{Fallthrough, longest, zones_or};
 use crate::server::chain::{Answering, Next, Plugin, Request};
 use crate::server::metrics::Metrics;
 use crate::wire::message::{Message, Record};
@@ -70,10 +71,7 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
                 property.bare(mistakes);
                 options.fallthrough_unsupported = true;
             }
-            "fallthrough" => {
-                options.fallthrough =
-                    if property.args.is_empty() { Fallthrough::Always } else { Fallthrough::Zones(property.zones(mistakes)) };
-            }
+            "fallthrough" => options.fallthrough = Fallthrough::parse(property, mistakes),
             address if address.parse::<IpAddr>().is_ok() => {
                 options.inline.push([std::slice::from_ref(&property.name), &property.args].concat().join(" "));
             }
@@ -160,7 +158,7 @@ fn wildcard(name: &[u8]) -> Option<Vec<u8>> {
 
 impl Hosts {
     pub(crate) fn new(options: Options, block: &[Name], metrics: &Metrics) -> Self {
-        let zones = if options.zones.is_empty() { block.to_vec() } else { options.zones.clone() };
+        let zones = zones_or(&options.zones, block);
         let hosts = Self { zones, table: ArcSwap::from_pointee(Table::default()), options };
         hosts.load(&file(&hosts.options.file), metrics);
         hosts
@@ -199,14 +197,6 @@ impl Hosts {
         self.table.store(Arc::new(table));
     }
 
-    fn falls_through(&self, name: &Name) -> bool {
-        match &self.options.fallthrough {
-            Fallthrough::Never => false,
-            Fallthrough::Always => true,
-            Fallthrough::Zones(zones) => zones.iter().any(|zone| name.is_under(zone)),
-        }
-    }
-
     /// The answer; `None` for the next plugin's.
     fn answer(&self, request: &Request) -> Option<Message> {
         let question = &request.question;
@@ -218,17 +208,17 @@ impl Hosts {
             answer.answers = names?.iter().map(record).collect();
             return Some(answer);
         }
-        if !self.zones.iter().any(|zone| question.name.is_under(zone)) {
+        if longest(&self.zones, &question.name).is_none() {
             return None;
         }
         let supported = [rtype::A, rtype::AAAA].contains(&question.qtype);
-        if !supported && self.options.fallthrough_unsupported && self.falls_through(&question.name) {
+        if !supported && self.options.fallthrough_unsupported && self.options.fallthrough.holds(&question.name) {
             return None;
         }
         let addresses = table.of(question.name.folded().wire());
         if addresses.is_empty() {
             // There is no SOA to deny a name with, so it is a failure and not a denial.
-            return (!self.falls_through(&question.name)).then(|| request.failed(rcode::SERVFAIL));
+            return (!self.options.fallthrough.holds(&question.name)).then(|| request.failed(rcode::SERVFAIL));
         }
         let fitting = addresses.iter().filter(|address| match question.qtype {
             rtype::A => address.is_ipv4(),

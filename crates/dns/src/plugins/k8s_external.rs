@@ -11,7 +11,8 @@ use model::name::{NamedKind, NamedService};
 
 use crate::config::directive::{Directive, Mistakes};
 use crate::name::{Name, labels};
-use crate::plugins::kubernetes::{Fallthrough, Kubernetes, Snapshot, endpoint_labels, reversed};
+use crate::plugins::kubernetes::{Kubernetes, Snapshot, endpoint_labels, reversed};
+use crate::plugins::scope::{Fallthrough, zones_or};
 use crate::server::chain::{Answering, Next, Plugin, Request};
 use crate::wire::message::{Message, Record};
 use crate::wire::{Query, rcode, rtype};
@@ -87,9 +88,7 @@ enum Found {
 impl External {
     /// `block`: the zones of a directive that names none.
     pub(crate) fn new(mut options: Options, block: &[Name], kubernetes: Arc<Kubernetes>) -> Self {
-        if options.zones.is_empty() {
-            options.zones = block.to_vec();
-        }
+        options.zones = zones_or(&options.zones, block);
         Self { options, kubernetes }
     }
 
@@ -289,12 +288,7 @@ impl Plugin for External {
             let Some((zone, front)) = self.zone_of(&question.name) else { return next.run(request).await };
             let snapshot = self.kubernetes.current.load_full();
             let found = self.find(&snapshot, &zone, &front, &question.name);
-            let falls = match &self.options.fallthrough {
-                Fallthrough::Never => false,
-                Fallthrough::Always => true,
-                Fallthrough::Zones(zones) => zones.iter().any(|zone| question.name.is_under(zone)),
-            };
-            if matches!(found, Found::Nothing) && falls {
+            if matches!(found, Found::Nothing) && self.options.fallthrough.holds(&question.name) {
                 return next.run(request).await;
             }
             let mut answer = Message::answer(question.clone(), rcode::NOERROR);

@@ -25,12 +25,13 @@ use arc_swap::ArcSwap;
 pub(crate) use entry::{Entry, endpoint_labels};
 pub(crate) use follow::Follower;
 pub(crate) use lookup::{Outcome, name_servers, reversed, reversed_wire};
-pub use options::{Api, Fallthrough, Options, Pods, Tls};
+pub use options::{Api, Options, Pods, Tls};
 pub(crate) use options::{parse, ttl};
 pub use selector::Selector;
 pub(crate) use snapshot::Snapshot;
 
 use crate::name::Name;
+use crate::plugins::scope::Fallthrough;
 use crate::server::chain::{Answering, Next, Plugin, Request};
 use crate::server::is_transfer;
 use crate::wire::message::{Message, Record};

@@ -9,7 +9,7 @@ use regex::bytes::{Captures, Regex};
 use self::text::Text;
 use crate::config::directive::{Directive, Mistakes, reason};
 use crate::name::Name;
-use crate::plugins::kubernetes::Fallthrough;
+use crate::plugins::scope::{Fallthrough, longest, zones_or};
 use crate::server::chain::{Answering, Next, Plugin, Request};
 use crate::wire::message::{ExtendedError, Message, Record};
 use crate::wire::{CLASS_ANY, Folded, Query, class_named, flag, rcode, rcode_named, rtype, type_named};
@@ -93,10 +93,7 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
             }
             // Retired by CoreDNS, which takes it still.
             "upstream" => {}
-            "fallthrough" => {
-                options.fallthrough =
-                    if property.args.is_empty() { Fallthrough::Always } else { Fallthrough::Zones(property.zones(mistakes)) };
-            }
+            "fallthrough" => options.fallthrough = Fallthrough::parse(property, mistakes),
             _ => mistakes.unknown(property, "template", &["match", "answer", "authority", "additional", "rcode", "ederror", "fallthrough"]),
         }
     }
@@ -148,12 +145,8 @@ enum Fit<'a> {
 
 impl Template {
     pub(crate) fn new(options: Options, block: &[Name]) -> Self {
-        let zones = if options.zones.is_empty() { block.to_vec() } else { options.zones.clone() };
+        let zones = zones_or(&options.zones, block);
         Self { options, zones }
-    }
-
-    fn zone(&self, name: &Name) -> Option<&Name> {
-        self.zones.iter().filter(|zone| name.is_under(zone)).max_by_key(|zone| zone.n_labels())
     }
 
     fn fit<'t>(&self, qtype: u16, qclass: u16, name: &'t [u8]) -> Fit<'t> {
@@ -168,22 +161,14 @@ impl Template {
         options.patterns.iter().find_map(|pattern| pattern.captures(name)).map_or(Fit::NoPattern, |groups| Fit::Yes(Some(groups)))
     }
 
-    fn falls_through(&self, name: &Name) -> bool {
-        match &self.options.fallthrough {
-            Fallthrough::Never => false,
-            Fallthrough::Always => true,
-            Fallthrough::Zones(zones) => zones.iter().any(|zone| name.is_under(zone)),
-        }
-    }
-
     /// The answer; `None` for the next plugin's.
     fn answer(&self, request: &Request) -> Option<Message> {
         let question = &request.question;
-        let zone = self.zone(&question.name)?;
+        let zone = longest(&self.zones, &question.name)?;
         let name = question.name.folded().to_string();
         let groups = match self.fit(question.qtype, question.qclass, name.as_bytes()) {
             Fit::Yes(groups) => groups,
-            Fit::NoPattern if !self.falls_through(&question.name) => return Some(request.failed(rcode::SERVFAIL)),
+            Fit::NoPattern if !self.options.fallthrough.holds(&question.name) => return Some(request.failed(rcode::SERVFAIL)),
             Fit::NoPattern | Fit::No => return None,
         };
         if self.options.rcode == rcode::SERVFAIL {
@@ -194,17 +179,23 @@ impl Template {
         let qclass = asked(question.qclass, CLASS_ANY, self.options.class);
         let found = Found { request, name: &name, zone, qtype, qclass, groups };
         // A record that comes out broken is the template's mistake.
-        Some(self.fill(&found).unwrap_or_else(|| request.failed(rcode::SERVFAIL)))
+        Some(self.fill(&found).unwrap_or_else(|error| Message { error: Some(error), ..request.failed(rcode::SERVFAIL) }))
     }
 
-    fn fill(&self, found: &Found<'_>) -> Option<Message> {
-        let all = |texts: &[Text]| texts.iter().map(|text| Record::parse(&text.fill(found)?)).collect::<Option<Vec<_>>>();
+    /// # Errors
+    /// What a template came out as, if that is no record.
+    fn fill(&self, found: &Found<'_>) -> Result<Message, String> {
+        let record = |text: &Text| {
+            let text = text.fill(found).ok_or_else(|| "template: a group that the pattern does not have".to_owned())?;
+            Record::parse(&text).ok_or_else(|| format!("dns: no record: {text:?}"))
+        };
+        let all = |texts: &[Text]| texts.iter().map(record).collect::<Result<Vec<_>, _>>();
         let mut answer = Message::answer(found.request.question.clone(), self.options.rcode);
         answer.answers = all(&self.options.answers)?;
         answer.authorities = all(&self.options.authorities)?;
         answer.additionals = all(&self.options.additionals)?;
         answer.why = self.options.why.clone().map(|(code, text)| ExtendedError { code, text });
-        Some(answer)
+        Ok(answer)
     }
 }
 

@@ -34,9 +34,17 @@ pub enum To {
 pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Options> {
     let mut options = Options { zones: directive.zones(mistakes), to: Vec::new() };
     for property in &directive.body {
-        if property.name != "to" {
-            mistakes.unknown(property, "transfer", &["to"]);
-            continue;
+        match property.name.as_str() {
+            "to" => {}
+            // Of notifications, which are not sent of names that change all the time.
+            "source" => {
+                property.parsed::<IpAddr>("an address", mistakes);
+                continue;
+            }
+            _ => {
+                mistakes.unknown(property, "transfer", &["to", "source"]);
+                continue;
+            }
         }
         for arg in &property.args {
             let address = arg.parse().or_else(|_| arg.parse::<SocketAddr>().map(|address| address.ip()));

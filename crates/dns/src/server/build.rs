@@ -97,11 +97,12 @@ fn build(block: &ServerBlock, own: &Weak<Block>, n: u32, parts: &Parts, followed
         }
         _ => None,
     });
-    for key in &block.keys {
+    let on = if block.bound().is_empty() { vec![IpAddr::from(Ipv4Addr::UNSPECIFIED)] } else { block.bound() };
+    for (key, ip) in block.keys.iter().flat_map(|key| on.iter().map(move |ip| (key, *ip))) {
         // As CoreDNS: those that questions pass through.
         let beside = |plugin: &&Spec| matches!(plugin, Spec::Bind(_) | Spec::Reload(_) | Spec::Ready(_) | Spec::Health(_));
         for plugin in block.plugins.iter().filter(|plugin| !beside(plugin)) {
-            let labels = [&server_label(key.port), &key.zone.to_string(), "", plugin.name()];
+            let labels = [&server_label(ip, key.port), &key.zone.to_string(), "", plugin.name()];
             parts.metrics.enabled.with_label_values(&labels).set(1);
         }
     }
@@ -119,7 +120,7 @@ fn build(block: &ServerBlock, own: &Weak<Block>, n: u32, parts: &Parts, followed
     });
     let guarded = block.plugins.iter().any(|plugin| matches!(plugin, Spec::Loop(_)));
     let lines = || Lines::to_stdout(parts.metrics.log_dropped.clone());
-    let server: Arc<str> = server_label(block.keys.first().map_or(53, |key| key.port)).into();
+    let server: Arc<str> = server_label(on[0], block.keys.first().map_or(53, |key| key.port)).into();
     for plugin in &block.plugins {
         if matches!(plugin, Spec::Cache(_) | Spec::Forward(_)) {
             plugins.extend(local.take().map(|local| Box::new(local) as Box<dyn Plugin>));
@@ -250,7 +251,7 @@ pub(crate) fn routes(corefile: &Corefile, blocks: &[Arc<Block>], on: &[usize], a
             routes.push(Route {
                 n_labels: key.zone.n_labels(),
                 label: key.zone.to_string().into(),
-                server: server_label(key.port).into(),
+                server: server_label(if overridden { IpAddr::from(Ipv4Addr::UNSPECIFIED) } else { address.ip() }, key.port).into(),
                 zone: key.zone.clone(),
                 block: blocks[at].clone(),
             });
@@ -281,8 +282,9 @@ pub(crate) fn test_routes(corefile: &Corefile, local: &[IpAddr], own_pods: bool)
     (routes(corefile, &blocks, &on, SocketAddr::from(([0, 0, 0, 0], 53)), false), followed)
 }
 
-fn server_label(port: u16) -> String {
-    format!("dns://:{port}")
+/// A listener as CoreDNS's metrics name it: without an address where it has all.
+fn server_label(ip: IpAddr, port: u16) -> String {
+    if ip.is_unspecified() { format!("dns://:{port}") } else { format!("dns://{}", SocketAddr::new(ip, port)) }
 }
 
 /// Where this server can be reached: its listeners' addresses, or all of the machine's where one stands for all. Loopback and

@@ -70,17 +70,20 @@ impl Status {
                 _ => {}
             }
         }
+        let mut asked = Vec::new();
         for (address, what) in &wanted {
             if self.bound.contains_key(address) {
                 continue;
             }
             let bound = serve(*address, self.page(*address), self.pages.1.clone())?;
             self.bound.insert(*address, bound);
-            if what.health {
-                tokio::spawn(health::probe(bound, self.metrics.clone(), self.drain.clone()));
-            }
+            asked.extend(what.health.then_some(bound));
         }
         self.wanted.store(Arc::new(wanted));
+        // Not before the page is there.
+        for address in asked {
+            tokio::spawn(health::probe(address, self.metrics.clone(), self.drain.clone()));
+        }
         Ok(())
     }
 

@@ -137,6 +137,8 @@ fn data(rtype: u16, words: &mut dyn Iterator<Item = String>) -> Option<Vec<u8>> 
     const DNAME: u16 = 39;
     const HINFO: u16 = 13;
     const SPF: u16 = 99;
+    const SVCB: u16 = 64;
+    const HTTPS: u16 = 65;
     const CAA: u16 = 257;
     let name = |word: Option<String>| Some(Name::parse(&word?).ok()?.wire().to_vec());
     let number = |word: Option<String>| Some(word?.parse::<u16>().ok()?.to_be_bytes());
@@ -159,12 +161,35 @@ fn data(rtype: u16, words: &mut dyn Iterator<Item = String>) -> Option<Vec<u8>> 
         }
         rtype::TXT | SPF => Some(words.map(|word| string(&word)).collect::<Option<Vec<_>>>()?.concat()).filter(|data| !data.is_empty())?,
         HINFO => [string(&words.next()?)?, string(&words.next()?)?].concat(),
+        SVCB | HTTPS => [&number(words.next())?[..], &name(words.next())?, &service_parameters(words)?].concat(),
         CAA => {
             let flags = words.next()?.parse::<u8>().ok()?;
             [&[flags][..], &string(&words.next()?)?, words.next()?.as_bytes()].concat()
         }
         _ => return None,
     })
+}
+
+/// `alpn=h2,h3 port=443 ...`, sorted by key as RFC 9460 has them on the wire; `ech` is not read.
+fn service_parameters(words: &mut dyn Iterator<Item = String>) -> Option<Vec<u8>> {
+    let mut found = std::collections::BTreeMap::new();
+    while let Some(word) = words.next() {
+        let (key, value) = word.split_once('=').unwrap_or((&word, ""));
+        // What is quoted is a word of its own.
+        let value = if word.ends_with('=') { words.next()? } else { value.to_owned() };
+        let list = || value.split(',');
+        let (number, data) = match key {
+            "alpn" => (1, list().map(string).collect::<Option<Vec<_>>>()?.concat()),
+            "no-default-alpn" => (2, Vec::new()),
+            "port" => (3, value.parse::<u16>().ok()?.to_be_bytes().to_vec()),
+            "ipv4hint" => (4, list().map(|ip| Some(ip.parse::<Ipv4Addr>().ok()?.octets())).collect::<Option<Vec<_>>>()?.concat()),
+            "ipv6hint" => (6, list().map(|ip| Some(ip.parse::<Ipv6Addr>().ok()?.octets())).collect::<Option<Vec<_>>>()?.concat()),
+            other => (other.strip_prefix("key")?.parse::<u16>().ok()?, value.into_bytes()),
+        };
+        found.insert(number, data);
+    }
+    let one = |(key, data): (u16, Vec<u8>)| [&key.to_be_bytes()[..], &(data.len() as u16).to_be_bytes(), &data].concat();
+    Some(found.into_iter().flat_map(one).collect())
 }
 
 /// A character-string: its length in front.
@@ -200,6 +225,9 @@ mod tests {
         ] {
             assert_eq!(Record::parse(text).expect(text).to_string(), read, "{text}");
         }
+        let service = "a. 60 HTTPS \\# 24 00 01 00 00 01 00 03 02 68 32 00 03 00 02 01 bb 00 04 00 04 0a 00 00 01";
+        let read = Record::parse("a 60 IN HTTPS 1 . port=443 ipv4hint=10.0.0.1 alpn=\"h2\"").expect("a record").to_string();
+        assert_eq!(read, service);
         for text in
             ["", "a", "a A", "a 60 A 10.0.0", "a 60 A 10.0.0.1 10.0.0.2", "a 60 FOO x", "a..b 60 A 10.0.0.1", "a 60 TXT", "a 60 TXT \"x"]
         {

@@ -147,7 +147,6 @@ impl Entry {
         };
         let mut called: Vec<_> = service.endpoints().filter(is_called).collect();
         called.sort_by_key(|endpoint| endpoint.address);
-        called.dedup();
         let mut draft = Draft::default();
         called.iter().for_each(|endpoint| draft.endpoint(label, endpoint, |_| true));
         (!draft.addresses.is_empty()).then(|| draft.pack(|_| Target::Asked))

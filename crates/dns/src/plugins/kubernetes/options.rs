@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Selector;
 use crate::config::directive::{Directive, Line, Mistakes};
 use crate::name::Name;
+use crate::plugins::scope::Fallthrough;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
@@ -61,25 +62,6 @@ pub struct Tls {
     pub certificate: PathBuf,
     pub key: PathBuf,
     pub authority: PathBuf,
-}
-
-/// For which names a denial goes to the next plugin instead of to the client.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fallthrough {
-    Never,
-    Always,
-    Zones(Vec<Name>),
-}
-
-// === impl Fallthrough ===
-
-impl Fallthrough {
-    pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Self {
-        match directive.zones(mistakes) {
-            none if none.is_empty() => Self::Always,
-            zones => Self::Zones(zones),
-        }
-    }
 }
 
 /// `ttl SECONDS`, 0 to 3600.

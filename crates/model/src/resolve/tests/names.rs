@@ -51,6 +51,7 @@ fn endpoints_of_all_slices_stand_in_one_list_each_with_its_ports() {
               10.0.1.2 sql:5432/tcp
               10.0.1.2 sql:5433/tcp
               10.0.1.3 sql:5432/tcp
+              10.0.1.3 sql:5432/tcp
               fd00:1::2 sql:5432/tcp
         "#]],
     );
