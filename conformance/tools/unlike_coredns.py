@@ -105,7 +105,8 @@ def letter_case_denied(made, q, peer, ours, found):
 
 def question_of_a_rewrite(made, q, peer, ours, found):
     changed = "rewrite" in made.text or "autopath" in made.text
-    return changed and "question" in found and [(q["qname"], play.TYPES.get(q["qtype"]), q["qclass"])] == ours["question"]
+    number = play.TYPES.get(q["qtype"]) or int(q["qtype"][4:])
+    return changed and "question" in found and [(q["qname"], number, q["qclass"])] == ours["question"]
 
 
 def pointer_into_a_reverse_zone(made, q, peer, ours, found):
@@ -137,6 +138,12 @@ def orphans(made, q, peer, ours, found):
     return q["qtype"] == "PTR" and any(".nobody." in r[3] for r in peer["answer"])
 
 
+def orphan_at_the_server(made, q, peer, ours, found):
+    """CoreDNS takes an endpoint where it is itself for a name server, and then finds no Service for it."""
+    servers = [any(r[1] == "NS" for r in o["answer"]) for o in (peer, ours)]
+    return q["qtype"] in ("NS", "AXFR", "IXFR") and servers == [False, True] and any(r[1] == "NS" and r[3].lower().startswith("ns.dns.") for r in ours["answer"])
+
+
 def ixfr_by_udp(made, q, peer, ours, found):
     return q["qtype"] == "IXFR" and not q["tcp"] and peer["rcode"] == "REFUSED" and [r[1] for r in ours["answer"]] == ["SOA"]
 
@@ -152,7 +159,19 @@ def ttl_zero(made, q, peer, ours, found):
 
 def own_names_are_not_cached(made, q, peer, ours, found):
     """The cache stands behind hosts, template and kubernetes here, and in front of them in CoreDNS."""
-    return "cache" in made.text and ours["aa"] and set(found) <= SECTIONS and but_ttl(peer) == but_ttl(ours)
+    left, right = but_ttl(peer), but_ttl(ours)
+    # What fits of the additional section is one of the other reasons.
+    extra = q["tcp"] or set(left[2]) <= set(right[2]) or set(right[2]) <= set(left[2])
+    return "cache" in made.text and ours["aa"] and set(found) <= SECTIONS and left[:2] == right[:2] and extra
+
+
+def client_of_the_cache(made, q, peer, ours, found):
+    """CoreDNS's cache tells a client what template told another of itself."""
+    return "cache" in made.text and ".Remote" in made.text and ours["aa"] and found == ["answer"] and len(peer["answer"]) == len(ours["answer"])
+
+
+def escapes(made, q, peer, ours, found):
+    return "{qname}" in made.text and set(found) <= {"opt", "answer"} and any(c in q["qname"] for c in "@$;()\"")
 
 
 def ttl_of_what_is_not_kept(made, q, peer, ours, found):
@@ -166,6 +185,16 @@ def endpoints_outside(made, q, peer, ours, found):
 
 def authority_of_the_end(made, q, peer, ours, found):
     return set(found) <= {"answer", "authority"} and not peer["authority"] and bool(ours["answer"]) and ours["answer"][0][1] == "CNAME"
+
+
+def size_of_a_rewrite(made, q, peer, ours, found):
+    """CoreDNS takes the OPT record that `rewrite edns0` made for the client's."""
+    return "rewrite edns0" in made.text and q["edns"] is None and ours["tc"] and not peer["tc"]
+
+
+def labels_of_imports(made, q, peer, ours, found):
+    """CoreDNS selects ServiceImports by the labels that namespaces are to have."""
+    return "namespace_labels" in made.text and ".clusterset.test." in q["qname"].lower() and peer["rcode"] == "NXDOMAIN"
 
 
 def largest_datagram(made, q, peer, ours, found):
@@ -265,13 +294,18 @@ UNLIKE = [
     (alias_of_the_server, "name servers are those that have an address"),
     (below_a_pod, "no name exists below a pod's"),
     (orphans, "an endpoint without a Service has no name, and so no PTR record"),
+    (orphan_at_the_server, "an endpoint without a Service has no name, and is no name server"),
     (ixfr_by_udp, "IXFR by UDP is answered with the SOA (RFC 1995 section 2)"),
     (denial_ttl, "a denial is kept no longer than its SOA's minimum (RFC 2308 section 5)"),
     (ttl_zero, "a TTL of 0 forbids keeping (RFC 1035 section 3.2.1)"),
     (endpoints_outside, "only headless Services have endpoints outside of the cluster"),
     (authority_of_the_end, "where an alias ends without records its SOA says so (RFC 2308 section 2.2)"),
     (own_names_are_not_cached, "the server's own names are never cached: they are always fresh"),
+    (client_of_the_cache, "the server's own answers are never cached: each client is told of itself"),
+    (escapes, "a name is written with escapes only where it could not be read back"),
     (ttl_of_what_is_not_kept, "what the cache does not keep has the TTL that it came with"),
+    (size_of_a_rewrite, "who sends no OPT record takes 512 octets, whatever upstreams are told"),
+    (labels_of_imports, "namespace_labels selects namespaces, and no imports"),
     (largest_datagram, "no datagram is larger than 4,096 octets"),
     (fewer_additional, "additional records are those that fit"),
     (cut_additional, "what is left out of the additional section alone is no truncation (RFC 2181 section 9)"),
@@ -305,6 +339,8 @@ UNLIKE = [
 def purpose(made, q, peer, ours, found):
     """The reason for which two outcomes may differ in the fields `found`, or None."""
     if "packet" in q:
+        if peer.get("rcode") == "FORMERR" and any(q["packet"][6:12]):
+            return "what stands inside of records behind the question is read by none"
         if ours.get("rcode") == "FORMERR" or peer.get("rcode") == ours.get("rcode") in ("NOTIMP", "BADVERS"):
             return "what is no whole query is answered with a header alone"
         if ours["end"] == peer["end"] == "answer" and ours["question"]:
@@ -313,15 +349,17 @@ def purpose(made, q, peer, ours, found):
             q = q | {"qname": name, "qtype": play.TYPE_NAMES.get(number, "TYPE%d" % number), "qclass": qclass, "opcode": ours["opcode"], "edns": ours["opt"] and 512}
     if peer["end"] == "silence" and ours["end"] == "answer" and q["qtype"] == "PTR":
         return "CoreDNS says nothing where it made a name that is none"
-    if peer["end"] == "silence" and ours["end"] == "answer" and q["qtype"] == "CNAME":
-        return "CoreDNS says nothing where aliases lead in a circle"
+    if peer["end"] == "silence" and ours["end"] == "answer" and ours["answer"] and ours["answer"][0][1] == "CNAME":
+        return "CoreDNS says nothing where aliases lead in a circle, or to what is no name"
+    if "silence" in (peer["end"], ours["end"]) and "drop" in made.text and q["qtype"] == "ANY":
+        return "who asks for ANY asks for each type that acl names"
     if peer["end"].startswith("unreadable") and ours["end"] == "answer":
         return "CoreDNS's answer is no message"
     if peer["end"] != "answer" or ours["end"] != "answer":
         return None
-    if "opt" in found and opt_unasked(made, q, peer, ours, ["opt"]):
+    if "opt" in found and len(found) > 1 and any(holds(made, q, peer, ours, ["opt"]) for holds in (opt_unasked, error_of_the_cache)):
         # Whatever else there is has a reason of its own.
-        found = [field for field in found if field != "opt"] or ["opt"]
+        found = [field for field in found if field != "opt"]
     return next((reason for holds, reason in UNLIKE if holds(made, q, peer, ours, found)), None)
 
 

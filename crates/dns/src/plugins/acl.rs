@@ -118,8 +118,9 @@ impl Acl {
         let question = &request.question;
         let client = request.client.ip().to_canonical();
         let fits = |rule: &&Rule| {
-            // Who asks for ANY asks for each type.
-            let kind = rule.types.is_empty() || question.qtype == rtype::ANY || rule.types.contains(&question.qtype);
+            // Who asks for ANY asks for each type: for the forbidden ones among them, and not for those alone that are allowed.
+            let each = question.qtype == rtype::ANY && rule.action != Action::Allow;
+            let kind = rule.types.is_empty() || each || rule.types.contains(&question.qtype);
             kind && (rule.nets.is_empty() || rule.nets.iter().any(|net| net.contains(&client)))
         };
         self.rules.iter().find_map(|options| {
@@ -192,6 +193,8 @@ mod tests {
         ] {
             check(rules, question, client, expected);
         }
+        check("{\n allow type A\n block\n}", "a.example. ANY", "10.0.0.1", Some(Action::Block));
+        check("{\n block type TXT\n}", "a.example. ANY", "10.0.0.1", Some(Action::Block));
         check("example.org {\n block\n}", "a.example. A", "10.0.0.1", None);
         check("example.org {\n block type * net *\n}", "a.example.org. A", "10.0.0.1", Some(Action::Block));
     }

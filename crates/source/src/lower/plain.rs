@@ -12,7 +12,8 @@ pub(super) fn namespace(namespace: &api::Namespace, fields: &mut Fields<'_>) -> 
 }
 
 pub(super) fn pod(pod: &api::Pod, fields: &mut Fields<'_>) -> Pod {
-    let has_ended = matches!(&*pod.status.phase, "Succeeded" | "Failed");
+    // One whose node was lost has no address that counts either: CoreDNS's selector.
+    let has_ended = matches!(&*pod.status.phase, "Succeeded" | "Failed" | "Unknown");
     let mut ips: Vec<&str> = pod.status.pod_ips.iter().map(|it| &*it.ip).collect();
     if ips.is_empty() && !pod.status.pod_ip.is_empty() {
         ips.push(&pod.status.pod_ip);
