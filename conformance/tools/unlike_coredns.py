@@ -63,7 +63,7 @@ def other_types_of_an_address(made, q, peer, ours, found):
 def other_types_at_a_name(made, q, peer, ours, found):
     if q["qname"].lower().startswith("dns-version.") and denied(peer, ours):
         return True
-    other = q["qtype"] not in ("A", "AAAA", "SRV", "PTR")
+    other = q["qtype"] not in ("A", "AAAA", "SRV", "PTR") or q["qtype"] == "PTR" and q["qname"].lower().startswith("ns.dns.")
     if "fallthrough" in made.text and other and ours["rcode"] == "NOERROR" and ours["aa"] and not ours["answer"]:
         return True
     return only_rcode(made, found) and denied(peer, ours) and other
@@ -365,7 +365,7 @@ def purpose(made, q, peer, ours, found):
 
 # What rutter says of a Corefile that CoreDNS takes, and why it does not.
 REFUSED = [
-    ("unknown directive `(any|auto|azure|cancel|chaos|clouddns|debug|dns64|dnssec|dnstap|erratic|etcd|file|geoip|grpc|header|local|metadata|minimal|multisocket|"
+    ("unknown directive `(any|auto|azure|cancel|chaos|clouddns|debug|dns64|dnssec|dnstap|dynupdate|erratic|etcd|file|geoip|grpc|header|local|metadata|minimal|multisocket|nomad|on|"
      "nsid|pprof|quic|root|route53|secondary|shed|sign|timeouts|tls|trace|tsig|view|whoami)`", "a plugin of CoreDNS that is not here"),
     ("stands in this block already", "what holds for a block is said once"),
     ("`autopath` reads what `kubernetes`", "autopath needs what it reads"),

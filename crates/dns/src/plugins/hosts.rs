@@ -208,9 +208,7 @@ impl Hosts {
             answer.answers = names?.iter().map(record).collect();
             return Some(answer);
         }
-        if longest(&self.zones, &question.name).is_none() {
-            return None;
-        }
+        longest(&self.zones, &question.name)?;
         let supported = [rtype::A, rtype::AAAA].contains(&question.qtype);
         if !supported && self.options.fallthrough_unsupported && self.options.fallthrough.holds(&question.name) {
             return None;
