@@ -77,6 +77,8 @@ pub(crate) struct Metrics {
     revision: IntGauge,
     changed_at: Gauge,
     objects: IntGaugeVec,
+    /// As they were last told: mostly none of them changes.
+    counted: [usize; 11],
     staleness: GaugeVec,
     issues: IntGaugeVec,
 }
@@ -328,6 +330,7 @@ impl Metrics {
             revision: registry.gauge("rutter_facts_revision", "Number of the state that the views were last resolved from."),
             changed_at: registry.float_gauge("rutter_facts_last_change_timestamp_seconds", "When that state came about."),
             objects: registry.gauge_vec("rutter_objects", "Objects that are known, by kind.", &["kind"]),
+            counted: [usize::MAX; 11],
             staleness: registry.float_gauge_vec(
                 "rutter_facts_staleness_seconds",
                 "How long what is known of a kind may have been out of date; 0 while it is watched.",
@@ -337,7 +340,7 @@ impl Metrics {
         }
     }
 
-    fn tell(&self, views: &Views, facts: &Facts) {
+    fn tell(&mut self, views: &Views, facts: &Facts) {
         let revision = i64::try_from(views.revision.0).unwrap_or(i64::MAX);
         if self.revision.get() == revision {
             return;
@@ -357,7 +360,8 @@ impl Metrics {
             (ObjectKind::ServiceCidr, facts.service_cidrs.len()),
             (ObjectKind::ServiceImport, facts.service_imports.len()),
         ];
-        for (kind, n) in counts {
+        for ((kind, n), counted) in counts.into_iter().zip(&mut self.counted).filter(|((_, n), counted)| n != *counted) {
+            *counted = n;
             self.objects.with_label_values(&[kind.as_str()]).set(i64::try_from(n).unwrap_or(i64::MAX));
         }
     }
