@@ -11,6 +11,7 @@ use runtime::{Backoff, Drain};
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
+use crate::alone::Alone;
 use crate::metrics::{Metrics, NoLocalEndpoints};
 use crate::reports::Reports;
 use crate::stale_flows::{self, StaleFlows};
@@ -23,27 +24,33 @@ const LAST_RETRY: Duration = Duration::from_secs(10);
 /// find all of them however often it is interrupted.
 const OVERLAP: Duration = Duration::from_secs(1);
 
+/// Who is told what came of a sync, and what is kept for as long as the thread lives.
+pub(crate) struct Told {
+    pub(crate) health: Health,
+    pub(crate) metrics: Metrics,
+    pub(crate) reports: Reports,
+    /// The revision of the last applied view whose health-check node ports may be others than before.
+    pub(crate) health_checks: watch::Sender<Revision>,
+    /// `None` where nobody else can be.
+    pub(crate) _alone: Option<Alone>,
+}
+
 /// Starts the sync thread. The receiver tells the revision whose rules are in force.
 pub(crate) fn start(
     config: Arc<Config>,
     modes: Vec<Box<dyn Mode + Send>>,
     mut views: watch::Receiver<Arc<NodeView>>,
-    health: Health,
+    told: Told,
     drain: Drain,
-    metrics: Metrics,
-    reports: Reports,
 ) -> Result<watch::Receiver<Revision>, StartError> {
     let (applied, receiver) = watch::channel(Revision(0));
-    let runtime = tokio::runtime::Handle::current();
     views.mark_changed(); // one that is there already is news to us
     let mut driver = Driver {
         config,
         modes,
         views,
-        health,
+        told,
         stale_flows: StaleFlows::default(),
-        metrics,
-        reports,
         applied,
         last: None,
         again_at: None,
@@ -51,7 +58,7 @@ pub(crate) fn start(
         no_local: Default::default(),
         leftovers: Leftovers::Unseen,
     };
-    std::thread::Builder::new().name("proxy-sync".to_owned()).spawn(move || driver.run(&runtime, &drain)).map_err(StartError::Thread)?;
+    std::thread::Builder::new().name("proxy-sync".to_owned()).spawn(move || driver.run(&drain)).map_err(StartError::Thread)?;
     Ok(receiver)
 }
 
@@ -59,10 +66,8 @@ struct Driver {
     config: Arc<Config>,
     modes: Vec<Box<dyn Mode + Send>>,
     views: watch::Receiver<Arc<NodeView>>,
-    health: Health,
+    told: Told,
     stale_flows: StaleFlows,
-    metrics: Metrics,
-    reports: Reports,
     applied: watch::Sender<Revision>,
     /// The view that the kernel holds; `None` if that is not known.
     last: Option<Arc<NodeView>>,
@@ -99,14 +104,14 @@ enum Wake {
 }
 
 impl Driver {
-    fn run(&mut self, runtime: &tokio::runtime::Handle, drain: &Drain) {
+    fn run(&mut self, drain: &Drain) {
         let mut synced_at: Option<Instant> = None;
         loop {
-            match runtime.block_on(self.wait(drain)) {
+            match self.wait(drain) {
                 Wake::Stop => return,
                 Wake::Idle => {
                     self.look_after();
-                    self.reports.send();
+                    self.told.reports.send();
                 }
                 Wake::Changed => {
                     // Pacing holds changes only: what is due is due.
@@ -128,27 +133,34 @@ impl Driver {
         }
     }
 
-    async fn wait(&mut self, drain: &Drain) -> Wake {
-        let due = self.again_at.map_or(Instant::now() + self.config.sync_period, |at| at);
-        let timer = tokio::time::sleep_until(due.into());
-        let no_source = async {
-            if self.views.changed().await.is_err() {
-                std::future::pending::<()>().await; // nobody will change anything any more; rules stay
+    fn wait(&mut self, drain: &Drain) -> Wake {
+        let leftovers = match self.leftovers {
+            Leftovers::GoAt(at) => Some(at),
+            Leftovers::Unseen | Leftovers::Gone => None,
+        };
+        let due = self.again_at.unwrap_or_else(|| Instant::now() + self.config.sync_period);
+        let until = leftovers.map_or(due, |at| at.min(due));
+        let news = async {
+            let no_source = async {
+                if leftovers.is_some_and(|at| at <= Instant::now()) {
+                    return Wake::Leftovers; // also while changes stream in
+                }
+                if self.views.changed().await.is_err() {
+                    std::future::pending::<()>().await; // nobody will change anything any more; rules stay
+                }
+                Wake::Changed
+            };
+            tokio::select! {
+                biased;
+                () = drain.started() => Wake::Stop,
+                wake = no_source => wake,
             }
         };
-        let leftovers = async {
-            match self.leftovers {
-                Leftovers::GoAt(at) => tokio::time::sleep_until(at.into()).await,
-                Leftovers::Unseen | Leftovers::Gone => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            () = drain.started() => Wake::Stop,
-            () = leftovers => Wake::Leftovers,
-            () = no_source => Wake::Changed,
-            () = timer => if self.again_at.is_some() { Wake::Due } else { Wake::Idle },
-        }
+        runtime::park::wait(news, until).unwrap_or(match leftovers {
+            Some(at) if at == until => Wake::Leftovers,
+            _ if self.again_at.is_some() => Wake::Due,
+            _ => Wake::Idle,
+        })
     }
 
     /// One sync; tells whether the modes were called.
@@ -160,9 +172,9 @@ impl Driver {
         let start = Instant::now();
         let last = self.last.take();
         if last.as_ref().is_none_or(|last| last.revision != view.revision) {
-            self.health.queued(start);
+            self.told.health.queued(start);
             let known = last.as_ref().map_or(Revision(0), |last| last.revision);
-            self.metrics.queued(match view.since(known) {
+            self.told.metrics.queued(match view.since(known) {
                 Changed::Keys(keys) => count(keys.iter().map(|key| key.family)),
                 Changed::All => count(view.services.iter().map(|(key, _)| key.family)),
             });
@@ -174,7 +186,7 @@ impl Driver {
             Err(error) => {
                 // The kernel took all of a transaction or nothing, but we no longer know which of several: read it back.
                 let delay = self.backoff.delay();
-                self.metrics.failed();
+                self.told.metrics.failed();
                 warn!(%error, retry_in = ?delay, "rules were not applied");
                 self.again_at = Some(Instant::now() + delay);
             }
@@ -188,9 +200,12 @@ impl Driver {
         self.again_at = applied.again_at;
         if changed {
             self.forget_stale_flows(&view, last.as_deref());
-            self.metrics.synced(last.is_none(), view.revision.0, &applied);
-            self.metrics.changed(&view, last.as_deref(), &mut self.no_local);
-            self.health.updated(view.node.as_ref().is_some_and(|node| node.leaving));
+            self.told.metrics.synced(last.is_none(), view.revision.0, &applied);
+            self.told.metrics.changed(&view, last.as_deref(), &mut self.no_local);
+            if concerns_health_checks(&view, last.as_deref()) {
+                self.told.health_checks.send_replace(view.revision);
+            }
+            self.told.health.updated(view.node.as_ref().is_some_and(|node| node.leaving));
             debug!(revision = view.revision.0, elements = applied.n_elements, rules = applied.n_rules, ?took, "rules are in force");
         }
         if last.is_none() {
@@ -204,12 +219,12 @@ impl Driver {
         }
         self.applied.send_if_modified(|now| std::mem::replace(now, view.revision) != view.revision);
         if last.is_none() {
-            self.reports.restart();
+            self.told.reports.restart();
         }
         for mode in &mut self.modes {
-            mode.take_issues().into_iter().for_each(|(key, issues)| self.reports.set(key, issues));
+            mode.take_issues().into_iter().for_each(|(key, issues)| self.told.reports.set(key, issues));
         }
-        self.reports.send();
+        self.told.reports.send();
         self.last = Some(view);
         if matches!(self.leftovers, Leftovers::Unseen) {
             self.leftovers = Leftovers::GoAt(Instant::now() + OVERLAP);
@@ -230,7 +245,7 @@ impl Driver {
             let start = Instant::now();
             match self.stale_flows.forget(&changes, family) {
                 Ok(None) => {}
-                Ok(Some(n)) => self.metrics.reconciled(family, n, start.elapsed()),
+                Ok(Some(n)) => self.told.metrics.reconciled(family, n, start.elapsed()),
                 Err(error) => warn!(%family, %error, "stale UDP flows were not looked for"),
             }
         }
@@ -254,9 +269,22 @@ impl Driver {
     }
 }
 
+/// Whether a Service changed that has a health-check node port or had one, or where all of them are served.
+fn concerns_health_checks(view: &NodeView, last: Option<&NodeView>) -> bool {
+    let Some(last) = last else { return true };
+    let one_of = |view: &NodeView, key| view.services.get(key).is_some_and(|service| service.health_check.is_some());
+    match view.since(last.revision) {
+        Changed::Keys(keys) => keys.iter().any(|key| one_of(view, key) || one_of(last, key)),
+        Changed::All => true,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
+
+    use model::node::{HealthCheck, NodeKey, NodeService};
+    use model::{NodePort, ServiceName};
 
     use super::*;
 
@@ -294,10 +322,14 @@ mod tests {
                 let (views, receiver) = watch::channel(Arc::new(NodeView::default()));
                 let (trigger, drain) = runtime::drain::channel();
                 let health = Health::new(Duration::from_secs(30));
-                let metrics = Metrics::new(&runtime::Registry::default());
-                let config = Arc::new(Config::default());
-                let reports = Reports::new(tokio::sync::mpsc::channel(1).0);
-                let mut applied = start(config, vec![Box::new(mode)], receiver, health.clone(), drain, metrics, reports).expect("a thread");
+                let told = Told {
+                    health: health.clone(),
+                    metrics: Metrics::new(&runtime::Registry::default()),
+                    reports: Reports::new(tokio::sync::mpsc::channel(1).0),
+                    health_checks: watch::channel(Revision(0)).0,
+                    _alone: None,
+                };
+                let mut applied = start(Arc::default(), vec![Box::new(mode)], receiver, told, drain).expect("a thread");
                 for revision in revisions {
                     views.send_replace(Arc::new(NodeView { revision: Revision(*revision), ..NodeView::default() }));
                     let done = applied.wait_for(|now| now.0 == *revision);
@@ -331,5 +363,27 @@ mod tests {
     fn what_is_due_later_is_done_without_a_change() {
         let mode = Notes { drain_at: Some(3), ..Notes::default() };
         check(mode, &[3], &["3 from nothing", "3 from 3"]);
+    }
+
+    #[test]
+    fn health_checks_hear_of_changes_that_concern_them_alone() {
+        let key = |name: &str| NodeKey { service: ServiceName::new("default", name), family: Family::V4 };
+        let service = |health_check| Arc::new(NodeService { health_check, ..NodeService::new("10.96.0.1".parse().expect("an address")) });
+        let check = Some(HealthCheck { port: NodePort(30_000), local_endpoints: 1 });
+        let mut before = NodeView { revision: Revision(1), ..NodeView::default() };
+        before.services.put(Revision(1), key("checked"), Some(service(check)));
+        before.services.put(Revision(1), key("plain"), Some(service(None)));
+        let told = |name: &str, new: Option<Arc<NodeService>>| {
+            let mut view = before.clone();
+            view.revision = Revision(2);
+            view.services.put(Revision(2), key(name), new);
+            concerns_health_checks(&view, Some(&before))
+        };
+        assert!(!told("plain", Some(service(None))));
+        assert!(!told("plain", None));
+        assert!(told("plain", Some(service(check))), "it has one now");
+        assert!(told("checked", None), "it had one");
+        assert!(told("checked", Some(service(check))), "its endpoints may be others");
+        assert!(concerns_health_checks(&before, None), "nothing is known");
     }
 }

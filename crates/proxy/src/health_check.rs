@@ -18,12 +18,12 @@ use tracing::warn;
 
 use crate::{Config, Health, node_ports};
 
-/// Keeps one server for each health-check node port of the applied view, until `drain` starts.
+/// Keeps one server for each health-check node port of the applied view, until `drain` starts. `changed`: there may be others than before.
 pub(crate) async fn run(
     config: Arc<Config>,
     mut own: watch::Receiver<Vec<IpAddr>>,
     views: watch::Receiver<Arc<NodeView>>,
-    mut applied: watch::Receiver<Revision>,
+    mut changed: watch::Receiver<Revision>,
     health: Health,
     drain: Drain,
 ) {
@@ -33,7 +33,7 @@ pub(crate) async fn run(
     loop {
         tokio::select! {
             () = drain.started() => return,
-            changed = applied.changed() => if changed.is_err() { return },
+            still = changed.changed() => if still.is_err() { return },
             Ok(()) = own.changed() => {
                 servers.listen(&views.borrow().clone());
                 continue;

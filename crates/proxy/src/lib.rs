@@ -108,14 +108,11 @@ pub fn start(config: Config, views: watch::Receiver<Arc<NodeView>>, drain: Drain
     let told = reports::Reports::new(to);
     let metrics = metrics::Metrics::new(registry);
     let own = own_addresses::follow(drain.clone()).map_err(StartError::Addresses)?;
-    let applied = driver::start(config.clone(), modes, views.clone(), health.clone(), drain.clone(), metrics, told)?;
-    tokio::spawn(health_check::run(config.clone(), own, views.clone(), applied.clone(), health.clone(), drain.clone()));
+    let (health_checks, checks_changed) = watch::channel(Revision(0));
+    let told = driver::Told { health: health.clone(), metrics, reports: told, health_checks, _alone: Some(alone) };
+    let applied = driver::start(config.clone(), modes, views.clone(), told, drain.clone())?;
+    tokio::spawn(health_check::run(config.clone(), own, views.clone(), checks_changed, health.clone(), drain.clone()));
     tokio::spawn(localhost::run(config.clone(), views, applied.clone(), drain));
-    let mut thread = applied.clone();
-    tokio::spawn(async move {
-        while thread.changed().await.is_ok() {} // for as long as the sync thread lives
-        drop(alone);
-    });
     Ok(Running { applied, health, reports, mode: name, configz: config.to_json() })
 }
 

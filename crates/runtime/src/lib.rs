@@ -7,6 +7,7 @@ pub mod drain;
 pub mod listen;
 pub mod log;
 pub mod metrics;
+pub mod park;
 pub mod ready;
 pub mod status;
 pub mod time;
