@@ -59,7 +59,7 @@ impl Conntrack {
     /// Has the kernel forget the flows of one protocol that pass `filter`; it does not say how many. `false`: this cannot be done here, and
     /// nothing was.
     ///
-    /// It needs Linux 6.11: one before takes the filter for the name of a single flow, and refuses it as one cut short. It is never
+    /// It needs Linux 6.12: one before takes the filter for the name of a single flow, and refuses it as one cut short. It is never
     /// done for IPv6, where kernels (6.18, too) compare addresses the wrong way round and would forget all flows but those.
     ///
     /// The kernel walks its whole table once, passing empty buckets without a lock: 1.5 ms for 262,144 of them (0.1 while the processor's
@@ -244,7 +244,7 @@ mod tests {
 
     /// What is left of [`flows`] once the kernel has deleted what passes a filter; on one too old for it, all.
     fn check(flows_of: [&str; 5], reply_source: Option<&str>, (can, expected): (bool, &[u16])) {
-        let can = can && crate::probe::version(&crate::probe::release().expect("a release")) >= Some((6, 11));
+        let can = can && crate::probe::version(&crate::probe::release().expect("a release")) >= Some((6, 12));
         let expected = if can { expected } else { &[1, 2, 3, 4, 5, 6, 7, 8] };
         let ns = Netns::new("kernel-ct");
         ns.run(|| {
