@@ -189,7 +189,9 @@ fn questions_take_the_transport_that_they_should() {
     check("both", &to("force_tcp\nprefer_udp"), &[Does::Answer], ONE, (tcp, &[1]));
     check("what was cut comes whole", &to("prefer_udp"), &[Does::Cut], ONE, (tcp, &[2]));
     check("or the client is told to come again", &to(""), &[Does::Cut], ONE, (&["No Error TC"], &[1]));
-    check("a client that takes more is not told of our limit", &to(""), &[Does::Cut], &["large:a.example."], (tcp, &[2]));
+    let large = &["large:a.example."];
+    check("a client that takes more is not told of our limit", &to(""), &[Does::CutUsual], large, (udp, &[2]));
+    check("but of the upstream's", &to(""), &[Does::Cut], large, (&["No Error TC"], &[2]));
     check("without EDNS", &to(""), &[Does::Old], ONE, (udp, &[2]));
     check("forged answers are not taken", &to(""), &[Does::BeForged], ONE, (udp, &[1]));
 }

@@ -26,6 +26,8 @@ pub enum Does {
     NoData,
     /// By UDP only a part.
     Cut,
+    /// The same for whoever takes no more than usual.
+    CutUsual,
     /// FORMERR, without the question, to whoever speaks EDNS.
     Old,
     /// Has somebody else answer first, who knows the question but not its id.
@@ -146,7 +148,7 @@ impl State {
         let mut reply = query.clone();
         reply.set_message_type(MessageType::Response).set_recursion_available(true);
         if !is_probe {
-            self.fill(&mut reply, &name, tcp);
+            self.fill(&mut reply, &name, tcp, query.max_payload());
         }
         let good = reply.to_vec().expect("encoded");
         match self.does {
@@ -160,7 +162,8 @@ impl State {
         }
     }
 
-    fn fill(&self, reply: &mut Message, name: &Name, tcp: bool) {
+    /// `room`: what the client takes by UDP.
+    fn fill(&self, reply: &mut Message, name: &Name, tcp: bool, room: u16) {
         match self.does {
             Does::Say(code) => _ = reply.set_response_code(code),
             Does::NoData => {
@@ -168,6 +171,7 @@ impl State {
                 reply.add_name_server(Record::from_rdata(name.clone(), self.ttl, RData::SOA(soa)));
             }
             Does::Cut if !tcp => _ = reply.set_truncated(true),
+            Does::CutUsual if !tcp && room <= 1_232 => _ = reply.set_truncated(true),
             _ => {
                 let last = self.number + if tcp { 100 } else { 0 };
                 reply.add_answer(Record::from_rdata(name.clone(), self.ttl, RData::A(A::new(192, 0, 2, last))));

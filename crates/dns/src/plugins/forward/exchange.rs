@@ -72,22 +72,24 @@ pub(crate) async fn ask(
     metrics: &Metrics,
 ) -> Result<Message, ExchangeError> {
     let flags = flag::RD | request.flags & flag::CD;
-    let opt = opt(request);
+    let (usual, larger) = (opt(request, SIZE), opt(request, room(request)));
     let asked = |opt| Asked::new(request.question.clone(), flags, opt);
     let answer = async {
         let stream = by_stream(upstream, options, request.tcp);
-        let mut with = Some(&opt[..]);
+        let mut with = Some(&usual[..]);
         let mut answer = put(upstream, &asked(with), stream, options, metrics).await?;
         if answer.rcode == rcode::FORMERR && request.options.is_empty() && !request.dnssec_ok {
             // RFC 6891 section 7: it does not know what an OPT record is.
             with = None;
             answer = put(upstream, &asked(with), stream, options, metrics).await?;
         }
+        let by_tcp = options.transport == Transport::Udp;
+        let takes_more = with.is_some() && larger != usual;
         // Else a client that came by UDP is told, and comes again by TCP.
-        let again = options.transport == Transport::Udp || takes_more(request);
-        if answer.flags & flag::TC != 0 && again && !stream {
-            // Half of the time: a part is better than nothing where TCP is barred.
-            let whole = timeout(limit / 2, put(upstream, &asked(with), true, options, metrics)).await;
+        if answer.flags & flag::TC != 0 && !stream && (by_tcp || takes_more) {
+            let with = if by_tcp { with } else { Some(&larger[..]) };
+            // Half of the time: a part is better than nothing where TCP, or a fragment, is barred.
+            let whole = timeout(limit / 2, put(upstream, &asked(with), by_tcp, options, metrics)).await;
             if let Ok(Ok(whole)) = whole {
                 answer = whole;
             }
@@ -97,9 +99,9 @@ pub(crate) async fn ask(
     timeout(limit, answer).await.unwrap_or(Err(ExchangeError::Silent))
 }
 
-/// Whether the client takes more by UDP than is asked for here: what is too large for us need not be for it.
-pub(super) fn takes_more(request: &Request) -> bool {
-    request.limit > usize::from(SIZE)
+/// As much as the client takes by UDP, but no less than is asked for in any case: what was cut for us need not be for it.
+pub(super) fn room(request: &Request) -> u16 {
+    request.limit.clamp(usize::from(SIZE), MAX_UDP) as u16
 }
 
 /// Whether the upstream answers at all: CoreDNS's probe, by default for the root's name servers, on the way that questions take.
@@ -121,10 +123,10 @@ pub(crate) fn by_stream(upstream: &Upstream, options: &Options, asked_by_tcp: bo
 }
 
 /// Our OPT record, with the options that rules add.
-fn opt(request: &Request) -> Vec<u8> {
+fn opt(request: &Request, size: u16) -> Vec<u8> {
     let mut opt = vec![0; OPT];
     opt[1..3].copy_from_slice(&rtype::OPT.to_be_bytes());
-    opt[3..5].copy_from_slice(&SIZE.to_be_bytes());
+    opt[3..5].copy_from_slice(&size.to_be_bytes());
     opt[7] = if request.dnssec_ok { 0x80 } else { 0 };
     for (code, data) in &request.options {
         // Both fit: the data comes from a Corefile's line.

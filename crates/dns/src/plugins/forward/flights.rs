@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
-use super::exchange::takes_more;
+use super::exchange::room;
 use crate::server::chain::Request;
 use crate::wire::message::{Message, Question};
 
@@ -23,7 +23,7 @@ struct Flight {
     flags: u16,
     dnssec_ok: bool,
     tcp: bool,
-    large: bool,
+    room: u16,
     options: Vec<(u16, Vec<u8>)>,
 }
 
@@ -44,7 +44,7 @@ impl Flights {
             flags: request.flags,
             dnssec_ok: request.dnssec_ok,
             tcp: request.tcp,
-            large: takes_more(request),
+            room: room(request),
             options: request.options.clone(),
         };
         loop {
