@@ -133,7 +133,7 @@ async fn watch(client: Client, stop: &AtomicBool, told: &Mutex<Told>) {
     let scope = Scope { namespace: Some("default".to_string()), ..Scope::default() };
     // Impatient: each life of the server is short here.
     let quick = runtime::Backoff::new(Duration::from_millis(5), Duration::from_millis(50));
-    let pace = Pace { retry: quick.clone(), resume: quick, ..Pace::default() };
+    let pace = Pace { retry: quick.clone(), resume: quick.clone(), turn: quick, ..Pace::default() };
     tokio::spawn(client::follow(client, scope, pace, Freshness::default(), lower, events));
     let mut quiet_since_stop = 0;
     while quiet_since_stop < 20 {
