@@ -254,7 +254,7 @@ impl<T, F> Follower<T, F> {
     {
         let lifetime = MIN_WATCH + spread(MIN_WATCH);
         let (encoding, mut body) = self.client.watch::<K>(&self.scope, version, lifetime.as_secs()).await?;
-        self.client.outage.is_over();
+        self.client.outage.end();
         self.freshness.current();
         let opened = Instant::now();
         self.opened = Some(opened);

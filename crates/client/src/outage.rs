@@ -36,7 +36,7 @@ impl Outage {
     }
 
     /// The server answered: calls those that wait.
-    pub(crate) fn is_over(&self) {
+    pub(crate) fn end(&self) {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         self.answered.send_replace(());
     }
