@@ -208,7 +208,7 @@ impl Cache {
         let least = |records: &[wire::message::Record]| records.iter().map(|record| record.ttl).min();
         let (answer_kind, kind, ttl) = match answer.rcode {
             rcode::SERVFAIL => return Some((Answer::Denial, self.options.servfail)).filter(|(_, life)| !life.is_zero()),
-            rcode::NOERROR if answer.answers.iter().any(|record| record.rtype == answer.question.qtype) => {
+            rcode::NOERROR if answer.answers.iter().any(|record| [record.rtype, rtype::ANY].contains(&answer.question.qtype)) => {
                 let others = least(&answer.authorities).into_iter().chain(least(&answer.additionals)).filter(|ttl| *ttl > 0).min();
                 (Answer::Success, &self.options.success, least(&answer.answers)?.min(others.unwrap_or(u32::MAX)))
             }

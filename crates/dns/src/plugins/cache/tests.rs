@@ -28,6 +28,11 @@ fn answer(code: u8, n: usize, ttl: u32) -> Message {
     answer
 }
 
+fn of_any(mut answer: Message) -> Message {
+    answer.question.qtype = rtype::ANY;
+    answer
+}
+
 #[test]
 fn how_long_an_answer_is_kept_is_its_own_and_the_options_business() {
     for (options, answer, secs) in [
@@ -35,6 +40,7 @@ fn how_long_an_answer_is_kept_is_its_own_and_the_options_business() {
         ("30", answer(rcode::NOERROR, 2, 60), Some(30)),
         ("", answer(rcode::NOERROR, 2, 1), Some(5)),
         ("", answer(rcode::NOERROR, 2, 0), None),
+        ("", of_any(answer(rcode::NOERROR, 2, 60)), Some(60)),
         ("", answer(rcode::NXDOMAIN, 0, 60), Some(60)),
         ("", answer(rcode::NOERROR, 0, 86_400), Some(1_800)),
         ("", answer(rcode::SERVFAIL, 0, 60), Some(5)),
