@@ -46,7 +46,10 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
                 None => {}
             },
             "ttl" => options.ttl_secs = crate::plugins::kubernetes::ttl(property, mistakes).unwrap_or(options.ttl_secs),
-            "headless" => options.headless = true,
+            "headless" => {
+                property.bare(mistakes);
+                options.headless = true;
+            }
             "fallthrough" => options.fallthrough = Fallthrough::parse(property, mistakes),
             _ => mistakes.unknown(property, "k8s_external", KNOWN),
         }
@@ -333,4 +336,19 @@ impl Plugin for External {
 /// A label without the underscore that names of ports and protocols carry.
 fn plain(label: &[u8]) -> &[u8] {
     label.strip_prefix(b"_").unwrap_or(label)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Corefile;
+
+    #[test]
+    fn a_word_too_many_is_told() {
+        let told = |options: &str| {
+            let text = format!(". {{\n kubernetes cluster.local\n k8s_external example.org {{\n {options}\n }}\n}}");
+            Corefile::parse(&text).err().unwrap_or_default().into_iter().map(|mistake| mistake.message).collect::<Vec<_>>()
+        };
+        assert!(told("headless\n ttl 5\n apex dns").is_empty());
+        assert_eq!(told("headless all"), ["`headless` takes no argument"]);
+    }
 }
