@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use model::Revision;
 use runtime::Drain;
+use runtime::listen::BACKLOG;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
@@ -80,7 +81,7 @@ async fn run(core: Rc<Core>, listeners: Vec<Listening>, mut applied: watch::Rece
     core.pool.clear();
 }
 
-/// Accepts until draining starts; then takes what the backlog still holds, since closing would reset it.
+/// Accepts until draining starts, however many come; then takes what the backlog still holds, since closing would reset it.
 async fn accept(core: Rc<Core>, listener: TcpListener, acceptor: Option<TlsAcceptor>, drain: Drain) {
     let max = core.shared.config.limits.connections;
     let draining = drain.started();
@@ -88,11 +89,11 @@ async fn accept(core: Rc<Core>, listener: TcpListener, acceptor: Option<TlsAccep
     loop {
         let accepted = tokio::select! {
             biased;
+            () = &mut draining => break,
             accepted = async {
                 core.connections.fewer_than(max).await;
                 listener.accept().await
             } => accepted,
-            () = &mut draining => break,
         };
         match accepted {
             Ok((stream, peer)) => {
@@ -108,9 +109,12 @@ async fn accept(core: Rc<Core>, listener: TcpListener, acceptor: Option<TlsAccep
     }
     // The kernel knows what waits; tokio learns of it only when it next asks.
     let Ok(listener) = listener.into_std() else { return };
-    while core.connections.len() < max
-        && let Ok((stream, peer)) = listener.accept()
-    {
+    // No more than may have waited: those that go on coming would keep it from ever closing.
+    for _ in 0..BACKLOG {
+        if core.connections.len() >= max {
+            break;
+        }
+        let Ok((stream, peer)) = listener.accept() else { break };
         let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
         if let Ok(stream) = stream {
             core.shared.metrics.accepted.inc();

@@ -28,7 +28,7 @@ pub enum Share {
 }
 
 /// 4,096: what `net.core.somaxconn` allows by default since Linux 5.4.
-const BACKLOG: i32 = 4_096;
+pub const BACKLOG: i32 = 4_096;
 
 impl BindError {
     pub fn new(protocol: &'static str, address: SocketAddr, source: io::Error) -> Self {
