@@ -21,6 +21,11 @@ use crate::wire::MAX_UDP;
 /// Datagrams taken with one system call. The call itself is thin enough with 32 of them; more of them join more replies to one peer (see
 /// [`Outbox`]): with 128 an answer costs a third less where 16 clients ask, and no more where hundreds do.
 const BATCH: usize = 128;
+/// From so many at once on, more are coming: they may gather while the thread rests, up to half a batch, and share what waking it and
+/// sending their answers costs. Who comes alone, or in a few, is answered at once.
+const CROWD: std::ops::Range<usize> = 4..BATCH / 2;
+/// How long it rests; the kernel adds up to as much (timer slack).
+const REST: Duration = Duration::from_micros(50);
 /// Larger queries than this are no queries.
 const MAX_QUERY: usize = 4_096;
 /// A burst of thousands waits here instead of being lost: about 1 kB of it for each small query.
@@ -42,9 +47,9 @@ impl Loop {
         let mut tally = Tally::default();
         let mut turn = 0u32;
         loop {
-            match inbox.receive(&self.socket) {
+            let received = match inbox.receive(&self.socket) {
                 Ok(0) if self.stopped.load(Ordering::Acquire) => return,
-                Ok(_) => {}
+                Ok(received) => received,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
                     // Out of memory, mostly: trying again at once would only burn the core.
@@ -52,13 +57,16 @@ impl Loop {
                     std::thread::sleep(Duration::from_millis(10));
                     continue;
                 }
-            }
+            };
             // One question that hits a mistake of ours must not silence the thread: its batch is lost, and its clients ask again.
             let batch = AssertUnwindSafe(|| self.batch(&inbox, &mut outbox, &mut tally, &mut turn));
             if catch_unwind(batch).is_err() {
                 self.metrics.panics.inc();
                 outbox = Outbox::new(BATCH, MAX_UDP);
                 tally = Tally::default();
+            }
+            if CROWD.contains(&received) {
+                std::thread::sleep(REST);
             }
         }
     }
