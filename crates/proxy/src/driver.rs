@@ -140,20 +140,14 @@ impl Driver {
         };
         let due = self.again_at.unwrap_or_else(|| Instant::now() + self.config.sync_period);
         let until = leftovers.map_or(due, |at| at.min(due));
+        let is_due = leftovers.is_some_and(|at| at <= Instant::now());
         let news = async {
-            let no_source = async {
-                if leftovers.is_some_and(|at| at <= Instant::now()) {
-                    return Wake::Leftovers; // also while changes stream in
-                }
-                if self.views.changed().await.is_err() {
-                    std::future::pending::<()>().await; // nobody will change anything any more; rules stay
-                }
-                Wake::Changed
-            };
             tokio::select! {
                 biased;
                 () = drain.started() => Wake::Stop,
-                wake = no_source => wake,
+                () = std::future::ready(()), if is_due => Wake::Leftovers, // also while changes stream in
+                // Where nobody will change anything any more, rules stay.
+                Ok(()) = self.views.changed() => Wake::Changed,
             }
         };
         runtime::park::wait(news, until).unwrap_or(match leftovers {
