@@ -15,6 +15,7 @@ use crate::name::{Name, labels};
 use crate::plugins::Spec;
 use crate::plugins::forward::Target;
 use crate::plugins::kubernetes::{Options, Outcome, Snapshot, Zones};
+use crate::plugins::scope::longest;
 use crate::server::chain::Request;
 use crate::wire::message::{Message, Question};
 use crate::wire::{CLASS_IN, MAX_TCP, rcode, rcode_name, type_named};
@@ -132,7 +133,7 @@ impl Tracing<'_> {
     fn kubernetes(&mut self, options: &Options, block: &ServerBlock, name: &Name) -> Asked {
         let zones: Vec<Name> = block.keys.iter().map(|key| key.zone.clone()).collect();
         let options = options.clone().or_zones_of(&zones);
-        let Some(zone) = options.zones.iter().filter(|zone| name.is_under(zone)).max_by_key(|zone| zone.n_labels()).cloned() else {
+        let Some(zone) = longest(&options.zones, name).cloned() else {
             return Asked::Passed;
         };
         let mut snapshot = Snapshot::unsynced();

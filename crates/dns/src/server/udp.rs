@@ -1,6 +1,7 @@
 //! The UDP loops: one thread and one socket for each core, a batch at a time.
 //!
-//! A loop never waits but for datagrams: what it cannot answer in place goes to the slow path, or is dropped when that is full.
+//! A loop never waits but for datagrams, and for a crowd of them to gather: what it cannot answer in place goes to the slow path, or is
+//! dropped when that is full.
 
 use std::io;
 use std::net::UdpSocket;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Selector;
 use crate::config::directive::{Directive, Line, Mistakes};
 use crate::name::Name;
-use crate::plugins::scope::Fallthrough;
+use crate::plugins::scope::{Fallthrough, zones_or};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
@@ -234,9 +234,7 @@ fn check(options: &Options, line: Line, mistakes: &mut Mistakes) {
 /// The zones of a directive that names none are its block's.
 impl Options {
     pub(crate) fn or_zones_of(mut self, block: &[Name]) -> Self {
-        if self.zones.is_empty() {
-            self.zones = block.to_vec();
-        }
+        self.zones = zones_or(&self.zones, block);
         self
     }
 
