@@ -17,6 +17,8 @@ pub struct Inbox {
     controls: Box<[Control]>,
     headers: Box<[libc::mmsghdr]>,
     vectors: Box<[libc::iovec]>,
+    /// Headers that the kernel may have written to since they were made ready.
+    touched: usize,
     received: usize,
 }
 
@@ -31,6 +33,7 @@ impl Inbox {
             controls: vec![Control([0; CONTROL]); slots].into(),
             headers: vec![zeroed_header(); slots].into(),
             vectors: vec![libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; slots].into(),
+            touched: slots,
             received: 0,
         }
     }
@@ -38,7 +41,7 @@ impl Inbox {
     /// Waits for a datagram (on a blocking socket) and takes those that are there as well. Gives how many, 0 after [`wake`].
     pub fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
         self.received = 0;
-        for (at, header) in self.headers.iter_mut().enumerate() {
+        for (at, header) in self.headers[..self.touched].iter_mut().enumerate() {
             self.vectors[at] =
                 libc::iovec { iov_base: self.buffers[at * self.stride..][..self.slot_bytes].as_mut_ptr().cast(), iov_len: self.slot_bytes };
             header.msg_len = 0;
@@ -55,6 +58,7 @@ impl Inbox {
         // they are borrowed mutably for the whole call. MSG_WAITFORONE lets only the first receive block.
         let received =
             unsafe { libc::recvmmsg(socket.as_raw_fd(), self.headers.as_mut_ptr(), slots, libc::MSG_WAITFORONE, ptr::null_mut()) };
+        self.touched = (usize::try_from(received).unwrap_or(0) + 1).min(self.headers.len());
         if received < 0 {
             return Err(io::Error::last_os_error());
         }
@@ -84,5 +88,5 @@ impl Inbox {
     }
 }
 
-// SAFETY: the raw pointers inside headers and vectors are written anew before each call and never read in between.
+// SAFETY: the raw pointers inside headers and vectors point into this inbox's own boxes, which no move of it moves, and only the kernel follows them.
 unsafe impl Send for Inbox {}
