@@ -11,7 +11,7 @@ use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::os::fd::AsRawFd;
-use std::{ptr, slice};
+use std::ptr;
 
 pub use inbox::Inbox;
 pub use outbox::Outbox;
@@ -85,17 +85,6 @@ pub fn grow_receive_buffer(socket: &UdpSocket, bytes: usize) {
 pub fn wake(socket: &UdpSocket) {
     // SAFETY: the socket is open for as long as the borrow lasts. ENOTCONN is what an unconnected socket answers after it was woken.
     unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_RD) };
-}
-
-/// Sends one datagram without waiting for room in the send buffer.
-pub fn send_one(socket: &UdpSocket, bytes: &[u8], peer: &Peer) -> io::Result<()> {
-    let mut peer = *peer;
-    let mut control = Control([0; CONTROL]);
-    let mut vector = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-    let header = peer.header(slice::from_mut(&mut vector), None, &mut control);
-    // SAFETY: the header points at `peer`, `vector`, `control` and `bytes`, which all outlive the call; sendmsg only reads them.
-    let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, libc::MSG_DONTWAIT) };
-    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 // === impl Peer ===
@@ -290,18 +279,5 @@ mod tests {
         let (server, _) = pair("127.0.0.1:0");
         wake(&server);
         assert_eq!(Inbox::new(2, 64).receive(&server).expect("woken"), 0);
-    }
-
-    #[test]
-    fn one_datagram_goes_without_a_batch() {
-        let (server, client) = pair("127.0.0.1:0");
-        client.connect(server.local_addr().expect("bound")).expect("connected");
-        client.send(b"?").expect("sent");
-        let mut inbox = Inbox::new(1, 64);
-        inbox.receive(&server).expect("received");
-        let (_, peer) = inbox.iter().next().expect("a datagram");
-        send_one(&server, b"!", &peer).expect("sent");
-        let mut buffer = [0; 64];
-        assert_eq!(client.recv(&mut buffer).expect("a reply"), 1);
     }
 }

@@ -85,6 +85,7 @@ impl Listener {
         for socket in &self.udp {
             let work = udp::Loop {
                 socket: socket.clone(),
+                address: self.address,
                 routes: self.routes.clone(),
                 later: later.clone(),
                 metrics: metrics.clone(),

@@ -4,61 +4,84 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Instant;
 
-use kernel::udp::{self, Peer};
+use kernel::udp::{Outbox, Peer};
 use tokio::sync::{Semaphore, mpsc};
-use tracing::debug;
 
-use super::chain::{NOWHERE, Next, Request};
+use super::chain::{Next, Request};
 use super::metrics::{Asked, Metrics, Transport};
 use super::{Route, Routes, is_transfer, route_of};
 use crate::plugins::log::{Class, Noted, Replied};
 use crate::plugins::transfer;
 use crate::wire::message::{Message, Question};
-use crate::wire::{OPT, Query, flag, rtype, u16_at};
+use crate::wire::{MAX_UDP, OPT, Query, flag, rtype, u16_at};
 
 /// Questions that wait for a task; a datagram beyond that is dropped and counted, and its client asks again.
 pub(crate) const MAX_WAITING: usize = 1_024;
 /// Questions that have a task, on all sockets together: some kilobytes each.
 pub(crate) const MAX_TASKS: usize = 4_096;
+/// Replies that are sent together.
+const MAX_TOGETHER: usize = 32;
 
 /// A datagram that the fast path could not answer.
 pub(crate) struct Job {
     pub(crate) packet: Box<[u8]>,
     pub(crate) peer: Peer,
+    /// The address that was asked.
+    pub(crate) local: SocketAddr,
     pub(crate) socket: Arc<UdpSocket>,
     pub(crate) routes: Routes,
 }
 
-impl Job {
-    /// The address that was asked.
-    fn local(&self) -> SocketAddr {
-        let bound = self.socket.local_addr().unwrap_or(NOWHERE);
-        SocketAddr::new(self.peer.local().unwrap_or(bound.ip()), bound.port())
-    }
+/// A reply that waits to be sent.
+struct Ready {
+    reply: Vec<u8>,
+    peer: Peer,
+    socket: Arc<UdpSocket>,
 }
 
 /// Answers jobs until all senders are gone.
 pub(crate) async fn run(mut jobs: mpsc::Receiver<Job>, metrics: Arc<Metrics>) {
     let free = Arc::new(Semaphore::new(MAX_TASKS));
+    let (ready, replies) = mpsc::channel(MAX_TASKS);
+    let sending = tokio::spawn(send(replies, metrics.clone()));
     while let Some(job) = jobs.recv().await {
         let permit = free.clone().acquire_owned().await.expect("BUG: the semaphore was closed");
-        let metrics = metrics.clone();
+        let (metrics, ready) = (metrics.clone(), ready.clone());
         tokio::spawn(async move {
             let _permit = permit;
+            let Job { packet, peer, local, socket, routes } = job;
             // Both were checked before the job was made.
-            let (Ok(mut query), Some(client)) = (Query::parse(&job.packet), job.peer.address()) else { return };
-            let routes = job.routes.load_full();
-            let local = job.local();
+            let (Ok(query), Some(client)) = (Query::parse(&packet), peer.address()) else { return };
+            // Apart from the task, so that neither is too large for what the allocator keeps at hand.
+            let mut query = Box::new(query);
+            let routes = routes.load_full();
             for reply in answer(&routes, &mut query, (client, local), false, &metrics).await {
-                if let Err(error) = udp::send_one(&job.socket, &reply, &job.peer) {
-                    metrics.lost(1);
-                    debug!(%client, %error, "a reply could not be sent");
-                }
+                let _ = ready.send(Ready { reply, peer, socket: socket.clone() }).await;
             }
         });
     }
     // The tasks that still run hold the rest.
     let _ = free.acquire_many(MAX_TASKS as u32).await;
+    drop(ready);
+    let _ = sending.await;
+}
+
+/// Sends what is ready at one time together, until nobody answers any more.
+async fn send(mut replies: mpsc::Receiver<Ready>, metrics: Arc<Metrics>) {
+    let mut outbox = Outbox::new(MAX_TOGETHER, MAX_UDP);
+    let mut together = Vec::with_capacity(MAX_TOGETHER);
+    while replies.recv_many(&mut together, MAX_TOGETHER).await > 0 {
+        together.sort_by_key(|ready: &Ready| Arc::as_ptr(&ready.socket));
+        for of_socket in together.chunk_by(|one, other| Arc::ptr_eq(&one.socket, &other.socket)) {
+            for Ready { reply, peer, .. } in of_socket {
+                let Some(slot) = outbox.slot() else { break };
+                slot[..reply.len()].copy_from_slice(reply);
+                outbox.push(reply.len(), peer);
+            }
+            metrics.lost(outbox.send_now(&of_socket[0].socket));
+        }
+        together.clear();
+    }
 }
 
 /// Answers one question that came from the first of two `ends` to the second: with one message, with those of a transfer, or (`acl`)

@@ -4,7 +4,7 @@
 //! dropped when that is full.
 
 use std::io;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,6 +34,7 @@ pub(crate) const RECEIVE_BUFFER: usize = 8 << 20;
 
 pub(crate) struct Loop {
     pub(crate) socket: Arc<UdpSocket>,
+    pub(crate) address: SocketAddr,
     pub(crate) routes: Routes,
     pub(crate) later: mpsc::Sender<Job>,
     pub(crate) metrics: Arc<Metrics>,
@@ -87,7 +88,8 @@ impl Loop {
                     outbox.push(length, &peer);
                 }
                 AtOnce::Later => {
-                    let job = Job { packet: packet.into(), peer, socket: self.socket.clone(), routes: self.routes.clone() };
+                    let local = SocketAddr::new(peer.local().unwrap_or(self.address.ip()), self.address.port());
+                    let job = Job { packet: packet.into(), peer, local, socket: self.socket.clone(), routes: self.routes.clone() };
                     if self.later.try_send(job).is_err() {
                         tally.dropped += 1;
                     }

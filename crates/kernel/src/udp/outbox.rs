@@ -68,13 +68,22 @@ impl Outbox {
     /// Sends what was pushed, in any order, and empties the outbox. Gives how many the kernel did not take: a reply that cannot be sent is
     /// lost, as on any network.
     pub fn send(&mut self, socket: &UdpSocket) -> usize {
+        self.send_with(socket, 0)
+    }
+
+    /// As [`Outbox::send`] without waiting for room in the send buffer.
+    pub fn send_now(&mut self, socket: &UdpSocket) -> usize {
+        self.send_with(socket, libc::MSG_DONTWAIT)
+    }
+
+    fn send_with(&mut self, socket: &UdpSocket, flags: libc::c_int) -> usize {
         self.arrange();
         let (mut at, mut lost) = (0, 0);
         while at < self.filled {
             let packets = self.join(at);
             // SAFETY: every header points into this outbox's own arrays, each pointer with the length of what it points at, and
             // they are borrowed mutably for the whole call.
-            let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), self.headers.as_mut_ptr(), packets as libc::c_uint, 0) };
+            let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), self.headers.as_mut_ptr(), packets as libc::c_uint, flags) };
             if sent > 0 {
                 at += self.headers[..sent as usize].iter().map(replies).sum::<usize>();
                 continue;
@@ -210,7 +219,7 @@ mod tests {
         let mut outbox = Outbox::new(8, 4_096);
         let replies = [(50, &peers[0]), (90, &peers[1]), (50, &peers[0]), (40, &peers[0]), (120, &peers[1])];
         assert_eq!(push(&mut outbox, &replies), 2);
-        assert_eq!(outbox.send(&server), 0);
+        assert_eq!(outbox.send_now(&server), 0);
         assert!(outbox.cuts);
         assert_eq!(received(&clients[0], 3), [(40, 3), (50, 0), (50, 2)]);
         assert_eq!(received(&clients[1], 2), [(90, 1), (120, 4)]);

@@ -8,7 +8,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use super::*;
 use crate::name::Name;
 use crate::server::Block;
-use crate::server::chain::{Answering, Plugin};
+use crate::server::chain::{Answering, NOWHERE, Plugin};
 use crate::wire::message::{Message, Question};
 use crate::wire::{CLASS_IN, MAX_UDP};
 
@@ -52,7 +52,7 @@ async fn a_flood_of_questions_that_nobody_answers_has_so_many_tasks_and_no_more(
     let (packet, peer, socket) = received();
     let mut n_taken = 0;
     loop {
-        match later.try_send(Job { packet: packet.clone(), peer, socket: socket.clone(), routes: routes.clone() }) {
+        match later.try_send(Job { packet: packet.clone(), peer, local: NOWHERE, socket: socket.clone(), routes: routes.clone() }) {
             Ok(()) => n_taken += 1,
             // One more is in the hand of whoever waits for a task to end.
             Err(TrySendError::Full(_)) if n_taken == MAX_TASKS + MAX_WAITING + 1 => break,
@@ -64,7 +64,9 @@ async fn a_flood_of_questions_that_nobody_answers_has_so_many_tasks_and_no_more(
     // However long one goes on.
     for _ in 0..1_000 {
         tokio::task::yield_now().await;
-        assert!(later.try_send(Job { packet: packet.clone(), peer, socket: socket.clone(), routes: routes.clone() }).is_err());
+        assert!(
+            later.try_send(Job { packet: packet.clone(), peer, local: NOWHERE, socket: socket.clone(), routes: routes.clone() }).is_err()
+        );
     }
     assert_eq!(n_asked.load(Ordering::Relaxed), MAX_TASKS);
     running.abort();
