@@ -252,8 +252,7 @@ impl Plugin for Cache {
             if !self.applies(&request.question.name) || is_transfer(request.question.qtype) {
                 return next.run(request).await;
             }
-            let folded = Folded::of(&request.question.name);
-            let key = Key::new(&folded, request.question.qtype, self.block, request.dnssec_ok, request.flags);
+            let key = Key::new(&Folded::of(&request.question.name), request.question.qtype, self.block, request.dnssec_ok, request.flags);
             if !request.refresh {
                 if let Some((kept, served, denial)) = self.get(&key) {
                     self.count(served, denial);

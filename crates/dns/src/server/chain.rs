@@ -1,5 +1,6 @@
 //! The plugins of one block, one behind the other: each answers, or asks the next.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
@@ -7,7 +8,7 @@ use std::pin::Pin;
 use super::{Route, route_of};
 use crate::name::Name;
 use crate::wire::message::{Message, Question};
-use crate::wire::{CLASS_IN, Folded, MAX_TCP, MIN_UDP, Query, flag, rcode};
+use crate::wire::{CLASS_IN, Folded, MAX_TCP, MIN_UDP, Query, flag, rcode, rtype};
 
 /// One plugin that questions pass through.
 pub(crate) trait Plugin: Send + Sync {
@@ -73,7 +74,7 @@ const MAX_DEPTH: u8 = 4;
 impl Request {
     pub(crate) fn new(query: &Query<'_>, (client, local): (SocketAddr, SocketAddr), tcp: bool) -> Self {
         let name = Name::from_wire(query.name_as_sent());
-        let authority = Message::parse(query.bytes).and_then(|message| message.authorities.into_iter().next());
+        let serial = || Message::parse(query.bytes)?.authorities.first()?.serial();
         Self {
             question: Question { name, qtype: query.qtype, qclass: query.qclass },
             client,
@@ -85,7 +86,7 @@ impl Request {
             depth: 0,
             refresh: false,
             options: Vec::new(),
-            serial: authority.and_then(|soa| soa.serial()),
+            serial: if query.qtype == rtype::IXFR { serial() } else { None },
         }
     }
 
@@ -115,9 +116,14 @@ impl Request {
     pub(crate) fn written(&self, write: impl FnOnce(&Query<'_>, &mut [u8]) -> Option<usize>) -> Option<Message> {
         let bytes = Message { flags: self.flags, ..Message::answer(self.question.clone(), rcode::NOERROR) }.encode(MAX_TCP, None);
         let query = Query::parse(&bytes).ok()?;
-        let mut buffer = vec![0; MAX_TCP];
-        let length = write(&query, &mut buffer)?;
-        Message::parse(&buffer[..length])
+        // Made once for each thread: to clear as much as the largest answer takes costs more than most answers.
+        thread_local!(static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) });
+        let mut buffer = BUFFER.take();
+        buffer.resize(MAX_TCP, 0);
+        let length = write(&query, &mut buffer);
+        let answer = length.and_then(|length| Message::parse(&buffer[..length]));
+        BUFFER.set(buffer);
+        answer
     }
 
     pub(crate) fn failed(&self, code: u8) -> Message {

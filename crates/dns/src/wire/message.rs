@@ -4,8 +4,9 @@
 //! unchanged (RFC 3597). Must not know what the records are for.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 
-use super::{CLASS_IN, HEADER, RecordAt, flag, rtype, u16_at};
+use super::{CLASS_IN, HEADER, MIN_UDP, RecordAt, flag, rtype, u16_at};
 use crate::name::{MAX_NAME, Name};
 
 /// A message without its OPT record, which belongs to one hop and is written anew for the next.
@@ -95,8 +96,9 @@ impl Message {
     /// silently, of the others with TC.
     pub(crate) fn encode(&self, limit: usize, opt: Option<&[u8]>) -> Vec<u8> {
         let limit = limit - opt.map_or(0, <[u8]>::len);
-        let mut out = vec![0; HEADER];
-        let mut names = HashMap::new();
+        let mut out = Vec::with_capacity(MIN_UDP);
+        out.resize(HEADER, 0);
+        let mut names = Names::default();
         write_name(&mut out, &self.question.name, &mut names);
         out.extend(self.question.qtype.to_be_bytes());
         out.extend(self.question.qclass.to_be_bytes());
@@ -108,7 +110,7 @@ impl Message {
                 record.write(&mut out, &mut names);
                 if out.len() > limit || counts[section] == u16::MAX {
                     out.truncate(before);
-                    names.retain(|_, at| usize::from(*at) < before);
+                    names.forget_from(before);
                     truncated |= section < 2;
                     break;
                 }
@@ -206,7 +208,7 @@ impl Record {
         self.data.get(numbers..numbers + 4).map(|serial| super::u32_at(serial, 0))
     }
 
-    fn write(&self, out: &mut Vec<u8>, names: &mut HashMap<Box<[u8]>, u16>) {
+    fn write(&self, out: &mut Vec<u8>, names: &mut Names) {
         write_name(out, &self.name, names);
         out.extend(self.rtype.to_be_bytes());
         out.extend(self.class.to_be_bytes());
@@ -248,25 +250,23 @@ fn layout(kind: u16) -> (usize, usize) {
 /// Reads the name at `at` with its pointers followed; gives it and where it ends there. Each pointer must lead further to the
 /// front, so that no loop is possible.
 pub(crate) fn name_at(message: &[u8], at: usize) -> Option<(Name, usize)> {
-    let mut wire = Vec::with_capacity(64);
+    let (mut wire, mut length) = ([0; MAX_NAME], 0);
     let (mut at, mut end, mut before) = (at, None, at);
     loop {
-        let length = *message.get(at)?;
-        match length {
-            0 => {
-                wire.push(0);
-                break;
-            }
+        let octet = *message.get(at)?;
+        match octet {
+            0 => break,
             1..=63 => {
-                let next = at + 1 + usize::from(length);
-                wire.extend(message.get(at..next)?);
-                if wire.len() >= MAX_NAME {
+                let label = 1 + usize::from(octet);
+                // The root label has to fit as well.
+                if length + label >= MAX_NAME {
                     return None;
                 }
-                at = next;
+                wire[length..length + label].copy_from_slice(message.get(at..at + label)?);
+                (at, length) = (at + label, length + label);
             }
             0xc0.. => {
-                let target = usize::from(u16::from_be_bytes([length & 0x3f, *message.get(at + 1)?]));
+                let target = usize::from(u16::from_be_bytes([octet & 0x3f, *message.get(at + 1)?]));
                 end.get_or_insert(at + 2);
                 if target >= before {
                     return None;
@@ -276,21 +276,64 @@ pub(crate) fn name_at(message: &[u8], at: usize) -> Option<(Name, usize)> {
             _ => return None,
         }
     }
-    Some((Name::from_wire(&wire), end.unwrap_or(at + 1)))
+    Some((Name::from_wire(&wire[..=length]), end.unwrap_or(at + 1)))
+}
+
+/// Where names stand in a message that is being written, by their hash.
+#[derive(Default)]
+struct Names {
+    seed: RandomState,
+    places: HashMap<u64, u16>,
+}
+
+impl Names {
+    /// Where `name` stands already.
+    fn find(&self, out: &[u8], name: &[u8]) -> Option<u16> {
+        let at = *self.places.get(&self.seed.hash_one(name))?;
+        is_at(out, usize::from(at), name).then_some(at)
+    }
+
+    fn add(&mut self, name: &[u8], at: usize) {
+        // A pointer has 14 bits.
+        if at <= 0x3fff {
+            self.places.insert(self.seed.hash_one(name), at as u16);
+        }
+    }
+
+    fn forget_from(&mut self, end: usize) {
+        self.places.retain(|_, at| usize::from(*at) < end);
+    }
+}
+
+/// Whether the name written at `at` is `name`, letter case and all.
+fn is_at(out: &[u8], mut at: usize, mut name: &[u8]) -> bool {
+    loop {
+        match out.get(at) {
+            // Our own pointers lead to the front.
+            Some(0xc0..) => at = usize::from(u16_at(out, at) & 0x3fff),
+            Some(0) => return *name == [0],
+            Some(length) => {
+                let label = 1 + usize::from(*length);
+                if name.len() < label || out.get(at..at + label) != Some(&name[..label]) {
+                    return false;
+                }
+                (at, name) = (at + label, &name[label..]);
+            }
+            None => return false,
+        }
+    }
 }
 
 /// Writes a name, its longest suffix that stands in the message already as a pointer. Only suffixes of the very same letter case
 /// are pointed to, so that every name keeps its own.
-fn write_name(out: &mut Vec<u8>, name: &Name, names: &mut HashMap<Box<[u8]>, u16>) {
+fn write_name(out: &mut Vec<u8>, name: &Name, names: &mut Names) {
     let mut rest = name.wire();
     while rest[0] != 0 {
-        if let Some(at) = names.get(rest) {
+        if let Some(at) = names.find(out, rest) {
             out.extend((0xc000 | at).to_be_bytes());
             return;
         }
-        if out.len() <= 0x3fff {
-            names.insert(rest.into(), out.len() as u16);
-        }
+        names.add(rest, out.len());
         let (label, after) = rest.split_at(1 + usize::from(rest[0]));
         out.extend(label);
         rest = after;
