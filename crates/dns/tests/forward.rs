@@ -3,6 +3,7 @@
 #[path = "forward/upstream.rs"]
 mod upstream;
 
+use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
@@ -211,12 +212,25 @@ fn connections_are_used_again_as_long_as_the_options_say() {
 }
 
 #[test]
+fn a_port_is_used_again_a_few_times_and_then_no_more() {
+    let n_ports = |options: &str| {
+        let upstream = [Upstream::new(1, Does::Answer)];
+        let server = Server::new(&format!(".:53 {{\nforward . {{1}} {{\n{options}\n}}\n}}"), &upstream);
+        (0..40).for_each(|n| assert_eq!(server.ask(&format!("n{n}.example.")), "192.0.2.1 60"));
+        upstream[0].asked().iter().map(|asked| asked.from.port()).collect::<HashSet<_>>().len()
+    };
+    assert!((3..20).contains(&n_ports("")), "40 questions, and a port serves 16");
+    // Chance may choose one twice.
+    assert!(n_ports("expire 0s") > 30);
+}
+
+#[test]
 fn questions_leave_from_the_source_address() {
     let upstream = [Upstream::new(1, Does::Answer)];
     let server = Server::new(".:53 {\nforward . {1} {\n source_address 127.0.0.2\n}\n}", &upstream);
     server.ask("a.example.");
     server.ask_by_tcp("b.example.");
-    let from: Vec<_> = upstream[0].asked().iter().map(|asked| (asked.tcp, asked.from.to_string())).collect();
+    let from: Vec<_> = upstream[0].asked().iter().map(|asked| (asked.tcp, asked.from.ip().to_string())).collect();
     assert_eq!(from, [(false, "127.0.0.2".to_owned()), (true, "127.0.0.2".to_owned())]);
 }
 

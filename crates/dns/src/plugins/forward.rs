@@ -8,6 +8,7 @@ mod exchange;
 mod flights;
 mod guard;
 mod hedge;
+mod idle;
 mod options;
 mod probe;
 mod tls;

@@ -1,7 +1,7 @@
 //! An upstream that a test tells how to behave, and that remembers what it was asked.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ pub struct Asked {
     pub name: String,
     pub tcp: bool,
     pub recursion: bool,
-    pub from: IpAddr,
+    pub from: SocketAddr,
 }
 
 pub struct Upstream {
@@ -135,7 +135,7 @@ impl State {
     fn replies(&mut self, packet: &[u8], client: SocketAddr, tcp: bool) -> Vec<Vec<u8>> {
         let query = Message::from_vec(packet).expect("a query");
         let name = query.queries()[0].name().clone();
-        let asked = Asked { name: name.to_string(), tcp, recursion: query.recursion_desired(), from: client.ip() };
+        let asked = Asked { name: name.to_string(), tcp, recursion: query.recursion_desired(), from: client };
         let is_probe = query.queries()[0].query_type() == RecordType::NS;
         if is_probe {
             self.probes.push(asked)

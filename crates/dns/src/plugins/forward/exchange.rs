@@ -1,8 +1,9 @@
 //! One question to one upstream.
 //!
-//! Each question goes from a port and with an id of its own, both random, and only an answer that fits all of them is taken
-//! (RFC 5452). Ours is EDNS with 1,232 octets, which no path fragments. A server older than EDNS is asked again without.
+//! Each question goes from a port that nothing else uses meanwhile and with an id of its own, both random, and only an answer that fits all of
+//! them is taken (RFC 5452). Ours is EDNS with 1,232 octets, which no path fragments. A server older than EDNS is asked again without.
 
+use std::cell::RefCell;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -13,7 +14,8 @@ use tokio::net::{TcpSocket, UdpSocket};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::upstream::{Connection, Upstream};
+use super::idle::Lent;
+use super::upstream::{self, Stream, Upstream};
 use super::{Options, Transport};
 use crate::server::chain::Request;
 use crate::server::metrics::Metrics;
@@ -72,8 +74,8 @@ pub(crate) async fn ask(
     metrics: &Metrics,
 ) -> Result<Message, ExchangeError> {
     let flags = flag::RD | request.flags & flag::CD;
-    let (usual, larger) = (opt(request, SIZE), opt(request, room(request)));
-    let asked = |opt| Asked::new(request.question.clone(), flags, opt);
+    let usual = opt(request, SIZE);
+    let asked = |opt: Option<&[u8]>| Asked::new(request.question.clone(), flags, opt);
     let answer = async {
         let stream = by_stream(upstream, options, request.tcp);
         let mut with = Some(&usual[..]);
@@ -84,9 +86,10 @@ pub(crate) async fn ask(
             answer = put(upstream, &asked(with), stream, options, metrics).await?;
         }
         let by_tcp = options.transport == Transport::Udp;
-        let takes_more = with.is_some() && larger != usual;
+        let takes_more = with.is_some() && room(request) > SIZE;
         // Else a client that came by UDP is told, and comes again by TCP.
         if answer.flags & flag::TC != 0 && !stream && (by_tcp || takes_more) {
+            let larger = opt(request, room(request));
             let with = if by_tcp { with } else { Some(&larger[..]) };
             // Half of the time: a part is better than nothing where TCP, or a fragment, is barred.
             let whole = timeout(limit / 2, put(upstream, &asked(with), by_tcp, options, metrics)).await;
@@ -166,21 +169,61 @@ impl Asked {
 }
 
 async fn put(upstream: &Upstream, asked: &Asked, stream: bool, options: &Options, metrics: &Metrics) -> Result<Message, ExchangeError> {
-    if stream { over_stream(upstream, asked, options, metrics).await } else { over_udp(upstream.address, asked, options).await }
+    if stream {
+        // Boxed, so that who asks by UDP need not have room for it.
+        Box::pin(over_stream(upstream, asked, options, metrics)).await
+    } else {
+        over_udp(upstream, asked, options, metrics).await
+    }
 }
 
-async fn over_udp(upstream: SocketAddr, asked: &Asked, options: &Options) -> Result<Message, ExchangeError> {
-    let socket = UdpSocket::bind(source(upstream, options)).await?;
-    socket.connect(upstream).await?;
-    socket.send(&asked.wire).await?;
-    let mut buffer = vec![0; MAX_UDP];
+/// From a socket that was used before, if there is one: the way to the upstream may be another by now, so that it cannot send says nothing.
+async fn over_udp(upstream: &Upstream, asked: &Asked, options: &Options, metrics: &Metrics) -> Result<Message, ExchangeError> {
+    let bounds = upstream::ports(options);
+    let labels = ["forward", &upstream.label, "udp"];
+    let sent = match upstream.ports.take(&bounds) {
+        Some(port) => port.channel.send(&asked.wire).await.ok().map(|_| port),
+        None => None,
+    };
+    let port = match sent {
+        Some(port) => {
+            metrics.conn_hits.with_label_values(&labels).inc();
+            port
+        }
+        None => {
+            metrics.conn_misses.with_label_values(&labels).inc();
+            Lent::new(send_from_new(upstream.address, asked, options)?)
+        }
+    };
     loop {
-        let length = socket.recv(&mut buffer).await?;
-        // What does not fit is somebody else's, or forged: the true answer may still come.
-        if let Some(answer) = asked.answer_in(&buffer[..length]) {
-            return Ok(answer);
+        port.channel.readable().await?;
+        // What does not fit is an older question's, somebody else's, or forged: the true answer may still come.
+        match receive(&port.channel, |bytes| asked.answer_in(bytes)) {
+            Ok(Some(answer)) => {
+                upstream.ports.keep(port, &bounds);
+                return Ok(answer);
+            }
+            Ok(None) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// What `read` makes of the next datagram.
+fn receive<T>(socket: &UdpSocket, read: impl FnOnce(&[u8]) -> T) -> io::Result<T> {
+    // One for each thread instead of one for each question that waits.
+    thread_local!(static BUFFER: RefCell<[u8; MAX_UDP]> = const { RefCell::new([0; MAX_UDP]) });
+    BUFFER.with_borrow_mut(|buffer| socket.try_recv(buffer).map(|length| read(&buffer[..length])))
+}
+
+/// Sends from a new socket before the runtime knows of it: nothing has to be waited for.
+fn send_from_new(upstream: SocketAddr, asked: &Asked, options: &Options) -> io::Result<UdpSocket> {
+    let socket = std::net::UdpSocket::bind(source(upstream, options))?;
+    socket.connect(upstream)?;
+    socket.set_nonblocking(true)?;
+    socket.send(&asked.wire)?;
+    UdpSocket::from_std(socket)
 }
 
 /// Where questions leave from: a port that nobody knows before, of the address that the Corefile names.
@@ -195,10 +238,11 @@ fn source(upstream: SocketAddr, options: &Options) -> SocketAddr {
 async fn over_stream(upstream: &Upstream, asked: &Asked, options: &Options, metrics: &Metrics) -> Result<Message, ExchangeError> {
     let protocol = if upstream.tls.is_some() { "tcp-tls" } else { "tcp" };
     let labels = ["forward", &upstream.label, protocol];
-    while let Some(mut connection) = upstream.idle(options) {
+    let bounds = upstream::connections(options);
+    while let Some(mut connection) = upstream.connections.take(&bounds) {
         metrics.conn_hits.with_label_values(&labels).inc();
-        if let Ok(answer) = converse(&mut connection, asked).await {
-            upstream.keep(connection, options);
+        if let Ok(answer) = converse(&mut connection.channel, asked).await {
+            upstream.connections.keep(connection, &bounds);
             return Ok(answer);
         }
     }
@@ -209,17 +253,16 @@ async fn over_stream(upstream: &Upstream, asked: &Asked, options: &Options, metr
     }
     let stream = socket.connect(upstream.address).await?;
     stream.set_nodelay(true)?;
-    let mut connection = Connection::new(match &upstream.tls {
+    let mut stream: Box<dyn Stream> = match &upstream.tls {
         None => Box::new(stream),
         Some((config, name)) => Box::new(TlsConnector::from(config.clone()).connect(name.clone(), stream).await?),
-    });
-    let answer = converse(&mut connection, asked).await?;
-    upstream.keep(connection, options);
+    };
+    let answer = converse(&mut stream, asked).await?;
+    upstream.connections.keep(Lent::new(stream), &bounds);
     Ok(answer)
 }
 
-async fn converse(connection: &mut Connection, asked: &Asked) -> Result<Message, ExchangeError> {
-    let stream = &mut connection.stream;
+async fn converse(stream: &mut Box<dyn Stream>, asked: &Asked) -> Result<Message, ExchangeError> {
     stream.write_all(&[&(asked.wire.len() as u16).to_be_bytes()[..], &asked.wire].concat()).await?;
     stream.flush().await?;
     let mut buffer = vec![0; usize::from(stream.read_u16().await?)];

@@ -2,17 +2,19 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::Duration;
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::UdpSocket;
 use tracing::warn;
 
 use super::Options;
 use super::hedge::Latency;
+use super::idle::{Bounds, Idle};
 
 pub(crate) struct Upstream {
     pub(crate) address: SocketAddr,
@@ -23,22 +25,23 @@ pub(crate) struct Upstream {
     probing: AtomicBool,
     looping: AtomicBool,
     pub(crate) tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
-    /// Connections that wait for the next question, and since when.
-    idle: Mutex<Vec<(Connection, Instant)>>,
+    pub(super) connections: Idle<Box<dyn Stream>>,
+    pub(super) ports: Idle<UdpSocket>,
 }
 
 /// A connection of whatever transport.
-pub(crate) struct Connection {
-    pub(crate) stream: Box<dyn Stream>,
-    opened: Instant,
-}
-
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// Connections that are kept for later, to one upstream, where the Corefile names no number.
-const MAX_IDLE: usize = 32;
+const MAX_CONNECTIONS: usize = 32;
+/// UDP sockets that are kept for later, to one upstream.
+const MAX_PORTS: usize = 256;
+/// A port that is used for ever is known in the end (RFC 5452 section 9.2). For so many questions in so short a time it is as good as a new
+/// one, which costs as much as all the rest of a question.
+const PORT_USES: u32 = 16;
+const PORT_AGE: Duration = Duration::from_secs(2);
 
 impl Upstream {
     pub(crate) fn new(address: SocketAddr, tls: Option<(Arc<ClientConfig>, ServerName<'static>)>) -> Self {
@@ -50,23 +53,8 @@ impl Upstream {
             probing: AtomicBool::new(false),
             looping: AtomicBool::new(false),
             tls,
-            idle: Mutex::default(),
-        }
-    }
-
-    /// A connection that was used before, as lately and as young as the options ask.
-    pub(crate) fn idle(&self, options: &Options) -> Option<Connection> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_young = |connection: &Connection| options.max_age.is_zero() || connection.opened.elapsed() < options.max_age;
-        idle.retain(|(connection, since)| since.elapsed() < options.expire && is_young(connection));
-        idle.pop().map(|(connection, _)| connection)
-    }
-
-    pub(crate) fn keep(&self, connection: Connection, options: &Options) {
-        let most = if options.max_idle_conns == 0 { MAX_IDLE } else { options.max_idle_conns };
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < most {
-            idle.push((connection, Instant::now()));
+            connections: Idle::default(),
+            ports: Idle::default(),
         }
     }
 
@@ -100,10 +88,16 @@ impl Upstream {
     }
 }
 
-impl Connection {
-    pub(crate) fn new(stream: Box<dyn Stream>) -> Self {
-        Self { stream, opened: Instant::now() }
-    }
+/// How long connections serve, as the Corefile has it.
+pub(super) fn connections(options: &Options) -> Bounds {
+    let waiting = if options.max_idle_conns == 0 { MAX_CONNECTIONS } else { options.max_idle_conns };
+    let age = if options.max_age.is_zero() { Duration::MAX } else { options.max_age };
+    Bounds { waiting, unused: options.expire, age, uses: u32::MAX }
+}
+
+/// How long ports serve.
+pub(super) fn ports(options: &Options) -> Bounds {
+    Bounds { waiting: MAX_PORTS, unused: options.expire, age: PORT_AGE, uses: PORT_USES }
 }
 
 /// The servers that a resolv.conf names, without ourselves.
