@@ -186,7 +186,15 @@ impl Cache {
 
     /// Keeps `answer` if it may be kept; its TTLs are then what it is kept for (CoreDNS's rule as well: no answer of it outlives another).
     fn put(&self, key: &Key, answer: &mut Message) {
-        let Some((kind, life)) = self.life(answer) else { return };
+        let Some((kind, life)) = self.life(answer) else {
+            // News that may not be kept is news: what was kept is no longer true. What was cut tells nothing of the whole.
+            if answer.flags & flag::TC == 0 && [rcode::NOERROR, rcode::NXDOMAIN].contains(&answer.rcode) {
+                self.store.remove(key.bytes());
+            } else {
+                self.not_refreshed(key);
+            }
+            return;
+        };
         for record in answer.answers.iter_mut().chain(&mut answer.authorities).chain(&mut answer.additionals) {
             record.ttl = life.as_secs() as u32;
         }

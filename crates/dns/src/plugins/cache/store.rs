@@ -208,6 +208,15 @@ impl Store {
         gone
     }
 
+    pub(crate) fn remove(&self, key: &[u8]) {
+        let mut shard = self.shard(key);
+        let shard = &mut *shard;
+        if let Some((key, slot)) = shard.entries.remove_entry(key) {
+            shard.bytes -= cost(&key, &slot.stored);
+            shard.queue.retain(|queued| !Arc::ptr_eq(queued, &key));
+        }
+    }
+
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(|shard| lock(shard).entries.len()).sum()

@@ -83,6 +83,25 @@ fn a_hit_is_the_reply_to_this_very_query() {
 }
 
 #[test]
+fn an_answer_that_may_not_be_kept_ends_the_one_that_is() {
+    for (news, kept) in [
+        (answer(rcode::NOERROR, 2, 0), 0),
+        (Message { authorities: Vec::new(), ..answer(rcode::NXDOMAIN, 0, 60) }, 0),
+        (Message { flags: flag::QR | flag::TC, ..answer(rcode::NOERROR, 2, 60) }, 1),
+    ] {
+        let cache = cache("{\n serve_stale\n }");
+        let key = Key::new(&Folded::of(&name("www.example.")), rtype::A, 0, false, 0);
+        cache.put(&key, &mut answer(rcode::NOERROR, 2, 60));
+        // Asked for on the cache's own account.
+        cache.store.read(key.bytes(), |stored| stored.refreshing.store(true, Ordering::Relaxed));
+        cache.put(&key, &mut news.clone());
+        assert_eq!(cache.store.len(), kept);
+        let stuck = cache.store.read(key.bytes(), |stored| stored.refreshing.load(Ordering::Relaxed));
+        assert_ne!(stuck, Some(true), "nobody would ask again");
+    }
+}
+
+#[test]
 fn addresses_of_a_hit_take_turns() {
     let cache = Cache { rotate: true, ..cache("") };
     let mut kept = answer(rcode::NOERROR, 3, 60);
