@@ -1,11 +1,13 @@
 //! DNS over TCP: two octets of length before each message, several questions at once on one connection (RFC 7766).
 //!
 //! What clients may hold of this process is bounded for all connections together ([`Bounds`]): how many ask at once says nothing of
-//! that, since a client need not take its answers. Whoever finds a bound met is read no further until there is room.
+//! that, since a client need not take its answers. One client ([`Client`]) has a part of it, however many connections it opens, so that
+//! the others have the rest. Whoever finds a bound met is read no further until there is room.
 
 use std::cell::RefCell;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use runtime::Drain;
@@ -20,8 +22,8 @@ use super::metrics::{Metrics, Transport, asked};
 use super::{AtOnce, Routes, at_once, is_transfer, slow};
 use crate::wire::{MAX_TCP, Query};
 
-/// Connections of one listener; more wait in the backlog.
-const MAX_CONNECTIONS: usize = 1_024;
+/// Connections of all listeners; more wait in the backlog, those of a client that has its part already are closed.
+const MAX_CONNECTIONS: usize = 2_048;
 /// Questions of one connection in work at once; a client that sends more is read no further until some are answered.
 const MAX_PIPELINED: usize = 32;
 /// Questions that have a task, on all connections together. The cluster's own names and what is cached need none.
@@ -29,6 +31,8 @@ const MAX_TASKS: usize = 512;
 /// Octets of answers that wait to be taken, on all connections together: a few hundred of the largest, many thousands of usual ones. With
 /// one answer of each task under way it is 48 MiB at the very most, and the zones that are transferred.
 const MAX_ROOM: usize = 16 << 20;
+/// One client's part of each of these: a node's cache asks for all of its pods, and a proxy may stand in front of many clients.
+const ONE_OF: usize = 4;
 /// Zones that are on their way whole, on all connections together: each is in memory as it is sent.
 const MAX_TRANSFERS: usize = 2;
 /// Larger queries than this are no queries.
@@ -46,22 +50,41 @@ thread_local! {
 /// What all connections of a server share.
 #[derive(Clone)]
 pub(crate) struct Bounds {
+    all: Share,
+    of_client: [usize; 3],
+    transfers: Arc<Semaphore>,
+    /// The clients that have connections.
+    clients: Arc<Mutex<HashMap<IpAddr, Weak<Client>>>>,
+}
+
+/// What may be held at once.
+#[derive(Clone)]
+struct Share {
+    connections: Arc<Semaphore>,
     tasks: Arc<Semaphore>,
     room: Arc<Semaphore>,
-    transfers: Arc<Semaphore>,
 }
+
+/// All connections from one address.
+struct Client {
+    address: IpAddr,
+    own: Share,
+    bounds: Bounds,
+}
+
+/// The client's own permit, and the one of all.
+type Permits = [OwnedSemaphorePermit; 2];
 
 /// A message on its way to a client, with the room that it takes.
 struct Waiting {
     message: Vec<u8>,
-    _room: OwnedSemaphorePermit,
+    _room: Permits,
 }
 
 pub(crate) async fn serve(listener: TcpListener, routes: Routes, bounds: Bounds, metrics: Arc<Metrics>, drain: Drain) {
-    let free = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let next = async {
-            let permit = free.clone().acquire_owned().await.expect("BUG: the semaphore was closed");
+            let permit = permit(&bounds.all.connections, 1).await;
             (listener.accept().await, permit)
         };
         let (accepted, permit) = tokio::select! {
@@ -69,11 +92,16 @@ pub(crate) async fn serve(listener: TcpListener, routes: Routes, bounds: Bounds,
             () = drain.started() => return,
         };
         match accepted {
-            Ok((stream, client)) => {
-                let connection = connection(stream, client, routes.clone(), bounds.clone(), metrics.clone(), drain.clone());
+            Ok((stream, address)) => {
+                let client = bounds.client(address.ip());
+                let Ok(own) = client.own.connections.clone().try_acquire_owned() else {
+                    debug!(client = %address, "closed: it has too many connections");
+                    continue;
+                };
+                let connection = connection(stream, address, routes.clone(), client, metrics.clone(), drain.clone());
                 tokio::spawn(async move {
                     connection.await;
-                    drop(permit);
+                    drop([own, permit]);
                 });
             }
             Err(error) => {
@@ -85,14 +113,14 @@ pub(crate) async fn serve(listener: TcpListener, routes: Routes, bounds: Bounds,
     }
 }
 
-async fn connection(stream: TcpStream, client: SocketAddr, routes: Routes, bounds: Bounds, metrics: Arc<Metrics>, drain: Drain) {
+async fn connection(stream: TcpStream, address: SocketAddr, routes: Routes, client: Arc<Client>, metrics: Arc<Metrics>, drain: Drain) {
     let _ = stream.set_nodelay(true);
-    let ends = (client, stream.local_addr().unwrap_or(NOWHERE));
+    let ends = (address, stream.local_addr().unwrap_or(NOWHERE));
     let (reader, writer) = stream.into_split();
     let (replies, waiting) = mpsc::channel(MAX_PIPELINED);
     let writing = tokio::spawn(write(writer, waiting));
     tokio::select! {
-        () = read(reader, ends, &routes, &bounds, &metrics, &replies) => {}
+        () = read(reader, ends, &routes, &client, &metrics, &replies) => {}
         // What was asked is still answered: the tasks hold senders of their own.
         () = drain.started() => {}
     }
@@ -104,7 +132,7 @@ async fn read(
     mut reader: OwnedReadHalf,
     ends: (SocketAddr, SocketAddr),
     routes: &Routes,
-    bounds: &Bounds,
+    client: &Arc<Client>,
     metrics: &Arc<Metrics>,
     replies: &mpsc::Sender<Waiting>,
 ) {
@@ -115,10 +143,10 @@ async fn read(
         }
         let mut packet = vec![0; usize::from(length)];
         let Ok(Ok(_)) = tokio::time::timeout(READ, reader.read_exact(&mut packet)).await else { return };
-        let permit = free.clone().acquire_owned().await.expect("BUG: the semaphore was closed");
+        let pipelined = permit(&free, 1).await;
         let (routes, metrics, replies) = (routes.load_full(), metrics.clone(), replies.clone());
         // As much as an answer may take, until it is there and takes less.
-        let room = bounds.room(MAX_TCP).await;
+        let room = client.room(MAX_TCP).await;
         let started = Instant::now();
         let (outcome, route, message) = SCRATCH.with_borrow_mut(|out| {
             let (outcome, route) = at_once(&routes, &packet, out, true, started.elapsed().subsec_nanos());
@@ -138,16 +166,16 @@ async fn read(
             AtOnce::Silence => return,
             AtOnce::Later => {
                 drop(room);
-                let transfer = if is_transfer(asked(&packet).qtype) { Some(bounds.transfer().await) } else { None };
-                let task = bounds.task().await;
-                let bounds = bounds.clone();
+                let transfer = if is_transfer(asked(&packet).qtype) { Some(permit(&client.bounds.transfers, 1).await) } else { None };
+                let task = client.task().await;
+                let client = client.clone();
                 tokio::spawn(async move {
-                    let _permits = (permit, transfer);
+                    let _permits = (pipelined, transfer);
                     let Ok(mut query) = Query::parse(&packet) else { return };
                     let answers = slow::answer(&routes, &mut query, ends, true, &metrics).await;
                     let mut task = Some(task);
                     for message in answers {
-                        let room = bounds.room(message.len()).await;
+                        let room = client.room(message.len()).await;
                         // A client that does not take its answers holds nobody's task.
                         task.take();
                         if replies.send(Waiting { message, _room: room }).await.is_err() {
@@ -176,22 +204,58 @@ async fn write(mut writer: OwnedWriteHalf, mut waiting: mpsc::Receiver<Waiting>)
 impl Bounds {
     /// `max_room` holds a message of any size.
     fn new(max_tasks: usize, max_room: usize) -> Self {
-        let semaphore = |permits| Arc::new(Semaphore::new(permits));
-        Self { tasks: semaphore(max_tasks), room: semaphore(max_room), transfers: semaphore(MAX_TRANSFERS) }
+        let all = [MAX_CONNECTIONS, max_tasks, max_room];
+        // No less than one of each, and a message of any size.
+        let of_client = std::array::from_fn(|at| (all[at] / ONE_OF).max([1, 1, MAX_TCP][at]));
+        Self { all: Share::new(all), of_client, transfers: Arc::new(Semaphore::new(MAX_TRANSFERS)), clients: Arc::default() }
     }
 
-    async fn task(&self) -> OwnedSemaphorePermit {
-        self.tasks.clone().acquire_owned().await.expect("BUG: the semaphore was closed")
+    fn client(&self, address: IpAddr) -> Arc<Client> {
+        let address = address.to_canonical();
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&address).and_then(Weak::upgrade) {
+            return client;
+        }
+        let client = Arc::new(Client { address, own: Share::new(self.of_client), bounds: self.clone() });
+        clients.insert(address, Arc::downgrade(&client));
+        client
+    }
+}
+
+// === impl Share ===
+
+impl Share {
+    fn new(most: [usize; 3]) -> Self {
+        let [connections, tasks, room] = most.map(|permits| Arc::new(Semaphore::new(permits)));
+        Self { connections, tasks, room }
+    }
+}
+
+// === impl Client ===
+
+impl Client {
+    async fn task(&self) -> Permits {
+        [permit(&self.own.tasks, 1).await, permit(&self.bounds.all.tasks, 1).await]
     }
 
-    async fn transfer(&self) -> OwnedSemaphorePermit {
-        self.transfers.clone().acquire_owned().await.expect("BUG: the semaphore was closed")
+    /// A message has 65,535 octets at the most.
+    async fn room(&self, octets: usize) -> Permits {
+        [permit(&self.own.room, octets).await, permit(&self.bounds.all.room, octets).await]
     }
+}
 
-    async fn room(&self, octets: usize) -> OwnedSemaphorePermit {
-        // A message has 65,535 octets at the most.
-        self.room.clone().acquire_many_owned(octets as u32).await.expect("BUG: the semaphore was closed")
+impl Drop for Client {
+    fn drop(&mut self) {
+        let mut clients = self.bounds.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        // It may have come back meanwhile.
+        if clients.get(&self.address).is_some_and(|client| client.strong_count() == 0) {
+            clients.remove(&self.address);
+        }
     }
+}
+
+async fn permit(of: &Arc<Semaphore>, n: usize) -> OwnedSemaphorePermit {
+    of.clone().acquire_many_owned(n as u32).await.expect("BUG: the semaphore was closed")
 }
 
 impl Default for Bounds {
@@ -201,8 +265,8 @@ impl Default for Bounds {
 }
 
 /// As much of the room as a message of `octets` takes.
-fn narrowed(mut room: OwnedSemaphorePermit, octets: usize) -> OwnedSemaphorePermit {
-    room.split(octets).unwrap_or(room)
+fn narrowed(room: Permits, octets: usize) -> Permits {
+    room.map(|mut room| room.split(octets).unwrap_or(room))
 }
 
 #[cfg(test)]

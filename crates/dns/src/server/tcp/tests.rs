@@ -35,7 +35,13 @@ impl Subject {
     }
 
     async fn connect(&self) -> TcpStream {
-        TcpStream::connect(self.address).await.expect("connected")
+        self.connect_from([127, 0, 0, 1]).await
+    }
+
+    async fn connect_from(&self, client: [u8; 4]) -> TcpStream {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.bind((client, 0).into()).expect("bound");
+        socket.connect(self.address).await.expect("connected")
     }
 }
 
@@ -66,22 +72,38 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 
 #[tokio::test]
 async fn answers_that_are_not_taken_fill_the_room_and_no_more() {
-    let max_room = 4 * MAX_TCP;
+    let max_room = 16 * MAX_TCP;
     let subject = Subject::start(".:53 {\n kubernetes cluster.local\n}", Bounds::new(1, max_room)).await;
-    let mut greedy = subject.connect().await;
-    let asking = tokio::spawn(async move {
-        // Far more than the sockets between hold; it ends when the test does.
-        let question = framed("many.default.svc.cluster.local", "A");
-        while greedy.write_all(&question).await.is_ok() {}
-    });
-    until("there is no room for another answer", || subject.bounds.room.available_permits() < MAX_TCP).await;
-    asking.abort();
-    let _ = asking.await;
-    // With the client its answers are gone.
-    until("the room is free", || subject.bounds.room.available_permits() == max_room).await;
+    let greedy = |mut stream: TcpStream| {
+        tokio::spawn(async move {
+            // Far more than the sockets between hold; it ends when the test does.
+            let question = framed("many.default.svc.cluster.local", "A");
+            while stream.write_all(&question).await.is_ok() {}
+        })
+    };
+    let room = || subject.bounds.all.room.available_permits();
+    // However many connections a client has, it has no more than its part.
+    let mut asking = Vec::new();
+    for _ in 0..4 {
+        asking.push(greedy(subject.connect_from([127, 0, 0, 2]).await));
+    }
+    until("the client has its part", || room() < max_room - 2 * MAX_TCP).await;
     let mut modest = subject.connect().await;
     modest.write_all(&framed("web.default.svc.cluster.local", "A")).await.expect("sent");
     assert_eq!(reply(&mut modest).await.answers.len(), 1);
+    assert!(room() >= max_room - 5 * MAX_TCP);
+    for client in 3..9 {
+        asking.push(greedy(subject.connect_from([127, 0, 0, client]).await));
+    }
+    until("there is no room for another answer", || room() < MAX_TCP).await;
+    for asking in asking {
+        asking.abort();
+        let _ = asking.await;
+    }
+    // With the clients their answers are gone, and what was known of them.
+    until("the room is free", || room() == max_room).await;
+    drop(modest);
+    until("they are forgotten", || subject.bounds.clients.lock().expect("whole").is_empty()).await;
 }
 
 #[tokio::test]
@@ -92,8 +114,8 @@ async fn questions_that_wait_for_others_have_no_more_tasks_than_there_are() {
     let corefile = format!(".:53 {{\n kubernetes cluster.local {{\n fallthrough\n }}\n forward . {address} {{\n prefer_udp\n }}\n}}");
     let subject = Subject::start(&corefile, Bounds::new(4, 4 * MAX_TCP)).await;
     let mut clients = Vec::new();
-    for client in 0..3 {
-        let mut stream = subject.connect().await;
+    for client in 0..6 {
+        let mut stream = subject.connect_from([127, 0, 0, 2 + client]).await;
         for n in 0..4 {
             stream.write_all(&framed(&format!("n{n}.c{client}.example"), "A")).await.expect("sent");
         }
@@ -108,7 +130,7 @@ async fn questions_that_wait_for_others_have_no_more_tasks_than_there_are() {
         asked.len() == 4
     })
     .await;
-    assert_eq!(subject.bounds.tasks.available_permits(), 0);
+    assert_eq!(subject.bounds.all.tasks.available_permits(), 0);
     // The cluster's names need none.
     let mut other = subject.connect().await;
     other.write_all(&framed("web.default.svc.cluster.local", "A")).await.expect("sent");
