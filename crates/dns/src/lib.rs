@@ -87,12 +87,6 @@ pub struct Running {
 pub enum Error {
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// An address of a port beside all of them: one listener of all would keep the other from being bound.
-    #[error("port {} is for all addresses in one block and for {} alone in another: `bind` has to stand in all of them or in none", .0.port(), .0.ip())]
-    Mixed(SocketAddr),
-    /// Of a changed Corefile: the same with what is served already.
-    #[error("port {} is served on other addresses until now ({} and all of them exclude each other): only a restart takes that up", .0.port(), .0.ip())]
-    Rebound(SocketAddr),
     /// Of a changed Corefile: why the objects that it needs are not to be had.
     #[error("what its `kubernetes` needs cannot be had: {0}")]
     NotFed(String),

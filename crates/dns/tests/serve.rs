@@ -85,6 +85,38 @@ async fn both_transports_answer_and_the_rest_is_forwarded_once() {
     assert!(UdpSocket::bind(server).is_ok(), "the port is free again");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_address_may_be_served_apart_from_all_others() {
+    let port = std::net::TcpListener::bind("0.0.0.0:0").and_then(|any| any.local_addr()).expect("a port").port();
+    let block = |zone: &str, inside: &str, last: u8| {
+        format!("{zone}:{port} {{\n {inside}\n hosts /nowhere {{\n 192.0.2.{last} a.b.test\n }}\n}}\n")
+    };
+    let start = |blocks: &[String]| {
+        let corefile = dns::config::Corefile::parse(&blocks.concat()).expect("a Corefile");
+        let (names, views) = watch::channel(Arc::<NameView>::default());
+        let (trigger, drain) = runtime::drain::channel();
+        let started = dns::start(dns::Config { corefile, listen: Vec::new() }, views, None, drain, Registry::default());
+        (names, trigger, started)
+    };
+    let apart = [block("test", "bind 127.0.0.2", 2), block("b.test", "", 1)];
+    let (_names, trigger, started) = start(&apart);
+    started.expect("both are bound");
+    let asked = tokio::task::spawn_blocking(move || {
+        let ask = |last: u8| {
+            let server = SocketAddr::from(([127, 0, 0, last], port));
+            [over_udp(server, "a.b.test."), over_tcp(server, &["a.b.test."]).remove(0)].map(|reply| addresses(&reply).concat())
+        };
+        [ask(2), ask(1)]
+    });
+    assert_eq!(asked.await.expect("no panic"), [["192.0.2.2", "192.0.2.2"], ["192.0.2.1", "192.0.2.1"]]);
+    for blocks in [&apart[..], &apart[1..], &apart[..1]] {
+        let error = start(blocks).2.err().expect("another server is told of this one").to_string();
+        assert!(error.contains(&format!("process {} (", std::process::id())), "{error}");
+    }
+    tokio::time::timeout(PATIENCE, trigger.drain()).await.expect("everything ends");
+    assert!(std::net::TcpListener::bind(("0.0.0.0", port)).is_ok(), "the port is free again");
+}
+
 #[tokio::test]
 async fn a_taken_port_is_named() {
     let (_names, views) = watch::channel(Arc::<NameView>::default());

@@ -4,8 +4,9 @@ mod holder;
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {protocol} {address}{hint}")]
@@ -58,6 +59,14 @@ pub fn udp(address: SocketAddr, share: Share, receive_bytes: usize) -> Result<st
         Ok(socket.into())
     };
     bind().map_err(|source| BindError::new("udp", address, source))
+}
+
+/// Lets another socket of this user bind an address that this one has as well, as one of all.
+///
+/// # Errors
+/// What the kernel says, which knows of this option since Linux 3.9.
+pub fn share(listener: &impl AsFd) -> io::Result<()> {
+    SockRef::from(listener).set_reuse_port(true)
 }
 
 fn socket(address: SocketAddr, kind: Type, protocol: Protocol, share: Share) -> io::Result<Socket> {

@@ -28,8 +28,7 @@ pub(crate) struct Listener {
     pub(crate) wanted: SocketAddr,
     pub(crate) routes: Routes,
     udp: Vec<Arc<UdpSocket>>,
-    /// Taken when it is served.
-    tcp: Option<TcpListener>,
+    tcp: Arc<TcpListener>,
     serving: Option<Serving>,
 }
 
@@ -40,12 +39,16 @@ struct Serving {
 }
 
 impl Listener {
-    /// Binds both protocols; questions that come before it is served wait in the sockets.
-    pub(crate) fn bind(wanted: SocketAddr) -> Result<Self, BindError> {
+    /// Binds both protocols; questions that come before it is served wait in the sockets. `beside`: those of ours that have the port on
+    /// this address too, since one of the two has it on all; what is sent to the one address then comes to whoever names it.
+    pub(crate) fn bind(wanted: SocketAddr, beside: &[&Listener]) -> Result<Self, BindError> {
+        for listener in beside {
+            listen::share(&listener.tcp).map_err(|source| BindError::new("tcp", listener.address, source))?;
+        }
         let mut tries = if wanted.port() == 0 { MAX_TRIES } else { 1 };
         loop {
             tries -= 1;
-            match Self::bind_both(wanted) {
+            match Self::bind_both(wanted, !beside.is_empty()) {
                 // The port that TCP was given is another's by UDP: the next one may be nobody's.
                 Err(error) if tries > 0 && error.source.kind() == io::ErrorKind::AddrInUse => {}
                 bound => return bound,
@@ -53,15 +56,15 @@ impl Listener {
         }
     }
 
-    fn bind_both(wanted: SocketAddr) -> Result<Self, BindError> {
+    fn bind_both(wanted: SocketAddr, shared: bool) -> Result<Self, BindError> {
         // TCP alone tells of another server on the port: UDP is shared among our threads, and an upgrade's old and new process share both.
         let failed = |protocol, source| BindError::new(protocol, wanted, source);
-        let tcp = listen::tcp(wanted, Share::No)?;
+        let tcp = listen::tcp(wanted, if shared { Share::Yes } else { Share::No })?;
         // Port 0 is one port for both protocols.
         let address = tcp.local_addr().map_err(|error| failed("tcp", error))?;
         let mut sockets = Vec::new();
         for n in 0..std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS) {
-            if n == 0 {
+            if n == 0 && !shared {
                 // Taken alone first: a stranger's socket on this port is told of here, and not shared with.
                 drop(listen::udp(address, Share::No, 0)?);
             }
@@ -74,12 +77,14 @@ impl Listener {
             sockets.push(Arc::new(socket));
         }
         let tcp = TcpListener::from_std(tcp).map_err(|error| failed("tcp", error))?;
-        Ok(Self { address, wanted, routes: Arc::new(ArcSwap::from_pointee(Vec::new())), udp: sockets, tcp: Some(tcp), serving: None })
+        Ok(Self { address, wanted, routes: Arc::new(ArcSwap::from_pointee(Vec::new())), udp: sockets, tcp: Arc::new(tcp), serving: None })
     }
 
     /// Starts to answer; a second call changes nothing.
     pub(crate) fn serve(&mut self, later: &mpsc::Sender<Job>, bounds: &tcp::Bounds, metrics: &Arc<Metrics>) {
-        let Some(tcp) = self.tcp.take() else { return };
+        if self.serving.is_some() {
+            return;
+        }
         let stopped = Arc::new(AtomicBool::new(false));
         let mut threads = Vec::new();
         for socket in &self.udp {
@@ -98,15 +103,17 @@ impl Listener {
         }
         // TCP goes on accepting through the lame-duck time, so it has a drain of its own.
         let (trigger, stopping) = runtime::drain::channel();
-        tokio::spawn(tcp::serve(tcp, self.routes.clone(), bounds.clone(), metrics.clone(), stopping));
+        tokio::spawn(tcp::serve(self.tcp.clone(), self.routes.clone(), bounds.clone(), metrics.clone(), stopping));
         self.serving = Some(Serving { stopped, threads, tcp: trigger });
     }
 
     /// Stops to take questions; done when those that were taken are answered or with the slow path.
     pub(crate) async fn stop(self) {
-        let Some(Serving { stopped, threads, tcp }) = self.serving else { return };
+        let Self { udp, tcp: listener, serving, .. } = self;
+        let Some(Serving { stopped, threads, tcp }) = serving else { return };
+        drop(listener);
         stopped.store(true, Ordering::Release);
-        self.udp.iter().for_each(|socket| kernel::udp::wake(socket));
+        udp.iter().for_each(|socket| kernel::udp::wake(socket));
         let joined = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join())));
         let _ = joined.await;
         tcp.drain().await;

@@ -237,16 +237,11 @@ impl Server {
     /// Binds the addresses that are not bound yet: all of them or, with an error, none.
     fn bind_missing(&mut self, corefile: &Corefile) -> Result<(Wanted, Vec<Listener>), Error> {
         let wanted = build::addresses(corefile, &self.listen);
-        if let Some(one) = beside_all(wanted.keys(), wanted.keys()) {
-            return Err(Error::Mixed(*one));
-        }
-        let bound = || self.listeners.iter().map(|listener| &listener.wanted);
-        if let Some(one) = beside_all(wanted.keys(), bound()).or(beside_all(bound(), wanted.keys())) {
-            return Err(Error::Rebound(*one));
-        }
-        let mut bound = Vec::new();
+        let mut bound: Vec<Listener> = Vec::new();
         for address in wanted.keys().filter(|address| !self.listeners.iter().any(|listener| listener.wanted == **address)) {
-            match Listener::bind(*address) {
+            let ours = self.listeners.iter().chain(&bound);
+            let beside: Vec<_> = ours.filter(|listener| overlap(listener.wanted, *address)).collect();
+            match Listener::bind(*address, &beside) {
                 Ok(listener) => bound.push(listener),
                 Err(error) if address.is_ipv6() && address.ip().is_unspecified() && is_missing_family(&error) => {
                     info!(%address, "this machine has no IPv6");
@@ -310,11 +305,10 @@ impl Server {
     }
 }
 
-/// The first of `some` that is one address of a port which `others` have all addresses of.
-fn beside_all<'a>(some: impl Iterator<Item = &'a SocketAddr>, others: impl Iterator<Item = &'a SocketAddr>) -> Option<&'a SocketAddr> {
-    let others: Vec<_> = others.filter(|other| other.ip().is_unspecified()).collect();
-    let covered = |one: &SocketAddr| others.iter().any(|all| all.port() == one.port() && all.is_ipv4() == one.is_ipv4());
-    some.filter(|one| !one.ip().is_unspecified()).find(|one| one.port() != 0 && covered(one))
+/// Whether one of the two has a port on all addresses that the other has on one of them.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let same = one.port() == other.port() && one.port() != 0 && one.is_ipv4() == other.is_ipv4();
+    same && one.ip().is_unspecified() != other.ip().is_unspecified()
 }
 
 /// How long what a Corefile needs is waited for.
@@ -349,20 +343,5 @@ async fn sleep(pause: Option<Duration>) {
     match pause {
         Some(pause) => tokio::time::sleep(pause).await,
         None => std::future::pending().await,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_beside_all_of_its_family_is_found() {
-        let mixed = |addresses: &[&str]| {
-            let addresses: Vec<SocketAddr> = addresses.iter().map(|address| address.parse().expect("address")).collect();
-            beside_all(addresses.iter(), addresses.iter()).map(ToString::to_string)
-        };
-        assert_eq!(mixed(&["0.0.0.0:53", "[::]:53", "127.0.0.1:53"]), Some("127.0.0.1:53".to_owned()));
-        assert_eq!(mixed(&["0.0.0.0:53", "[::1]:53", "127.0.0.1:54"]), None);
     }
 }

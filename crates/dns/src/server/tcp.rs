@@ -81,7 +81,7 @@ struct Waiting {
     _room: Permits,
 }
 
-pub(crate) async fn serve(listener: TcpListener, routes: Routes, bounds: Bounds, metrics: Arc<Metrics>, drain: Drain) {
+pub(crate) async fn serve(listener: Arc<TcpListener>, routes: Routes, bounds: Bounds, metrics: Arc<Metrics>, drain: Drain) {
     loop {
         let next = async {
             let permit = permit(&bounds.all.connections, 1).await;

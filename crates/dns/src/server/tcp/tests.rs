@@ -30,7 +30,7 @@ impl Subject {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
         let (trigger, drain) = runtime::drain::channel();
-        tokio::spawn(serve(listener, routes, bounds.clone(), Metrics::new(&Registry::default()), drain));
+        tokio::spawn(serve(Arc::new(listener), routes, bounds.clone(), Metrics::new(&Registry::default()), drain));
         Self { address, bounds, _trigger: trigger }
     }
 
