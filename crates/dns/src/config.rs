@@ -103,6 +103,10 @@ impl ServerBlock {
         let of = |plugin: &Spec| if let Spec::Bind(bind) = plugin { bind.addresses.clone() } else { Vec::new() };
         self.plugins.iter().flat_map(of).collect()
     }
+
+    pub(crate) fn zones(&self) -> Vec<Name> {
+        self.keys.iter().map(|key| key.zone.clone()).collect()
+    }
 }
 
 // === impl Corefile ===

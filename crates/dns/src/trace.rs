@@ -1,24 +1,25 @@
-//! What becomes of a question, step by step: which server block, which plugin, which object, which records.
+//! What becomes of a question, step by step: which name of the search list, which server block, which plugin, which object, which records.
 //!
-//! Answers from the same snapshot code as the server, and explains beside it which object's field decided. Asks nobody: what would be
-//! forwarded is said, not sent.
+//! The very plugins that serve are asked, over the names as they are; beside each stands what it did, and which object's field decided
+//! ([`watched`]). Asks nobody: what would be forwarded is said, not sent, and of a cache it is not known what it keeps.
 
-use std::collections::HashSet;
+mod watched;
+
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
-use model::name::{NamedKind, NamedService};
-use model::{NameView, ObjectKind, ObjectRef, ServiceName};
+use model::{NameView, ObjectRef};
 
-use crate::config::{Corefile, ServerBlock};
-use crate::name::{Name, labels};
+use crate::config::Corefile;
+use crate::name::{Name, label};
 use crate::plugins::Spec;
-use crate::plugins::forward::Target;
-use crate::plugins::kubernetes::{Options, Outcome, Snapshot, Zones};
-use crate::plugins::scope::longest;
-use crate::server::chain::Request;
+use crate::server::chain::{Next, Request};
+use crate::server::{Route, route_of};
 use crate::wire::message::{Message, Question};
-use crate::wire::{CLASS_IN, MAX_TCP, rcode, rcode_name, type_named};
+use crate::wire::{CLASS_IN, Folded, flag, rcode, rcode_name, type_named};
+use watched::{Forwarded, Log};
 
 /// One thing that was decided, and the object and field that decided it, where one did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +34,14 @@ pub struct Trace {
     pub outcome: String,
 }
 
+/// Who asks.
+#[derive(Clone, Debug)]
+pub struct Asker {
+    pub address: IpAddr,
+    /// Of a pod that has the search list which kubelet writes.
+    pub namespace: Option<String>,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
     #[error(transparent)]
@@ -41,203 +50,102 @@ pub enum TraceError {
     Type(String),
 }
 
-/// More links than an answer follows.
-const MAX_LINKS: usize = 10;
+/// What kubelet writes into a pod's resolv.conf: names with fewer dots are looked for in the search list first.
+const NDOTS: usize = 5;
 
-/// Follows the question for `name` and `record_type` that `client` would ask.
-pub fn trace(corefile: &Corefile, names: &Arc<NameView>, name: &str, record_type: &str, client: IpAddr) -> Result<Trace, TraceError> {
+/// Whether that can be asked for at all.
+///
+/// # Errors
+/// A name or a type that is none.
+pub fn check(name: &str, record_type: &str) -> Result<(), TraceError> {
+    question(name, record_type).map(drop)
+}
+
+fn question(name: &str, record_type: &str) -> Result<(Name, u16), TraceError> {
     let qtype = type_named(record_type).ok_or_else(|| TraceError::Type(record_type.to_owned()))?;
-    let mut tracing = Tracing { corefile, names, client, qtype, trace: Trace::default() };
-    let mut name = Name::parse(name)?;
-    for _ in 0..MAX_LINKS {
-        match tracing.ask(&name) {
-            Some(target) => name = target,
-            None => return Ok(tracing.trace),
-        }
-    }
-    tracing.trace.outcome = "no data: the aliases lead nowhere".to_owned();
-    Ok(tracing.trace)
+    Ok((Name::parse(name)?, qtype))
 }
 
-struct Tracing<'a> {
-    corefile: &'a Corefile,
-    names: &'a Arc<NameView>,
-    client: IpAddr,
-    qtype: u16,
-    trace: Trace,
-}
-
-impl Tracing<'_> {
-    fn say(&mut self, what: impl Into<String>) {
-        self.trace.steps.push(Step { what: what.into(), by: None });
+/// Follows the question for `name` and `record_type` that `asker` would ask: each that its resolver would, if it has a search list and
+/// the name no final dot.
+///
+/// # Errors
+/// A name or a type that is none.
+pub fn trace(corefile: &Corefile, names: &Arc<NameView>, name: &str, record_type: &str, asker: &Asker) -> Result<Trace, TraceError> {
+    let (bare, qtype) = question(name, record_type)?;
+    let log = Log::of(qtype);
+    let routes = watched::routes(corefile, names, &log);
+    let domains = if name.ends_with('.') { Vec::new() } else { domains(corefile, asker) };
+    if let (Some(namespace), false) = (&asker.namespace, domains.is_empty()) {
+        let listed: Vec<_> = domains.iter().map(ToString::to_string).collect();
+        log.say(format!("the search list of namespace {namespace}, ndots:{NDOTS}: {}", listed.join(" ")));
     }
-
-    fn say_by(&mut self, what: impl Into<String>, object: ObjectRef, field: &'static str) {
-        self.trace.steps.push(Step { what: what.into(), by: Some((object, field)) });
-    }
-
-    fn end(&mut self, outcome: impl Into<String>) -> Option<Name> {
-        self.trace.outcome = outcome.into();
-        None
-    }
-
-    /// Follows one name; gives the next if it is an alias.
-    fn ask(&mut self, name: &Name) -> Option<Name> {
-        let keys = self.corefile.blocks.iter().flat_map(|block| block.keys.iter().map(move |key| (key, block)));
-        let best = keys.filter(|(key, _)| name.is_under(&key.zone)).max_by_key(|(key, _)| key.zone.n_labels());
-        let Some((key, block)) = best else {
-            self.say(format!("no server block of the Corefile serves {name}"));
-            return self.end("REFUSED");
+    let mut list: Vec<Name> = domains.iter().filter_map(|domain| domain.prefixed(&bare.wire()[..bare.wire().len() - 1])).collect();
+    list.insert(if bare.n_labels() > NDOTS { 0 } else { list.len() }, bare);
+    for (at, name) in list.iter().enumerate() {
+        let question = Question { name: name.clone(), qtype, qclass: CLASS_IN };
+        let request = Request { tcp: true, flags: flag::RD, ..Request::of(question, SocketAddr::new(asker.address, 0)) };
+        let Some(answer) = ask(&routes, &request) else {
+            log.say(format!("no server block of the Corefile serves {name}"));
+            return Ok(log.end("REFUSED".to_owned()));
         };
-        self.say(format!("{name} {}: server block {}:{} (line {})", crate::wire::Type(self.qtype), key.zone, key.port, block.line));
-        for plugin in &block.plugins {
-            match plugin {
-                Spec::Autopath(_) => self.say("autopath: a pod's search list is walked here, if the name ends in its first domain"),
-                Spec::Acl(_) => self.say("acl: may refuse who asks"),
-                Spec::Rewrite(_) => self.say("rewrite: may ask for another name or type instead"),
-                Spec::Template(_) => self.say("template: answers what its pattern fits"),
-                Spec::Hosts(hosts) => self.say(format!("hosts: {} and the lines of the block come first", hosts.file.display())),
-                Spec::Rutter(options) if options.search.is_some() => self.say("rutter: steps of a search list are answered with their end"),
-                Spec::K8sExternal(external) if external.zones.iter().any(|zone| name.is_under(zone)) => {
-                    self.say("k8s_external: by external addresses");
-                }
-                Spec::Kubernetes(options) => match self.kubernetes(options, block, name) {
-                    Asked::Passed => {}
-                    Asked::Ended => return None,
-                    Asked::Alias(target) => return Some(target),
-                },
-                Spec::Cache(_) => self.say("cache: an answer that is kept ends the way here"),
-                Spec::Forward(forward) => {
-                    let taken =
-                        forward.from.iter().any(|zone| name.is_under(zone)) && !forward.except.iter().any(|zone| name.is_under(zone));
-                    if taken {
-                        let to: Vec<_> = forward
-                            .to
-                            .iter()
-                            .map(|target| match target {
-                                Target::Address(address) => address.to_string(),
-                                Target::Tls(address, _) => format!("tls://{address}"),
-                                Target::ResolvConf(path) => format!("the servers of {}", path.display()),
-                            })
-                            .collect();
-                        return self.end(format!("forwarded to {}", to.join(", ")));
-                    }
-                }
-                _ => {}
-            }
+        if answer.error.is_some() {
+            log.say("no plugin of the block answers");
         }
-        self.say("no plugin of the block answers");
-        self.end("SERVFAIL")
-    }
-
-    fn kubernetes(&mut self, options: &Options, block: &ServerBlock, name: &Name) -> Asked {
-        let zones: Vec<Name> = block.keys.iter().map(|key| key.zone.clone()).collect();
-        let options = options.clone().or_zones_of(&zones);
-        let Some(zone) = longest(&options.zones, name).cloned() else {
-            return Asked::Passed;
-        };
-        let mut snapshot = Snapshot::unsynced();
-        snapshot.patch(self.names, &snapshot.changes(self.names), &HashSet::new(), &options);
-        self.explain(&options, &zone, name);
-        let question = Question { name: name.clone(), qtype: self.qtype, qclass: CLASS_IN };
-        let request = Request { tcp: true, ..Request::of(question, SocketAddr::new(self.client, 0)) };
-        let zones = Zones::new(options, Arc::default(), false);
-        let mut reached = Asked::Passed;
-        let answer = request.written(|query, buffer| match zones.answer(&snapshot, query, buffer, MAX_TCP, 0) {
-            Outcome::Written(length, _) => Some(length),
-            Outcome::Next => None,
-            Outcome::Alias(target) => {
-                reached = Asked::Alias(target);
-                None
-            }
-        });
-        match (&reached, answer) {
-            (_, Some(answer)) => {
-                self.answered(&answer);
-                return Asked::Ended;
-            }
-            (Asked::Alias(target), None) => self.say(format!("an alias: on with {target}")),
-            (_, None) => self.say("kubernetes: no such name here; `fallthrough` hands it on"),
-        }
-        reached
-    }
-
-    fn answered(&mut self, answer: &Message) {
         for record in &answer.answers {
-            self.say(record.to_string());
+            log.say(record.to_string());
         }
-        self.trace.outcome = match (answer.rcode, answer.answers.len()) {
-            (rcode::NOERROR, 0) => "NOERROR without records: the name exists, but has none of this type".to_owned(),
-            (code, 0) => rcode_name(code).to_owned(),
-            (code, n) => format!("{} with {n} record(s)", rcode_name(code)),
-        };
+        let (last, forwarded) = (at + 1 == list.len(), log.forwarded());
+        if last || answer.rcode != rcode::NXDOMAIN || forwarded.as_ref().is_some_and(|forwarded| forwarded.of_list) {
+            return Ok(log.end(outcome(&answer, &log)));
+        }
+        log.say(match forwarded {
+            None => "NXDOMAIN: on with the next of the search list".to_owned(),
+            Some(Forwarded { to, .. }) => format!("asked of {to}; if it is not there, on with the next of the search list"),
+        });
     }
+    unreachable!("BUG: the name itself is not on the list")
+}
 
-    /// Says which object the name leads to, and what of it decides.
-    fn explain(&mut self, options: &Options, zone: &Name, name: &Name) {
-        let front = name.split(zone).unwrap_or_default().to_ascii_lowercase();
-        let text = |label: &[u8]| String::from_utf8_lossy(label).into_owned();
-        let front: Vec<String> = labels(&front).map(text).collect();
-        if zone.is_reverse() {
-            self.say(format!("kubernetes: reverse zone {zone}: ClusterIPs first, then ready endpoints"));
-            return;
-        }
-        match front.as_slice() {
-            [.., namespace, kind] if kind == "pod" => {
-                self.say(format!("kubernetes: a pod of namespace {namespace}; pods are {:?}", options.pods).to_lowercase());
-            }
-            [below @ .., service, namespace, kind] if kind == "svc" => {
-                let name = ServiceName::new(namespace.as_str(), service.as_str());
-                let exposed = options.namespaces.is_empty() || options.namespaces.contains(namespace);
-                if !exposed {
-                    self.say(format!("kubernetes: namespace {namespace} is not among `namespaces`"));
-                }
-                match self.names.services.get(&name).cloned() {
-                    Some(service) => self.service(&name, &service, below, options),
-                    None if self.names.namespaces.get(&name.namespace).is_some() => {
-                        self.say_by(format!("kubernetes: there is no Service {name}"), namespace_ref(namespace), "metadata.name");
-                    }
-                    None => self.say(format!("kubernetes: there is neither a Service {name} nor a namespace {namespace}")),
-                }
-            }
-            _ => self.say(format!("kubernetes: a name of zone {zone} itself")),
-        }
+fn outcome(answer: &Message, log: &Log) -> String {
+    match log.forwarded() {
+        Some(Forwarded { to, of_list: false }) => return format!("forwarded to {to}"),
+        Some(Forwarded { to, of_list: true }) => return format!("an alias of the first of these that {to} knows, else NXDOMAIN"),
+        None => {}
     }
-
-    fn service(&mut self, name: &ServiceName, service: &NamedService, below: &[String], options: &Options) {
-        let object = name.object();
-        let ready = service.endpoints().map(|endpoint| endpoint.address).collect::<HashSet<_>>().len();
-        match &service.kind {
-            NamedKind::ExternalName(target) => {
-                self.say_by(format!("Service {name} is an alias of {target}"), object, "spec.externalName");
-            }
-            NamedKind::Headless => {
-                self.say_by(format!("Service {name} is headless: {ready} ready endpoint(s) have its name"), object, "spec.clusterIP");
-            }
-            NamedKind::ClusterIp(ips) => {
-                let ips: Vec<_> = ips.iter().map(ToString::to_string).collect();
-                self.say_by(format!("Service {name} has {}", ips.join(" and ")), object.clone(), "spec.clusterIPs");
-                if (ready == 0 || options.no_endpoints) && options.ignore_empty_service {
-                    self.say_by("it has no ready endpoint, and `ignore empty_service` hides it", object, "spec.selector");
-                }
-            }
-        }
-        match below {
-            [] => {}
-            [port, protocol] => self.say_by(format!("the port {port} over {protocol}"), name.object(), "spec.ports"),
-            below => self.say_by(format!("below it: {}", below.join(".")), name.object(), "spec.ports"),
-        }
+    if answer.dropped {
+        return "no answer is sent".to_owned();
+    }
+    match (answer.rcode, answer.answers.len()) {
+        (rcode::NOERROR, 0) => "NOERROR without records: the name exists, but has none of this type".to_owned(),
+        (code, 0) => rcode_name(code).to_owned(),
+        (code, n) => format!("{} with {n} record(s)", rcode_name(code)),
     }
 }
 
-enum Asked {
-    Passed,
-    Ended,
-    Alias(Name),
+/// Nothing that is asked here waits for anybody.
+fn ask(routes: &[Route], request: &Request) -> Option<Message> {
+    route_of(routes, &Folded::of(&request.question.name)).filter(|(_, route)| !route.block.empty)?;
+    match pin!(Next::start(routes).whole(request)).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(answer) => Some(answer),
+        Poll::Pending => None,
+    }
 }
 
-fn namespace_ref(name: &str) -> ObjectRef {
-    ObjectRef { kind: ObjectKind::Namespace, namespace: "".into(), name: name.into() }
+/// The search domains that kubelet writes for the pod: the cluster's and, as far as the Corefile tells, the node's own.
+fn domains(corefile: &Corefile, asker: &Asker) -> Vec<Name> {
+    let Some(namespace) = asker.namespace.as_deref().and_then(label) else { return Vec::new() };
+    for block in &corefile.blocks {
+        let own = block.plugins.iter().find_map(|plugin| if let Spec::Rutter(options) = plugin { options.search.clone() } else { None });
+        let options = block.plugins.iter().find_map(|plugin| if let Spec::Kubernetes(options) = plugin { Some(options) } else { None });
+        let Some(options) = options.map(|options| options.clone().or_zones_of(&block.zones())) else { continue };
+        if let Some(zone) = options.zones.iter().find(|zone| !zone.is_reverse()) {
+            let services = zone.prefixed(b"\x03svc");
+            let of_namespace = services.as_ref().and_then(|services| services.prefixed(&namespace));
+            return of_namespace.into_iter().chain(services).chain([zone.clone()]).chain(own.unwrap_or_default()).collect();
+        }
+    }
+    Vec::new()
 }
 
 #[cfg(test)]
@@ -247,13 +155,21 @@ mod tests {
     use super::*;
     use crate::plugins::kubernetes::tests::{CLUSTER, names};
 
-    fn check(name: &str, record_type: &str, expect: Expect) {
-        let corefile = Corefile::kubeadm("cluster.local").expect("valid");
-        let client = "10.2.0.1".parse().expect("address");
-        let trace = trace(&corefile, &Arc::new(names(CLUSTER)), name, record_type, client).expect("a question");
+    /// Asked by a process of the node, or by a pod of `namespace`.
+    fn check_by(corefile: &Corefile, namespace: Option<&str>, name: &str, record_type: &str, expect: &Expect) {
+        let asker = Asker { address: "10.2.0.1".parse().expect("address"), namespace: namespace.map(str::to_owned) };
+        let trace = trace(corefile, &Arc::new(names(CLUSTER)), name, record_type, &asker).expect("a question");
         let by = |step: &Step| step.by.as_ref().map(|(object, field)| format!("  [{object}: {field}]")).unwrap_or_default();
         let steps: String = trace.steps.iter().map(|step| format!("{}{}\n", step.what, by(step))).collect();
         expect.assert_eq(&format!("{steps}=> {}\n", trace.outcome));
+    }
+
+    fn check(name: &str, record_type: &str, expect: Expect) {
+        check_by(&Corefile::kubeadm("cluster.local").expect("valid"), None, name, record_type, &expect);
+    }
+
+    fn check_in(corefile: &str, namespace: Option<&str>, name: &str, record_type: &str, expect: Expect) {
+        check_by(&Corefile::parse(corefile).expect("a Corefile"), namespace, name, record_type, &expect);
     }
 
     #[test]
@@ -286,10 +202,10 @@ mod tests {
             local.default.svc.cluster.local. A: server block .:53 (line 1)
             Service default/local is an alias of web.default.svc.cluster.local  [Service default/local: spec.externalName]
             an alias: on with web.default.svc.cluster.local.
-            web.default.svc.cluster.local. A: server block .:53 (line 1)
             Service default/web has 10.96.0.1  [Service default/web: spec.clusterIPs]
+            local.default.svc.cluster.local. 30 CNAME web.default.svc.cluster.local.
             web.default.svc.cluster.local. 30 A 10.96.0.1
-            => NOERROR with 1 record(s)
+            => NOERROR with 2 record(s)
         "#]],
         );
         check(
@@ -308,6 +224,168 @@ mod tests {
             www.example.com. AAAA: server block .:53 (line 1)
             cache: an answer that is kept ends the way here
             => forwarded to the servers of /etc/resolv.conf
+        "#]],
+        );
+    }
+
+    #[test]
+    fn a_pods_search_list_is_walked() {
+        let kubeadm = Corefile::kubeadm("cluster.local").expect("valid");
+        let check = |name: &str, expect: Expect| check_by(&kubeadm, Some("dev"), name, "A", &expect);
+        check(
+            "web.default",
+            expect![[r#"
+            the search list of namespace dev, ndots:5: dev.svc.cluster.local. svc.cluster.local. cluster.local.
+            web.default.dev.svc.cluster.local. A: server block .:53 (line 1)
+            kubernetes: there is no Service dev/default  [Namespace dev: metadata.name]
+            NXDOMAIN: on with the next of the search list
+            web.default.svc.cluster.local. A: server block .:53 (line 1)
+            Service default/web has 10.96.0.1  [Service default/web: spec.clusterIPs]
+            web.default.svc.cluster.local. 30 A 10.96.0.1
+            => NOERROR with 1 record(s)
+        "#]],
+        );
+        check(
+            "www.example.com",
+            expect![[r#"
+            the search list of namespace dev, ndots:5: dev.svc.cluster.local. svc.cluster.local. cluster.local.
+            www.example.com.dev.svc.cluster.local. A: server block .:53 (line 1)
+            kubernetes: there is no Service dev/com  [Namespace dev: metadata.name]
+            NXDOMAIN: on with the next of the search list
+            www.example.com.svc.cluster.local. A: server block .:53 (line 1)
+            kubernetes: there is neither a Service com/example nor a namespace com
+            NXDOMAIN: on with the next of the search list
+            www.example.com.cluster.local. A: server block .:53 (line 1)
+            kubernetes: zone cluster.local. has nothing under com
+            NXDOMAIN: on with the next of the search list
+            www.example.com. A: server block .:53 (line 1)
+            cache: an answer that is kept ends the way here
+            => forwarded to the servers of /etc/resolv.conf
+        "#]],
+        );
+        check(
+            "web.default.svc.cluster.local.",
+            expect![[r#"
+            web.default.svc.cluster.local. A: server block .:53 (line 1)
+            Service default/web has 10.96.0.1  [Service default/web: spec.clusterIPs]
+            web.default.svc.cluster.local. 30 A 10.96.0.1
+            => NOERROR with 1 record(s)
+        "#]],
+        );
+        check(
+            "a.b.c.d.e.example",
+            expect![[r#"
+            the search list of namespace dev, ndots:5: dev.svc.cluster.local. svc.cluster.local. cluster.local.
+            a.b.c.d.e.example. A: server block .:53 (line 1)
+            cache: an answer that is kept ends the way here
+            asked of the servers of /etc/resolv.conf; if it is not there, on with the next of the search list
+            a.b.c.d.e.example.dev.svc.cluster.local. A: server block .:53 (line 1)
+            kubernetes: there is no Service dev/example  [Namespace dev: metadata.name]
+            asked of the servers of /etc/resolv.conf; if it is not there, on with the next of the search list
+            a.b.c.d.e.example.svc.cluster.local. A: server block .:53 (line 1)
+            kubernetes: there is neither a Service example/e nor a namespace example
+            asked of the servers of /etc/resolv.conf; if it is not there, on with the next of the search list
+            a.b.c.d.e.example.cluster.local. A: server block .:53 (line 1)
+            kubernetes: zone cluster.local. has nothing under example
+            => forwarded to the servers of /etc/resolv.conf
+        "#]],
+        );
+        let completed = ". {\n rutter {\n search-completion corp.example\n }\n kubernetes cluster.local\n forward . 192.0.2.53\n}";
+        check_in(
+            completed,
+            Some("dev"),
+            "www.example.com",
+            "AAAA",
+            expect![[r#"
+            the search list of namespace dev, ndots:5: dev.svc.cluster.local. svc.cluster.local. cluster.local. corp.example.
+            www.example.com.dev.svc.cluster.local. AAAA: server block .:53 (line 1)
+            www.example.com.svc.cluster.local. AAAA: server block .:53 (line 1)
+            kubernetes: there is neither a Service com/example nor a namespace com
+            www.example.com.cluster.local. AAAA: server block .:53 (line 1)
+            kubernetes: zone cluster.local. has nothing under com
+            www.example.com.corp.example. AAAA: server block .:53 (line 1)
+            www.example.com.corp.example. AAAA: asked of 192.0.2.53:53
+            www.example.com.corp.example. A: asked of 192.0.2.53:53
+            www.example.com. AAAA: server block .:53 (line 1)
+            www.example.com. AAAA: asked of 192.0.2.53:53
+            www.example.com. A: asked of 192.0.2.53:53
+            kubernetes: there is no Service dev/com  [Namespace dev: metadata.name]
+            => an alias of the first of these that 192.0.2.53:53 knows, else NXDOMAIN
+        "#]],
+        );
+    }
+
+    #[test]
+    fn what_a_plugin_does_is_seen() {
+        let corefile = "example. {
+    hosts /nowhere {
+        192.0.2.1 www.example
+        fallthrough
+    }
+    acl {
+        block type MX
+    }
+    rewrite name exact old.example www.example
+    rutter {
+        aaaa off
+    }
+    forward . tls://192.0.2.53
+}";
+        let check = |name: &str, record_type: &str, expect: Expect| check_in(corefile, None, name, record_type, expect);
+        check(
+            "www.example",
+            "A",
+            expect![[r#"
+            www.example. A: server block example.:53 (line 1)
+            hosts: answers NOERROR
+            www.example. 3600 A 192.0.2.1
+            => NOERROR with 1 record(s)
+        "#]],
+        );
+        check(
+            "old.example",
+            "A",
+            expect![[r#"
+            old.example. A: server block example.:53 (line 1)
+            rewrite: www.example. A is asked in its place
+            hosts: answers NOERROR
+            old.example. 3600 A 192.0.2.1
+            => NOERROR with 1 record(s)
+        "#]],
+        );
+        check(
+            "www.example",
+            "MX",
+            expect![[r#"
+            www.example. MX: server block example.:53 (line 1)
+            acl: answers REFUSED
+            => REFUSED
+        "#]],
+        );
+        check(
+            "other.example",
+            "AAAA",
+            expect![[r#"
+            other.example. AAAA: server block example.:53 (line 1)
+            rutter: answers NOERROR
+            => NOERROR without records: the name exists, but has none of this type
+        "#]],
+        );
+        check(
+            "other.example",
+            "A",
+            expect![[r#"
+            other.example. A: server block example.:53 (line 1)
+            other.example. A: asked of tls://192.0.2.53:853
+            => an alias of the first of these that tls://192.0.2.53:853 knows, else NXDOMAIN
+        "#]],
+        );
+        check(
+            "other.test",
+            "A",
+            expect![[r#"
+            no server block of the Corefile serves other.test.
+            => REFUSED
         "#]],
         );
     }

@@ -134,10 +134,10 @@ fn answer(question: &Question, model: &Model, parts: &Parts, node_ports: Vec<IpA
             trace.end(followed.outcome)
         }
         Target::Name { name, record_type } => {
-            // Who asks matters to a few plugins alone.
-            let client = question.from.as_ref().and_then(|sender| sender.address(model.facts(), None, &mut Trace::default()));
+            let mut trace = Trace::default();
+            let asker = name::asker(model.facts(), question.from.as_ref(), &mut trace);
             let corefile = parts.corefile.as_ref().map(|corefile| corefile.borrow().clone());
-            name::trace(model, corefile.as_deref(), name, record_type, client)
+            name::trace(&model.views().names, corefile.as_deref(), name, record_type, &asker, trace)
         }
         Target::Request { tls, host, port, target } => request::trace(model, *tls, host, *port, target),
     }

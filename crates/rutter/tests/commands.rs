@@ -250,6 +250,7 @@ fn a_name_is_traced_to_its_answer() {
         an alias: on with www.example.com.
         www.example.com. A: server block .:53 (line 1)
         cache: an answer that is kept ends the way here
+        my-externalname.default.svc.cluster.local. 30 CNAME www.example.com.
         => forwarded to the servers of /etc/resolv.conf
         exit 0
     "#]],

@@ -116,11 +116,6 @@ impl Forward {
         }
     }
 
-    fn takes(&self, request: &Request) -> bool {
-        let name = &request.question.name;
-        self.options.from.iter().any(|zone| name.is_under(zone)) && !self.options.except.iter().any(|zone| name.is_under(zone))
-    }
-
     /// Asks one upstream after the other until one answers, and two at once where the first takes long.
     async fn ask(&self, request: &Request) -> Message {
         self.budget.earn();
@@ -315,7 +310,7 @@ impl Plugin for Forward {
             if self.guard.as_ref().is_some_and(|guard| guard.came_back(&request.question)) {
                 return request.failed(rcode::NXDOMAIN);
             }
-            if !self.takes(request) {
+            if !self.options.takes(&request.question.name) {
                 return next.run(request).await;
             }
             // A zone takes more messages than one.

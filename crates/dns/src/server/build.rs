@@ -8,13 +8,12 @@ use super::chain::Plugin;
 use super::metrics::Metrics;
 use super::{Block, Fast, Route};
 use crate::config::{Corefile, ServerBlock};
-use crate::name::Name;
 use crate::plugins::Spec;
 use crate::plugins::acl::Acl;
 use crate::plugins::autopath::Autopath;
 use crate::plugins::cache::{Cache, Refreshes, Store};
 use crate::plugins::errors::Errors;
-use crate::plugins::forward::{Forward, Guard};
+use crate::plugins::forward::{self, Forward, Guard};
 use crate::plugins::hosts::Hosts;
 use crate::plugins::k8s_external::External;
 use crate::plugins::kubernetes::{Current, Kubernetes, Options, Snapshot};
@@ -27,7 +26,7 @@ use crate::plugins::template::Template;
 use crate::plugins::transfer::Transfer;
 
 /// What the plugins of all blocks share.
-pub(crate) struct Parts {
+pub(crate) struct Parts<'a> {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) store: Arc<Store>,
     /// Where this server is found, loopback left out.
@@ -43,6 +42,16 @@ pub(crate) struct Parts {
     pub(crate) own_pods: bool,
     /// Plugins may have tasks of their own: not where only answers are looked at.
     pub(crate) live: bool,
+    pub(crate) onlooker: Option<&'a dyn Onlooker>,
+}
+
+/// Somebody who wants to see what becomes of questions, and has none leave the process.
+pub(crate) trait Onlooker {
+    /// In place of `forward`.
+    fn forward(&self, options: &forward::Options) -> Box<dyn Plugin>;
+
+    /// All plugins of a block, each so that it tells what it does.
+    fn watch(&self, block: &ServerBlock, plugins: Vec<Box<dyn Plugin>>) -> Vec<Box<dyn Plugin>>;
 }
 
 /// A snapshot to be kept up to date.
@@ -71,7 +80,7 @@ pub(crate) fn addresses(corefile: &Corefile, listen: &[SocketAddr]) -> BTreeMap<
 }
 
 /// Makes the plugins of every block, and the snapshots that they read.
-pub(crate) fn blocks(corefile: &Corefile, parts: &Parts) -> (Vec<Arc<Block>>, Vec<Followed>) {
+pub(crate) fn blocks(corefile: &Corefile, parts: &Parts<'_>) -> (Vec<Arc<Block>>, Vec<Followed>) {
     let mut followed = Vec::new();
     let blocks = corefile
         .blocks
@@ -82,8 +91,8 @@ pub(crate) fn blocks(corefile: &Corefile, parts: &Parts) -> (Vec<Arc<Block>>, Ve
     (blocks, followed)
 }
 
-fn build(block: &ServerBlock, own: &Weak<Block>, n: u32, parts: &Parts, followed: &mut Vec<Followed>) -> Block {
-    let zones: Vec<Name> = block.keys.iter().map(|key| key.zone.clone()).collect();
+fn build(block: &ServerBlock, own: &Weak<Block>, n: u32, parts: &Parts<'_>, followed: &mut Vec<Followed>) -> Block {
+    let zones = block.zones();
     let rotate = block.plugins.iter().any(|plugin| matches!(plugin, Spec::Loadbalance(_)));
     // The first zone's snapshot is made before the plugins in front of it, which read it as well.
     let kubernetes = block.plugins.iter().find_map(|plugin| match plugin {
@@ -183,6 +192,7 @@ fn build(block: &ServerBlock, own: &Weak<Block>, n: u32, parts: &Parts, followed
                 plugins.push(Box::new(Shared(made.clone())));
                 cache = Some(made);
             }
+            Spec::Forward(options) if let Some(onlooker) = parts.onlooker => plugins.push(onlooker.forward(options)),
             Spec::Forward(options) => {
                 let guard = guarded.then(|| parts.guard.clone());
                 let forward = Forward::new(options.clone(), &parts.listen, guard, parts.metrics.clone());
@@ -199,6 +209,9 @@ fn build(block: &ServerBlock, own: &Weak<Block>, n: u32, parts: &Parts, followed
         }
     }
     plugins.extend(local.map(|local| Box::new(local) as Box<dyn Plugin>));
+    if let Some(onlooker) = parts.onlooker {
+        plugins = onlooker.watch(block, plugins);
+    }
     let cache_at = cache_at.unwrap_or(plugins.len());
     let in_front = 0..kubernetes_at.unwrap_or(cache_at);
     let between = kubernetes_at.map_or(cache_at..cache_at, |at| at + 1..cache_at);
@@ -261,14 +274,18 @@ pub(crate) fn routes(corefile: &Corefile, blocks: &[Arc<Block>], on: &[usize], a
     routes
 }
 
-/// The routes of port 53 without any socket, for tests of what plugins answer together.
-#[cfg(test)]
-pub(crate) fn test_routes(corefile: &Corefile, local: &[IpAddr], own_pods: bool) -> (Vec<Route>, Vec<Followed>) {
+/// The routes of port 53 (or of the first one that there is) without any socket, to see what plugins answer together.
+pub(crate) fn routes_to_look_at(
+    corefile: &Corefile,
+    local: Arc<[IpAddr]>,
+    own_pods: bool,
+    onlooker: Option<&dyn Onlooker>,
+) -> (Vec<Route>, Vec<Followed>) {
     let metrics = Metrics::new(&runtime::Registry::default());
     let parts = Parts {
         metrics,
         store: Arc::new(Store::new()),
-        local: local.into(),
+        local,
         listen: Vec::new(),
         refreshes: Refreshes::nowhere(),
         guard: Arc::default(),
@@ -276,10 +293,14 @@ pub(crate) fn test_routes(corefile: &Corefile, local: &[IpAddr], own_pods: bool)
         first_block: 0,
         own_pods,
         live: false,
+        onlooker,
     };
     let (blocks, followed) = blocks(corefile, &parts);
     let on: Vec<usize> = (0..blocks.len()).collect();
-    (routes(corefile, &blocks, &on, SocketAddr::from(([0, 0, 0, 0], 53)), false), followed)
+    let mut ports = corefile.blocks.iter().flat_map(|block| &block.keys).map(|key| key.port);
+    let first = ports.clone().next().unwrap_or(corefile.port);
+    let port = ports.find(|port| *port == 53).unwrap_or(first);
+    (routes(corefile, &blocks, &on, SocketAddr::from(([0, 0, 0, 0], port)), false), followed)
 }
 
 /// A listener as CoreDNS's metrics name it: without an address where it has all.

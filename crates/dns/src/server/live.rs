@@ -267,6 +267,7 @@ impl Server {
             first_block: self.n_blocks,
             own_pods: self.inputs.feed.as_ref().is_some_and(|feed| feed.knows_who_asks()),
             live: true,
+            onlooker: None,
         };
         self.n_blocks += corefile.blocks.len() as u32;
         let (blocks, followed) = build::blocks(corefile, &parts);

@@ -23,7 +23,7 @@ pub struct Flags {
     pub target: String,
     /// The record type, where the target is a name
     pub record_type: Option<String>,
-    /// Who sends: an address, or a Pod (default: the node)
+    /// Who sends, or looks for the name along its search list: an address, or a Pod (default: the node)
     #[arg(long, value_name = "IP|[NAMESPACE/]POD")]
     pub from: Option<String>,
     /// The node that decides, by --objects or --kubeconfig (default: this one)
@@ -47,6 +47,9 @@ pub struct Flags {
 
 pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
     let target = Target::parse(&flags.target, flags.record_type.as_deref()).map_err(|error| Usage(error.to_string()))?;
+    if let Target::Name { name, record_type } = &target {
+        dns::trace::check(name, record_type).map_err(|error| Usage(error.to_string()))?;
+    }
     let from = flags.from.as_deref().map(Sender::parse);
     let question = Question { target, from, elsewhere: flags.on.is_some(), kernel: flags.kernel };
     let asks_process = flags.objects.objects.is_none() && flags.objects.kubeconfig.is_none();

@@ -1,21 +1,32 @@
 //! A name: what the DNS server would answer, as it says itself.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use dns::config::Corefile;
+use dns::trace::Asker;
 use model::name::NamedKind;
-use model::{Model, ServiceName};
+use model::{Facts, Model, NameView, ServiceName};
 
-use super::Trace;
+use super::{Sender, Trace};
 
-/// Follows one query of `client` (`None`: the node).
-pub fn trace(model: &Model, corefile: Option<&Corefile>, name: &str, record_type: &str, client: Option<IpAddr>) -> Trace {
+/// Who asks (`None`: the node), with the search list of a pod where it is one.
+pub fn asker(facts: &Facts, from: Option<&Sender>, trace: &mut Trace) -> Asker {
+    let Some(sender) = from else { return Asker { address: Ipv4Addr::LOCALHOST.into(), namespace: None } };
+    let address = sender.address(facts, None, trace);
+    if address.is_none() {
+        trace.say(format!("{sender} has no address that is known here"));
+    }
+    // Somebody, and not this machine.
+    Asker { address: address.unwrap_or(Ipv4Addr::UNSPECIFIED.into()), namespace: sender.search_list_of(facts, trace) }
+}
+
+/// Follows one query of `asker`.
+pub fn trace(names: &Arc<NameView>, corefile: Option<&Corefile>, name: &str, record_type: &str, asker: &Asker, mut trace: Trace) -> Trace {
     let Some(corefile) = corefile else { return Trace::default().end("this process runs no DNS server") };
-    let client = client.unwrap_or(Ipv4Addr::LOCALHOST.into());
-    match dns::trace::trace(corefile, &model.views().names, name, record_type, client) {
+    match dns::trace::trace(corefile, names, name, record_type, asker) {
         Err(error) => Trace::default().end(error.to_string()),
         Ok(followed) => {
-            let mut trace = Trace::default();
             for step in followed.steps {
                 match step.by {
                     Some((object, field)) => trace.say_by(step.what, &object, field),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use model::facts::PodName;
+use model::facts::{Pod, PodName, Slice};
 use model::{Facts, Family, ObjectKind, ObjectRef};
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +53,32 @@ impl Sender {
             }
         }
         None
+    }
+
+    /// The namespace whose search list kubelet writes for the sender, if it is a pod that is known.
+    pub fn search_list_of(&self, facts: &Facts, trace: &mut Trace) -> Option<String> {
+        let is_it = |name: &PodName, pod: &Pod| match self {
+            Sender::Address(address) => !pod.host_network && pod.ips.contains(address),
+            Sender::Pod { namespace, name: its } => *name.namespace == **namespace && *name.name == **its,
+        };
+        if let Some((name, pod)) = facts.pods.iter().find(|(name, pod)| is_it(name, pod)) {
+            if pod.host_network {
+                let object = ObjectRef { kind: ObjectKind::Pod, namespace: name.namespace.clone(), name: name.name.clone() };
+                trace.say_by(format!("{self} is on its node's network: it has the node's search list"), &object, "spec.hostNetwork");
+                return None;
+            }
+            return Some(name.namespace.to_string());
+        }
+        let address = match self {
+            Sender::Address(address) => *address,
+            Sender::Pod { namespace, .. } => return Some(namespace.clone()),
+        };
+        let leads = |slice: &Slice| (0..slice.endpoints.len()).any(|at| slice.endpoints[at].address == address && slice.pod(at).is_some());
+        let found = facts.slices.iter().find(|(_, slices)| slices.values().any(|slice| leads(slice)));
+        if found.is_none() {
+            trace.say(format!("no pod is known at {address}: its search list is not either"));
+        }
+        found.map(|(service, _)| service.namespace.to_string())
     }
 }
 

@@ -48,7 +48,6 @@ impl Refreshes {
     }
 
     /// A queue that takes nothing.
-    #[cfg(test)]
     pub(crate) fn nowhere() -> Self {
         Self(mpsc::channel(1).0)
     }

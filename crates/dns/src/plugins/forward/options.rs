@@ -47,6 +47,15 @@ pub struct Options {
     pub next_on_nodata: bool,
 }
 
+// === impl Options ===
+
+impl Options {
+    /// Whether names like this are for these upstreams.
+    pub(crate) fn takes(&self, name: &Name) -> bool {
+        self.from.iter().any(|zone| name.is_under(zone)) && !self.except.iter().any(|zone| name.is_under(zone))
+    }
+}
+
 /// CoreDNS's bound.
 const MAX_UPSTREAMS: usize = 15;
 

@@ -12,7 +12,7 @@ use model::{Family, NameView, Protocol, Revision, ServiceName};
 use super::*;
 use crate::config::Corefile;
 use crate::plugins::Spec;
-use crate::server::build::test_routes;
+use crate::server::build::routes_to_look_at;
 use crate::wire::message::Question;
 use crate::wire::{MIN_UDP, rcode_name};
 
@@ -76,7 +76,7 @@ pub(crate) fn filled_routes(corefile: &Corefile, objects: &str) -> Vec<crate::se
 
 /// The same; `own_pods`: of a server that only the pods of its node ask.
 pub(crate) fn routes_of(corefile: &Corefile, objects: &str, own_pods: bool) -> Vec<crate::server::Route> {
-    let (routes, followed) = test_routes(corefile, &["10.1.0.1".parse().expect("address")], own_pods);
+    let (routes, followed) = routes_to_look_at(corefile, ["10.1.0.1".parse().expect("address")].into(), own_pods, None);
     for followed in followed {
         let mut snapshot = Snapshot::unsynced();
         let view = Arc::new(names(objects));
@@ -572,7 +572,7 @@ fn labels_select_the_slices_of_other_clusters() {
 #[test]
 fn nothing_is_denied_before_the_first_view() {
     let corefile = Corefile::parse(".:53 {\n kubernetes cluster.local\n }").expect("a Corefile");
-    let (routes, _) = test_routes(&corefile, &[], false);
+    let (routes, _) = routes_to_look_at(&corefile, Arc::default(), false, None);
     let request = request("nobody.default.svc.cluster.local A");
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let answer = runtime.block_on(Next::start(&routes).whole(&request));

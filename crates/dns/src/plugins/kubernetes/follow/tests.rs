@@ -92,7 +92,7 @@ fn leads(follower: &Follower, address: &str) -> bool {
 #[test]
 fn a_question_behind_a_change_is_answered_with_it_on_both_paths() {
     let corefile = crate::config::Corefile::parse(". {\n kubernetes cluster.local\n}").expect("a Corefile");
-    let (routes, followed) = crate::server::build::test_routes(&corefile, &[], false);
+    let (routes, followed) = crate::server::build::routes_to_look_at(&corefile, Arc::default(), false, None);
     let (mut follower, _applied, mut view) = follower();
     follower.current = followed[0].current.clone();
     follower.take_up(&Arc::new(view.clone()), &mut Vec::new());
