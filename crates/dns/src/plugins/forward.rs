@@ -71,7 +71,7 @@ struct Complaints {
 }
 
 impl Forward {
-    /// `ours`: the addresses that this server listens on, which it must not ask.
+    /// `ours`: where this server is found, which it must not ask.
     pub(crate) fn new(options: Options, ours: &[SocketAddr], guard: Option<Arc<Guard>>, metrics: Arc<Metrics>) -> Self {
         let mut upstreams: Vec<Upstream> = Vec::new();
         let plain = |addresses: Vec<SocketAddr>| addresses.into_iter().map(|address| Upstream::new(address, None));

@@ -31,6 +31,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) store: Arc<Store>,
     /// Where this server is found, loopback left out.
     pub(crate) local: Arc<[IpAddr]>,
+    /// The same with ports, and what stands for all addresses as it is.
     pub(crate) listen: Vec<SocketAddr>,
     pub(crate) refreshes: Refreshes,
     pub(crate) guard: Arc<Guard>,
@@ -326,6 +327,14 @@ pub(crate) fn local_addresses(listen: impl Iterator<Item = SocketAddr>) -> Arc<[
     all.sort();
     all.dedup();
     all.into()
+}
+
+/// The listeners, and each address that one of them has as one of all.
+pub(crate) fn with_local(listening: &[SocketAddr], local: &[IpAddr]) -> Vec<SocketAddr> {
+    let everywhere = listening.iter().filter(|address| address.ip().is_unspecified());
+    let each =
+        everywhere.flat_map(|all| local.iter().filter(|ip| ip.is_ipv4() == all.is_ipv4()).map(|ip| SocketAddr::new(*ip, all.port())));
+    listening.iter().copied().chain(each).collect()
 }
 
 fn read(path: &str) -> String {

@@ -256,13 +256,15 @@ impl Server {
     /// Makes what serves a Corefile: routes by listener, and snapshots, new ones of which are pending in `filled`.
     fn build(&mut self, corefile: &Corefile, wanted: &Wanted, filled: &Readiness) -> (Vec<(usize, Vec<super::Route>)>, Vec<Kept>) {
         self.metrics.enabled.reset();
+        let listening: Vec<SocketAddr> = self.listeners.iter().map(|listener| listener.address).collect();
+        let local = build::local_addresses(listening.iter().copied());
         let parts = Parts {
             metrics: self.metrics.clone(),
             store: self.store.clone(),
             refreshes: self.refreshes.clone(),
             guard: self.guard.clone(),
-            local: build::local_addresses(self.listeners.iter().map(|listener| listener.address)),
-            listen: self.listeners.iter().map(|listener| listener.address).collect(),
+            listen: build::with_local(&listening, &local),
+            local,
             known: self.followed.iter().map(|kept| (kept.options.clone(), kept.current.clone())).collect(),
             first_block: self.n_blocks,
             own_pods: self.inputs.feed.as_ref().is_some_and(|feed| feed.knows_who_asks()),

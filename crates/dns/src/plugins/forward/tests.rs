@@ -8,6 +8,8 @@ fn a_resolv_conf_names_servers_and_never_ourselves() {
     assert_eq!(shown(&everywhere), ["10.0.0.2:53", "[fd00::2]:53"]);
     assert_eq!(shown(&[]), ["127.0.0.1:53", "10.0.0.2:53", "[fd00::2]:53"]);
     assert_eq!(shown(&["10.0.0.2:53".parse().expect("address")]), ["127.0.0.1:53", "[fd00::2]:53"]);
+    let ours = crate::server::build::with_local(&everywhere, &["10.0.0.2", "fd00::2"].map(|ip| ip.parse().expect("address")));
+    assert_eq!(shown(&ours), ["[fd00::2]:53"], "this machine's own address, on a listener for all of its family");
 }
 
 #[test]
