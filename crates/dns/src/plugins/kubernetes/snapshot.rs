@@ -25,7 +25,8 @@ pub(crate) type Key = Arc<[u8]>;
 pub(crate) struct Snapshot {
     /// The facts are all there; before that nothing may be denied.
     pub(crate) synced: bool,
-    /// Of the SOA: Unix time of the last change that a query could see.
+    /// Of the SOA: Unix time of the last change that a query could see. A clock that is put back does not put it back: whoever transfers
+    /// the zone would not come again.
     pub(crate) serial: u32,
     pub(crate) services: Book,
     pub(crate) imports: Book,
@@ -140,7 +141,7 @@ impl Snapshot {
             }
         }
         self.synced = true;
-        self.serial = now();
+        self.serial = now().max(self.serial);
         self.view = view.clone();
     }
 
@@ -148,7 +149,7 @@ impl Snapshot {
     pub(crate) fn release(&mut self, name: &ServiceName, options: &Options) {
         let service = self.view.services.get(name).cloned();
         self.put_service(name, service.as_ref(), options);
-        self.serial = now();
+        self.serial = now().max(self.serial);
     }
 
     fn put_service(&mut self, name: &ServiceName, new: Option<&Arc<NamedService>>, options: &Options) {
