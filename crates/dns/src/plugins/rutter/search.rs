@@ -9,8 +9,9 @@
 //! Guards: the namespace exists and no Service has the name in front of it; the client is no process of this machine's own and, where
 //! pods are known (`pods verified`, and `--node-local`, which follows those of its node), a pod of that very namespace, whose search list
 //! it is. A pod on its node's network is never taken for one: with the default policy it has no such list, and its address is anybody's
-//! there. Where pods are not known, such a one is answered as if it had the list. The last step leaves the cluster only for names under a delegated top-level domain or in a zone that a block of its own serves, so that a name like `redis-0.redis`, asked
-//! before its Service is there, is told to nobody. The answer's own name holds the namespace, so no cache mixes two of them up.
+//! there. Where pods are not known, such a one is answered as if it had the list. The last step is taken for names of the cluster's own
+//! zone, under a delegated top-level domain, or in a zone that a block of its own serves, so that a name like `redis-0.redis`, asked before
+//! its Service is there, is told to nobody. The answer's own name holds the namespace, so no cache mixes two of them up.
 
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
@@ -62,7 +63,8 @@ impl Search {
         let services = zone.prefixed(b"\x03svc");
         let domains = services.iter().chain([zone]).chain(&self.host);
         let mut list: Vec<Name> = domains.filter_map(|domain| domain.prefixed(&asked)).collect();
-        list.extend(Name::root().prefixed(&asked).filter(|bare| is_public(bare) || has_zone(bare)));
+        let stays = |bare: &Name| has_zone(bare) || self.kubernetes.zones.forward_zone_of(bare).is_some();
+        list.extend(Name::root().prefixed(&asked).filter(|bare| is_public(bare) || stays(bare)));
         list
     }
 

@@ -51,6 +51,14 @@ fn a_namespace_behind_a_service_is_found_in_the_cluster() {
 }
 
 #[test]
+fn a_name_that_is_whole_but_for_its_final_dot_is_found_at_once() {
+    let (asked, whole) = ("web.default.svc.cluster.local.dev.svc.cluster.local.", "web.default.svc.cluster.local.");
+    check("search-completion", &format!("{asked} A"), &format!("NOERROR\n{asked} 5 CNAME {whole}\n{whole} 5 A 10.96.0.1\n"));
+    let answer = ask(". {\n rutter {\n search-completion\n }\n kubernetes cluster.local\n}", &format!("{asked} AAAA"));
+    assert!(answer.starts_with(&format!("NOERROR\n{asked} 0 CNAME {whole}\nauth cluster.local. 5 SOA ")), "{answer}");
+}
+
+#[test]
 fn what_is_no_search_step_is_not_touched() {
     for question in [
         // A Service has that name: an endpoint of it that is not there.
