@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use crate::outage::Outage;
 use crate::scope::{Scope, escape};
-use crate::{Error, Occurrence, transport};
+use crate::{Error, Metrics, Occurrence, transport};
 
 /// Longer than the server's own limit of 60 s for requests that are no watch.
 const ANSWER_WITHIN: Duration = Duration::from_secs(70);
@@ -33,10 +33,13 @@ pub struct Client {
     pub(crate) outage: Arc<Outage>,
     origin: Origin,
     namespace: String,
+    metrics: Option<Metrics>,
 }
 
 struct Access {
     inner: kube_client::Client,
+    /// The server's name and port.
+    host: Arc<str>,
     /// When the credentials were last read because they had been refused.
     renewed: Option<Instant>,
 }
@@ -75,17 +78,24 @@ impl Client {
     /// # Errors
     /// [`Error::Credentials`] when they are missing or cannot be understood.
     pub async fn connect(origin: &Origin) -> Result<Client, Error> {
-        let (inner, namespace) = open(origin).await?;
-        Ok(Client::over(inner, namespace, origin.clone()))
+        let (inner, host, namespace) = open(origin).await?;
+        Ok(Client::over(inner, host, namespace, origin.clone()))
     }
 
-    pub(crate) fn over(inner: kube_client::Client, namespace: String, origin: Origin) -> Client {
-        let access = Arc::new(RwLock::new(Access { inner, renewed: None }));
-        Client { access, outage: Arc::new(Outage::new()), origin, namespace }
+    /// Counts from now on what is asked.
+    #[must_use]
+    pub fn counted(self, metrics: Metrics) -> Client {
+        Client { metrics: Some(metrics), ..self }
     }
 
-    fn inner(&self) -> kube_client::Client {
-        self.access.read().unwrap_or_else(PoisonError::into_inner).inner.clone()
+    pub(crate) fn over(inner: kube_client::Client, host: Arc<str>, namespace: String, origin: Origin) -> Client {
+        let access = Arc::new(RwLock::new(Access { inner, host, renewed: None }));
+        Client { access, outage: Arc::new(Outage::new()), origin, namespace, metrics: None }
+    }
+
+    fn access(&self) -> (kube_client::Client, Arc<str>) {
+        let access = self.access.read().unwrap_or_else(PoisonError::into_inner);
+        (access.inner.clone(), access.host.clone())
     }
 
     /// Reads the credentials again after the server refused them; whether it is worth asking once more. A token that is replaced
@@ -98,8 +108,9 @@ impl Client {
             }
             access.renewed = Some(Instant::now());
         }
-        let Ok((inner, _)) = open(&self.origin).await else { return false };
-        self.access.write().unwrap_or_else(PoisonError::into_inner).inner = inner;
+        let Ok((inner, host, _)) = open(&self.origin).await else { return false };
+        let mut access = self.access.write().unwrap_or_else(PoisonError::into_inner);
+        (access.inner, access.host) = (inner, host);
         true
     }
 
@@ -217,9 +228,17 @@ impl Client {
             }
         };
         let request = request.body(body).map_err(|error| Error::Unreadable(error.to_string()))?;
-        let response = timeout(ANSWER_WITHIN, self.inner().send(request)).await;
-        let response = response.map_err(|_| Error::Timeout(ANSWER_WITHIN))?.map_err(|error| Error::Transport(chain(&error)))?;
-        if response.status().is_success() { Ok(response) } else { Err(refusal(response).await) }
+        let ((inner, host), started) = (self.access(), Instant::now());
+        let answer = match timeout(ANSWER_WITHIN, inner.send(request)).await {
+            Err(_) => Err(Error::Timeout(ANSWER_WITHIN)),
+            Ok(Err(error)) => Err(Error::Transport(chain(&error))),
+            Ok(Ok(response)) if response.status().is_success() => Ok(response),
+            Ok(Ok(response)) => Err(refusal(response).await),
+        };
+        if let Some(metrics) = &self.metrics {
+            metrics.note(method, &host, started.elapsed(), answer.as_ref().map(|response| response.status().as_u16()));
+        }
+        answer
     }
 
     async fn collect(&self, response: Response<Body>) -> Result<(Encoding, Bytes), Error> {
@@ -264,8 +283,8 @@ impl std::fmt::Display for Origin {
     }
 }
 
-/// Reads the credentials and makes a connection of them, and the namespace that they name.
-async fn open(origin: &Origin) -> Result<(kube_client::Client, String), Error> {
+/// Reads the credentials and makes a connection of them; also the server that they are for, and the namespace that they name.
+async fn open(origin: &Origin) -> Result<(kube_client::Client, Arc<str>, String), Error> {
     let refuse = |reason: String| Error::Credentials { origin: origin.to_string(), reason };
     let file = match origin {
         Origin::Kubeconfig(path) | Origin::Context(path, _) => Some(Kubeconfig::read_from(path).map_err(|error| refuse(chain(&error)))?),
@@ -284,8 +303,9 @@ async fn open(origin: &Origin) -> Result<(kube_client::Client, String), Error> {
     // Retries are ours: `follow` knows what it has and what it may skip.
     config.default_retry = false;
     let namespace = config.default_namespace.clone();
+    let host = config.cluster_url.authority().map_or("", |authority| authority.as_str()).into();
     let inner = transport::client(config).map_err(|error| refuse(chain(&error)))?;
-    Ok((inner, namespace))
+    Ok((inner, host, namespace))
 }
 
 /// Servers without protobuf for a kind answer in JSON; the answer's own Content-Type decides how it is read.

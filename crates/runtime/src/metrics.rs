@@ -3,18 +3,39 @@
 //! Each part makes a [`Registry`], registers what it counts, and serves it on its own `/metrics`. The families themselves are the
 //! `prometheus` crate's.
 
+use std::sync::{Arc, PoisonError, RwLock};
+
 use prometheus::core::Collector;
 use prometheus::{Encoder, Opts, TextEncoder};
 
-pub use prometheus::{Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+pub use prometheus::{
+    DEFAULT_BUCKETS, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+};
 
 /// The families of one part. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Registry {
     inner: prometheus::Registry,
+    included: Arc<RwLock<Vec<Registry>>>,
 }
 
 impl Registry {
+    /// One whose families all get `prefix` and an underscore in front of their names.
+    pub fn prefixed(prefix: &str) -> Self {
+        let inner = prometheus::Registry::new_custom(Some(prefix.to_owned()), None).expect("BUG: a prefix is empty");
+        Self { inner, ..Self::default() }
+    }
+
+    /// Shows what `other` holds behind what this one does.
+    pub fn include(&self, other: Registry) {
+        self.included.write().unwrap_or_else(PoisonError::into_inner).push(other);
+    }
+
+    /// Holds a family of another registry as well.
+    pub fn share<C: Collector + Clone + 'static>(&self, family: &C) {
+        self.keep(Ok(family.clone()));
+    }
+
     pub fn counter(&self, name: &str, help: &str) -> IntCounter {
         self.keep(IntCounter::new(name, help))
     }
@@ -55,7 +76,8 @@ impl Registry {
         if let Err(error) = TextEncoder::new().encode(&families, &mut text) {
             tracing::warn!(%error, "metrics could not be written");
         }
-        String::from_utf8(text).unwrap_or_default()
+        let included = self.included.read().unwrap_or_else(PoisonError::into_inner).clone();
+        included.iter().fold(String::from_utf8(text).unwrap_or_default(), |text, other| text + &other.render())
     }
 
     /// Families are made by constant names at the start: a clash or a bad name is a mistake in the code.
@@ -83,5 +105,16 @@ mod tests {
             registry.render(),
             "# HELP coredns_dns_requests_total Requests.\n# TYPE coredns_dns_requests_total counter\ncoredns_dns_requests_total{proto=\"udp\"} 1\n"
         );
+    }
+
+    #[test]
+    fn a_family_is_shown_under_another_name_beside_its_own() {
+        let (registry, renamed) = (Registry::default(), Registry::prefixed("coredns"));
+        let asked = registry.counter("asked_total", "Questions.");
+        renamed.share(&asked);
+        registry.include(renamed);
+        asked.inc();
+        let lines: Vec<String> = registry.render().lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect();
+        assert_eq!(lines, ["asked_total 1", "coredns_asked_total 1"]);
     }
 }

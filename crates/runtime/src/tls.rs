@@ -27,6 +27,11 @@ pub fn sha1(data: &[u8]) -> [u8; 20] {
     digest.as_ref().try_into().expect("BUG: SHA-1 has 20 bytes")
 }
 
+pub fn sha512(data: &[u8]) -> [u8; 64] {
+    let digest = ::aws_lc_rs::digest::digest(&::aws_lc_rs::digest::SHA512, data);
+    digest.as_ref().try_into().expect("BUG: SHA-512 has 64 bytes")
+}
+
 /// Takes every certificate.
 #[derive(Debug)]
 struct Anybody(Arc<CryptoProvider>);

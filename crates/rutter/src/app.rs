@@ -57,9 +57,10 @@ impl App {
     pub fn start_proxy(&mut self, config: proxy::Config) -> anyhow::Result<()> {
         let registry = Registry::default();
         let running = proxy::start(config.clone(), self.source.node.clone(), self.drain.clone(), &registry)?;
+        registry.include(self.registry.clone());
         let pages = running.metrics_pages(&registry);
         self.serve_status(config.healthz_bind, running.health_pages(), "healthzBindAddress", config.bind_hard_fail)?;
-        self.serve_status(config.metrics_bind, self.with_shared_metrics(pages), "metricsBindAddress", config.bind_hard_fail)?;
+        self.serve_status(config.metrics_bind, pages, "metricsBindAddress", config.bind_hard_fail)?;
         self.forward(running.reports, |proxy::Report { object, issues }| (object, issues));
         self.wait_for("rules", running.applied.clone(), |applied| applied.0 > 0);
         self.applied = Some(running.applied);
@@ -70,6 +71,7 @@ impl App {
     /// `flag` is what `config.listen` was given by.
     pub fn start_dns(&mut self, config: dns::Config, flag: &'static str, feed: impl dns::Feed + 'static) -> anyhow::Result<()> {
         let registry = Registry::default();
+        self.show_metrics_in(&registry);
         let flagged = !config.listen.is_empty();
         let inputs = dns::Inputs {
             names: self.source.names.clone(),
@@ -95,6 +97,7 @@ impl App {
         let ingress::Running { http, https, applied, reports } =
             ingress::start(config, self.source.routes.clone(), self.drain.clone(), &registry)?;
         info!(?http, ?https, "ingress");
+        registry.include(self.registry.clone());
         self.forward(reports, |ingress::Report { object, issues }| (object, issues));
         let served = applied.clone();
         let pages: Pages = Arc::new(move |ask| match ask.path {
@@ -103,7 +106,7 @@ impl App {
             "/metrics" => Some(Page::metrics(&registry)),
             _ => None,
         });
-        self.serve_status(Some(status), self.with_shared_metrics(pages), flag, true)?;
+        self.serve_status(Some(status), pages, flag, true)?;
         self.wait_for("routes", applied.clone(), Option::is_some);
         self.served = Some(applied);
         Ok(())
@@ -272,16 +275,12 @@ impl App {
         }
     }
 
-    /// `/metrics` of a part with what the whole process counts behind it.
-    fn with_shared_metrics(&self, pages: Pages) -> Pages {
-        let shared = self.registry.clone();
-        Arc::new(move |ask| {
-            let mut page = pages(ask)?;
-            if ask.path == "/metrics" {
-                page.body = [&page.body[..], shared.render().as_bytes()].concat().into();
-            }
-            Some(page)
-        })
+    /// Has the registry of a DNS server show what the whole process counts, with CoreDNS's names for what is asked of the API.
+    pub fn show_metrics_in(&self, registry: &Registry) {
+        let renamed = Registry::prefixed("coredns_kubernetes");
+        self.source.requests.show_in(&renamed);
+        registry.include(renamed);
+        registry.include(self.registry.clone());
     }
 
     /// Adds a condition of readiness: that a part has come as far as `holds` asks.

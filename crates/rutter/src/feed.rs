@@ -10,6 +10,7 @@ use dns::plugins::kubernetes::{Api, Tls};
 use dns::{Feed, Feeding};
 use model::resolve::Want;
 use model::{NameView, Revision};
+use runtime::Registry;
 use source::{Demand, OnDemand, Origin, Pods};
 use tokio::sync::watch;
 
@@ -30,6 +31,8 @@ pub struct Late {
     objects: ObjectsFlags,
     names: watch::Sender<Arc<NameView>>,
     fresh: watch::Sender<bool>,
+    /// The server's.
+    registry: Registry,
     /// For whoever asks the process why.
     corefile: OnceLock<watch::Receiver<Arc<Corefile>>>,
     started: Mutex<Option<(App, Arc<OfSource>)>>,
@@ -100,9 +103,9 @@ impl Feed for OfSource {
 
 impl Late {
     /// A server is to follow the two that come with it, which tell nothing before the source does.
-    pub fn channel(objects: ObjectsFlags) -> (Arc<Self>, watch::Receiver<Arc<NameView>>, watch::Receiver<bool>) {
+    pub fn channel(objects: ObjectsFlags, registry: Registry) -> (Arc<Self>, watch::Receiver<Arc<NameView>>, watch::Receiver<bool>) {
         let ((names, views), (fresh, is_fresh)) = (watch::channel(Arc::default()), watch::channel(true));
-        let this = Self { objects, names, fresh, corefile: OnceLock::new(), started: Mutex::default() };
+        let this = Self { objects, names, fresh, registry, corefile: OnceLock::new(), started: Mutex::default() };
         (Arc::new(this), views, is_fresh)
     }
 
@@ -130,6 +133,7 @@ impl Late {
         if let Some(corefile) = self.corefile.get() {
             app.answers_by(corefile.clone());
         }
+        app.show_metrics_in(&self.registry);
         app.announce().await;
         let feed = Arc::new(OfSource::new(app.demand(), None, Some((self.objects.clone(), origin))));
         *self.started.lock().unwrap_or_else(PoisonError::into_inner) = Some((app, feed.clone()));

@@ -59,6 +59,8 @@ pub struct Running {
     pub reports: mpsc::Sender<Report>,
     pub staleness: Staleness,
     pub demand: Demand,
+    /// What is asked of the API server.
+    pub requests: client::Metrics,
 }
 
 /// Says how far behind the API server the views may be.
@@ -106,11 +108,12 @@ pub async fn start(config: impl Into<Config>, origin: Origin, ready: Pending, dr
     let (asks, asked) = mpsc::channel(QUEUE);
     let (reports, reported) = mpsc::channel(QUEUE);
     let (outlets, node, names, routes, issues) = task::outlets();
+    let requests = client::Metrics::new(registry);
     let (told, client) = match origin {
         Origin::Files(path) => (files::follow(path, config.model.want, drain.clone()).await?, None),
         Origin::Api(origin) => {
             runtime::tls::install_provider();
-            let client = client::Client::connect(&origin).await?;
+            let client = client::Client::connect(&origin).await?.counted(requests.clone());
             (cluster::follow(client.clone(), &config, drain.clone()), Some(client))
         }
     };
@@ -125,7 +128,7 @@ pub async fn start(config: impl Into<Config>, origin: Origin, ready: Pending, dr
     let metrics = task::Metrics::new(registry);
     let task = Task { model: Model::new(config.model), told, asks: asked, reports: reported, outlets, listings, statuses, metrics, drain };
     tokio::spawn(task.run(ready));
-    Ok(Running { node, names, routes, issues, inspector: Inspector { asks }, reports, staleness, demand })
+    Ok(Running { node, names, routes, issues, inspector: Inspector { asks }, reports, staleness, demand, requests })
 }
 
 // === impl Config ===

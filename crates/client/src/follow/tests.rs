@@ -52,7 +52,7 @@ impl Rig {
         let rig = Rig(Arc::new(Mutex::new(State { mood, asked: Vec::new(), watches: Vec::new() })));
         let server = rig.clone();
         let inner = tower::service_fn(move |request: Request<Body>| std::future::ready(server.answer(&request)));
-        let client = Client::over(kube_client::Client::new(inner, "default"), "default".to_owned(), Origin::InCluster);
+        let client = Client::over(kube_client::Client::new(inner, "default"), "".into(), "default".to_owned(), Origin::InCluster);
         for _ in 0..n {
             let (events, mut receiver) = mpsc::channel(4);
             tokio::spawn(async move { while receiver.recv().await.is_some() {} });

@@ -263,9 +263,9 @@ impl Metrics {
 
     /// A Corefile of this text is in force.
     pub(crate) fn reloaded(&self, text: &str) {
-        let digest: String = runtime::tls::sha1(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest: String = runtime::tls::sha512(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
         self.reload_version.reset();
-        self.reload_version.with_label_values(&["sha1", &digest]).set(1);
+        self.reload_version.with_label_values(&["sha512", &digest]).set(1);
     }
 
     pub(crate) fn autopath(&self, server: &str) -> IntCounter {

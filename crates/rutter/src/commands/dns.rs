@@ -126,9 +126,10 @@ impl Started {
 /// A server whose Corefile asks for nothing of Kubernetes: no API is followed, and no right to it is needed, before another one does.
 async fn serve_alone(corefile: Corefile, listen: Vec<SocketAddr>, objects: ObjectsFlags) -> anyhow::Result<()> {
     let (trigger, drain) = runtime::drain::channel();
-    let (late, names, fresh) = Late::channel(objects);
+    let registry = Registry::default();
+    let (late, names, fresh) = Late::channel(objects, registry.clone());
     let inputs = dns::Inputs { names, applied: None, fresh: Some(fresh), feed: Some(late.clone()) };
-    let running = start_alone(corefile, listen, inputs, drain)?;
+    let running = start_alone(corefile, listen, inputs, drain, registry)?;
     late.tell_corefile(running.corefile.clone());
     running.readiness.wait().await;
     output::line("ready");
@@ -139,9 +140,15 @@ async fn serve_alone(corefile: Corefile, listen: Vec<SocketAddr>, objects: Objec
 }
 
 /// Starts a server that has no names of its own yet.
-pub fn start_alone(corefile: Corefile, listen: Vec<SocketAddr>, inputs: dns::Inputs, drain: Drain) -> anyhow::Result<dns::Running> {
+pub fn start_alone(
+    corefile: Corefile,
+    listen: Vec<SocketAddr>,
+    inputs: dns::Inputs,
+    drain: Drain,
+    registry: Registry,
+) -> anyhow::Result<dns::Running> {
     let flagged = !listen.is_empty();
-    let running = dns::start_with(dns::Config { corefile, listen }, inputs, drain, Registry::default());
+    let running = dns::start_with(dns::Config { corefile, listen }, inputs, drain, registry);
     let running = if flagged { running.context("--listen")? } else { running? };
     info!(listening = ?running.listening, "dns");
     Ok(running)
