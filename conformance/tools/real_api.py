@@ -10,7 +10,7 @@ rule set's generation, which each transaction counts up, and the handles of the 
 
 One line for each scenario, with figures; those are of a shared machine.
 """
-import argparse, base64, collections, http.client, json, os, re, resource, shutil, signal, socket, ssl, struct, subprocess, sys, tempfile, time
+import argparse, base64, collections, http.client, ipaddress, json, os, re, resource, shutil, signal, socket, ssl, struct, subprocess, sys, tempfile, time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.dont_write_bytecode = True
@@ -411,8 +411,12 @@ class Rig:
         if self.api:
             self.api.stop()
         self.api = ControlPlane(self.t, self.peers, os.path.join(self.work, name), cidr)
-        files = sorted(f for f in os.listdir(DEPLOY) if f.endswith(".yaml"))
-        self.applied = self.api.kubectl("apply", *[f"-f={os.path.join(DEPLOY, f)}" for f in files])
+        folder = os.path.join(self.api.work, "deploy")
+        os.makedirs(folder)
+        for file in sorted(f for f in os.listdir(DEPLOY) if f.endswith(".yaml")):
+            with open(os.path.join(DEPLOY, file)) as f, open(os.path.join(folder, file), "w") as to:
+                to.write(re.sub(r"clusterIP: [0-9.]+", f"clusterIP: {ipaddress.ip_network(cidr)[10]}", f.read()))
+        self.applied = self.api.kubectl("apply", f"-f={folder}")
 
     def cluster(self):
         """A Node, the witness, and a Service for a connection that stays."""
@@ -586,9 +590,6 @@ def manifests(rig):
     """deploy/ as it is: applied, and its containers started by hand"""
     rig.stop()
     need(all(line.endswith(" created") for line in rig.applied.splitlines()), rig.applied)
-    rig.api.put({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "kube-dns", "namespace": "kube-system"},
-                 "spec": {"clusterIP": KUBE_DNS, "selector": {"k8s-app": "kube-dns"},
-                          "ports": [{"name": "dns", "port": 53, "protocol": "UDP"}, {"name": "dns-tcp", "port": 53, "protocol": "TCP"}]}})
     watching = Watching(rig)
     proxy, dns = (pod_of(rig, name) for name in ACCOUNTS.values())
     init = pod_of(rig, ACCOUNTS["proxy"], init=True)
@@ -618,7 +619,6 @@ def manifests(rig):
     for pod in (proxy, dns):
         pod.stop()
     rig.t.wipe()
-    rig.api.delete({"kind": "Service", "metadata": {"name": "kube-dns", "namespace": "kube-system"}})
     return f"{len(rig.applied.splitlines())} objects accepted; init, proxy and node-local DNS run, ready after {asks['readinessProbe']} s; packets and names answered"
 
 

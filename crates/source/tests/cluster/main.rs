@@ -230,7 +230,7 @@ fn takes_the_manifests(rig: &Rig) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy");
     let files = std::fs::read_dir(folder).expect("deploy/").map(|file| file.expect("a file").path());
     let manifests: Vec<_> = files.filter(|path| path.extension().is_some_and(|extension| extension == "yaml")).collect();
-    assert!(manifests.len() >= 4, "{manifests:?}");
+    assert!(manifests.len() >= 6, "{manifests:?}");
     for path in manifests {
         rig.kubectl(&["apply", "--dry-run=server", "--warnings-as-errors", "-f", path.to_str().expect("UTF-8")]);
     }
