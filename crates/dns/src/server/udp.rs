@@ -25,8 +25,12 @@ const BATCH: usize = 128;
 /// From so many at once on, more are coming: they may gather while the thread rests, up to half a batch, and share what waking it and
 /// sending their answers costs. Who comes alone, or in a few, is answered at once.
 const CROWD: std::ops::Range<usize> = 4..BATCH / 2;
-/// How long it rests; the kernel adds up to as much (timer slack).
-const REST: Duration = Duration::from_micros(50);
+/// How long it rests; the kernel adds half as much (timer slack).
+const REST: Duration = Duration::from_micros(100);
+/// A rest that gathers fewer was in vain: a few clients waited for it who ask again only when they are answered.
+const GATHERED: usize = 16;
+/// Batches without a rest behind one in vain.
+const WAKEFUL: u32 = 256;
 /// Larger queries than this are no queries.
 const MAX_QUERY: usize = 4_096;
 /// A burst of thousands waits here instead of being lost: about 1 kB of it for each small query.
@@ -47,6 +51,7 @@ impl Loop {
         let mut inbox = Inbox::new(BATCH, MAX_QUERY);
         let mut outbox = Outbox::new(BATCH, MAX_UDP);
         let mut tally = Tally::default();
+        let mut rests = Rests::default();
         let mut turn = 0u32;
         loop {
             let received = match inbox.receive(&self.socket) {
@@ -67,7 +72,7 @@ impl Loop {
                 outbox = Outbox::new(BATCH, MAX_UDP);
                 tally = Tally::default();
             }
-            if CROWD.contains(&received) {
+            if rests.behind(received) {
                 std::thread::sleep(REST);
             }
         }
@@ -99,5 +104,40 @@ impl Loop {
         }
         let lost = outbox.send(&self.socket);
         self.metrics.take(&routes, tally, lost, started.elapsed());
+    }
+}
+
+/// When a thread rests.
+#[derive(Default)]
+struct Rests {
+    rested: bool,
+    /// Batches still to come without a rest.
+    wakeful: u32,
+}
+
+impl Rests {
+    /// Whether to rest behind a batch of so many.
+    fn behind(&mut self, received: usize) -> bool {
+        if self.rested && received < GATHERED {
+            self.wakeful = WAKEFUL;
+        }
+        self.rested = self.wakeful == 0 && CROWD.contains(&received);
+        self.wakeful = self.wakeful.saturating_sub(1);
+        self.rested
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_rests_while_a_crowd_gathers_and_not_for_a_few() {
+        let mut rests = Rests::default();
+        assert_eq!([1, 3, BATCH / 2, BATCH].map(|received| rests.behind(received)), [false; 4], "none comes, or all are here");
+        assert_eq!([8, 20, 40, 30].map(|received| rests.behind(received)), [true; 4], "each gathers more");
+        assert!(!rests.behind(8), "in vain");
+        let without = (1..).take_while(|_| !rests.behind(8)).count();
+        assert_eq!(without, WAKEFUL as usize - 1, "it tries again");
     }
 }
