@@ -323,6 +323,27 @@ fn one_upstream_alone_is_asked_again_when_a_datagram_is_lost() {
 }
 
 #[test]
+fn what_the_budget_had_nothing_for_is_asked_again_once_others_brought_it_in() {
+    let upstreams = [Upstream::new(1, Does::Stall)];
+    let server = Server::new(".:53 {\nforward . {1} {\n read_timeout 8s\n}\n}", &upstreams);
+    let waiting: Vec<_> = (0..15).map(|n| server.send(&format!("lost{n}.example."))).collect();
+    let deadline = Instant::now() + PATIENCE;
+    while upstreams[0].asked().len() < waiting.len() {
+        assert!(Instant::now() < deadline, "all are asked");
+        std::thread::yield_now();
+    }
+    upstreams[0].now_does(Does::Answer);
+    // Ten can be asked twice at once; others bring in what the rest takes.
+    let mut others = 0;
+    while upstreams[0].asked().len() < 2 * waiting.len() + others {
+        assert!(Instant::now() < deadline, "each is asked once more");
+        assert_eq!(server.ask(&format!("n{others}.example.")), "192.0.2.1 60");
+        others += 1;
+    }
+    waiting.iter().for_each(|socket| assert_eq!(receive(socket), "192.0.2.1 60"));
+}
+
+#[test]
 fn more_questions_than_allowed_are_refused_and_other_zones_go_on() {
     let upstreams = [Upstream::new(1, Does::Stall), Upstream::new(2, Does::Answer)];
     let inside = "forward slow.example {1} {\n max_concurrent 3\n read_timeout 9s\n}\nforward . {2}";

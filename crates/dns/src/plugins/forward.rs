@@ -125,19 +125,21 @@ impl Forward {
         let deadline = tokio::time::Instant::now() + DEADLINE.max(self.options.read_timeout);
         let mut running: Vec<Try<'_>> = Vec::new();
         let (mut last, mut settled, mut late, mut n_answers) = (None, false, false, 0);
+        let mut waits = 1;
         let mut error = None;
         loop {
             if running.is_empty() {
                 let Some(upstream) = upcoming.next().filter(|_| !settled) else { break };
                 running.push(self.exchange(upstream, request));
             }
-            let patience = running[0].upstream.latency.patience().saturating_sub(running[0].started.elapsed());
+            let patience = (waits * running[0].upstream.latency.patience()).saturating_sub(running[0].started.elapsed());
             tokio::select! {
                 () = tokio::time::sleep_until(deadline) => break,
-                // Once for each question, and only while the budget lasts.
+                // Once for each question. Where the budget is spent, others bring in what it takes, or an answer comes after all.
                 () = tokio::time::sleep(patience), if !late => {
-                    late = true;
-                    if self.budget.spend() && let Some(upstream) = upcoming.next() {
+                    late = self.budget.spend();
+                    waits *= 2;
+                    if late && let Some(upstream) = upcoming.next() {
                         running.push(self.exchange(upstream, request));
                         self.metrics.forward_hedged.inc();
                     }
