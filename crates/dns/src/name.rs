@@ -30,18 +30,24 @@ impl Name {
         Self(Box::new([0]))
     }
 
-    /// Reads a name as people write it, with or without the final dot.
+    /// Reads a name as people write it, with or without the final dot: `\X` is that character, `\DDD` that octet (RFC 1035 section 5.1).
     pub fn parse(text: &str) -> Result<Self, NameError> {
         let mut wire = Vec::with_capacity(text.len() + 2);
-        let relative = text.strip_suffix('.').unwrap_or(text);
-        if !relative.is_empty() {
-            for label in relative.split('.') {
-                match label.len() {
-                    0 => return Err(NameError::EmptyLabel(text.to_owned())),
-                    1..=63 => wire.push(label.len() as u8),
-                    _ => return Err(NameError::LongLabel(text.to_owned())),
+        let mut rest = if text == "." { &[] } else { text.as_bytes() };
+        while !rest.is_empty() {
+            let start = wire.len();
+            wire.push(0);
+            while let Some((octet, escaped, behind)) = octet(rest) {
+                rest = behind;
+                if octet == b'.' && !escaped {
+                    break;
                 }
-                wire.extend_from_slice(label.as_bytes());
+                wire.push(octet);
+            }
+            match wire.len() - start - 1 {
+                0 => return Err(NameError::EmptyLabel(text.to_owned())),
+                length @ 1..=63 => wire[start] = length as u8,
+                _ => return Err(NameError::LongLabel(text.to_owned())),
             }
         }
         wire.push(0);
@@ -128,9 +134,28 @@ pub(crate) fn label(text: &str) -> Option<Vec<u8>> {
     Some(wire)
 }
 
-/// Whether an octet of a label is written as it is (RFC 1035 section 5.1).
+/// The first octet of a name's text, whether it was written with an escape, and what stands behind it.
+fn octet(text: &[u8]) -> Option<(u8, bool, &[u8])> {
+    match text {
+        [b'\\', digits @ ..] if digits.len() >= 3 && digits[..3].iter().all(u8::is_ascii_digit) => {
+            let number = digits[..3].iter().fold(0, |number, digit| number * 10 + u16::from(digit - b'0'));
+            // `\999` is no octet; what is left of it then is as good as anything.
+            Some((number as u8, true, &digits[3..]))
+        }
+        [b'\\', octet, rest @ ..] => Some((*octet, true, rest)),
+        [octet, rest @ ..] => Some((*octet, false, rest)),
+        [] => None,
+    }
+}
+
+/// Whether an octet of a label is written as it is (RFC 1035 section 5.1; which ones are not is CoreDNS's choice, so that patterns and
+/// logs read alike).
 pub(crate) fn is_plain(octet: u8) -> bool {
-    matches!(octet, b'!'..=b'~') && !matches!(octet, b'.' | b'\\' | b'"' | b';' | b'(' | b')')
+    matches!(octet, b'!'..=b'~') && !is_special(octet)
+}
+
+fn is_special(octet: u8) -> bool {
+    matches!(octet, b'.' | b' ' | b'\'' | b'@' | b';' | b'(' | b')' | b'"' | b'\\')
 }
 
 impl fmt::Display for Name {
@@ -141,8 +166,8 @@ impl fmt::Display for Name {
         for label in self.labels() {
             for &byte in label {
                 match byte {
+                    byte if is_special(byte) => write!(f, "\\{}", char::from(byte))?,
                     byte if is_plain(byte) => write!(f, "{}", char::from(byte))?,
-                    b'!'..=b'~' => write!(f, "\\{}", char::from(byte))?,
                     _ => write!(f, "\\{byte:03}")?,
                 }
             }
@@ -189,5 +214,15 @@ mod tests {
         assert!(matches!(Name::parse(&["a"; 128].join(".")), Err(NameError::Long(_))));
         assert_eq!(name(".").to_string(), ".");
         assert_eq!(name("a.b").to_string(), "a.b.");
+    }
+
+    #[test]
+    fn what_is_written_with_escapes_is_read_back() {
+        for (text, octets) in
+            [("a\\.b.c", &b"\x03a.b\x01c\0"[..]), ("\\@\\ \\'$.", b"\x04@ '$\0"), ("\\000\\255x", b"\x03\0\xffx\0"), ("\\\\", b"\x01\\\0")]
+        {
+            assert_eq!(name(text).wire(), octets, "{text}");
+            assert_eq!(name(text).to_string(), text.trim_end_matches('.').to_owned() + ".", "{text}");
+        }
     }
 }

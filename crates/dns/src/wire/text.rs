@@ -97,7 +97,10 @@ fn words(text: &str) -> Option<Vec<String>> {
             c if c.is_whitespace() || c == '(' || c == ')' => {}
             c => {
                 let mut word = String::from(c);
-                while let Some(c) = chars.next_if(|c| !c.is_whitespace() && !matches!(c, '(' | ')' | ';' | '"')) {
+                let mut escaped = c == '\\';
+                // What stands behind a backslash ends no word.
+                while let Some(c) = chars.next_if(|c| escaped || !c.is_whitespace() && !matches!(c, '(' | ')' | ';' | '"')) {
+                    escaped = c == '\\' && !escaped;
                     word.push(c);
                 }
                 words.push(word);
@@ -221,6 +224,7 @@ mod tests {
             ("a IN A 10.0.0.1", "a. 3600 A 10.0.0.1"),
             ("a IN 1h30m A 10.0.0.1 ; there", "a. 5400 A 10.0.0.1"),
             ("a 1w in A 10.0.0.1", "a. 604800 A 10.0.0.1"),
+            ("a\\ \\;b.c 60 A 10.0.0.1", "a\\ \\;b.c. 60 A 10.0.0.1"),
             ("a. 60 IN SOA ns.a h.a (1 2m 3 4\n5)", "a. 60 SOA ns.a. h.a. 1 120 3 4 5"),
         ] {
             assert_eq!(Record::parse(text).expect(text).to_string(), read, "{text}");
