@@ -416,7 +416,7 @@ fn an_old_answer_stands_in_while_the_upstream_is_away() {
 
 #[test]
 fn a_refresh_that_failed_is_not_tried_again_at_once() {
-    let (server, upstreams) = cached("serve_stale 1h verify 0s 0s 1h");
+    let (server, upstreams) = cached("serve_stale 1h verify 0s 0s 5m");
     upstreams[0].now_does(SERVFAIL);
     server.until("a.example.", "192.0.2.1 0");
     let asked = upstreams[0].asked().len();

@@ -178,6 +178,13 @@ impl Cache {
         self.store.read(key.bytes(), |stored| if stored.is_usable(now) { self.message(stored, now) } else { None })?
     }
 
+    /// Whether an answer may take the place of what is kept. RFC 8767 section 4: denials as well, but no failures.
+    fn is_news(&self, key: &Key, answer: &Message) -> bool {
+        let preferred = || self.store.read(key.bytes(), |stored| !stored.denial && stored.is_usable(Instant::now())) == Some(true);
+        [rcode::NOERROR, rcode::NXDOMAIN].contains(&answer.rcode)
+            && (!self.options.prefer_positive || answers_question(answer) || !preferred())
+    }
+
     fn message(&self, stored: &Stored, now: Instant) -> Option<Message> {
         let mut wire = stored.wire.to_vec();
         self.age(stored, &mut wire, now);
@@ -216,7 +223,7 @@ impl Cache {
         let least = |records: &[wire::message::Record]| records.iter().map(|record| record.ttl).min();
         let (answer_kind, kind, ttl) = match answer.rcode {
             rcode::SERVFAIL => return Some((Answer::Denial, self.options.servfail)).filter(|(_, life)| !life.is_zero()),
-            rcode::NOERROR if answer.answers.iter().any(|record| [record.rtype, rtype::ANY].contains(&answer.question.qtype)) => {
+            rcode::NOERROR if answers_question(answer) => {
                 let others = least(&answer.authorities).into_iter().chain(least(&answer.additionals)).filter(|ttl| *ttl > 0).min();
                 (Answer::Success, &self.options.success, least(&answer.answers)?.min(others.unwrap_or(u32::MAX)))
             }
@@ -289,8 +296,7 @@ impl Plugin for Cache {
                 },
                 _ => next.run(request).await,
             };
-            // RFC 8767 section 4: these two alone are news.
-            if ![rcode::NOERROR, rcode::NXDOMAIN].contains(&answer.rcode)
+            if !self.is_news(&key, &answer)
                 && let Some(old) = self.stale(&key)
             {
                 self.not_refreshed(&key);
@@ -321,6 +327,11 @@ impl Key {
     fn bytes(&self) -> &[u8] {
         &self.bytes[..self.length]
     }
+}
+
+/// Whether there are records of what was asked for.
+fn answers_question(answer: &Message) -> bool {
+    answer.rcode == rcode::NOERROR && answer.answers.iter().any(|record| [record.rtype, rtype::ANY].contains(&answer.question.qtype))
 }
 
 /// The last address records of an answer, where they are of one size and so may change places: where they stand, and how many they are.

@@ -14,6 +14,8 @@ pub struct Options {
     /// How long a failure of the upstream is remembered (RFC 2308 section 7 allows five minutes at the most).
     pub servfail: Duration,
     pub serve_stale: Option<Stale>,
+    /// `serve_stale_policy prefer_positive`: while an answer with records may be served, stale or not, none without takes its place.
+    pub prefer_positive: bool,
     pub prefetch: Option<Prefetch>,
     pub keep_ttl: bool,
 }
@@ -52,7 +54,7 @@ pub struct Prefetch {
 }
 
 pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Options> {
-    const KNOWN: &[&str] = &["success", "denial", "prefetch", "serve_stale", "servfail", "disable", "keepttl"];
+    const KNOWN: &[&str] = &["success", "denial", "prefetch", "serve_stale", "serve_stale_policy", "servfail", "disable", "keepttl"];
     // 3,600 s, 1,800 s and 5 s: CoreDNS's defaults.
     let kind = |most| Kind { most: Duration::from_secs(most), least: Duration::from_secs(5), disabled: Vec::new() };
     let mut options = Options {
@@ -61,6 +63,7 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
         denial: kind(1_800),
         servfail: Duration::from_secs(5),
         serve_stale: None,
+        prefer_positive: false,
         prefetch: None,
         keep_ttl: false,
     };
@@ -79,6 +82,11 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
             "denial" => capacity(property, &mut options.denial, mistakes),
             "prefetch" => options.prefetch = prefetch(property, mistakes),
             "serve_stale" => options.serve_stale = stale(property, mistakes),
+            "serve_stale_policy" => match property.one(mistakes).map(str::to_ascii_lowercase).as_deref() {
+                Some("prefer_positive") => options.prefer_positive = true,
+                Some(other) => mistakes.add(property.line, format!("`serve_stale_policy {other}`: there is prefer_positive alone")),
+                None => {}
+            },
             "servfail" => {
                 let most = Duration::from_secs(300);
                 match property.duration(mistakes) {
@@ -109,6 +117,9 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
             }
             _ => mistakes.unknown(property, "cache", KNOWN),
         }
+    }
+    if options.prefer_positive && options.serve_stale.is_none() {
+        mistakes.add(directive.line, "`serve_stale_policy` says nothing without `serve_stale`");
     }
     Some(options)
 }
@@ -155,8 +166,16 @@ fn stale(property: &Directive, mistakes: &mut Mistakes) -> Option<Stale> {
         }
         Some(other) => mistakes.add(property.line, format!("`serve_stale ... {other}`: neither immediate nor verify")),
     }
-    stale.ttl = time(args.next(), mistakes).unwrap_or_default().as_secs() as u32;
+    let ttl = time(args.next(), mistakes).unwrap_or_default();
+    stale.ttl = u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX);
+    if ttl.subsec_nanos() > 0 {
+        mistakes.add(property.line, "`serve_stale`: a TTL is whole seconds");
+    }
     stale.recheck = time(args.next(), mistakes).unwrap_or_default();
+    // RFC 8767 section 5.
+    if stale.recheck > Duration::from_secs(300) {
+        mistakes.add(property.line, "`serve_stale`: the pause after a failure is 5m at the most");
+    }
     if let Some(rest) = args.next() {
         mistakes.add(property.line, format!("`serve_stale ... {rest}`: one word too many"));
     }

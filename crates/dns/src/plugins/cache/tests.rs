@@ -184,6 +184,22 @@ fn what_is_much_asked_for_is_asked_for_again_before_it_runs_out() {
 }
 
 #[test]
+fn a_positive_answer_is_preferred_where_the_policy_says_so() {
+    let prefer = "{\n serve_stale 1h\n serve_stale_policy prefer_positive\n}";
+    for (options, age, new, is_news) in [
+        (prefer, 101, answer(rcode::NXDOMAIN, 0, 60), false),
+        (prefer, 101, answer(rcode::NOERROR, 0, 60), false),
+        (prefer, 101, answer(rcode::NOERROR, 1, 60), true),
+        (prefer, 101, answer(rcode::SERVFAIL, 0, 60), false),
+        (prefer, 3_800, answer(rcode::NXDOMAIN, 0, 60), true),
+        ("{\n serve_stale\n}", 101, answer(rcode::NXDOMAIN, 0, 60), true),
+    ] {
+        let (cache, key) = aged(options, age);
+        assert_eq!(cache.is_news(&key, &new), is_news, "{options} after {age} s: {}", new.rcode);
+    }
+}
+
+#[test]
 fn entries_are_counted_by_kind() {
     let (cache, key) = aged("", 0);
     let entries = || [0, 1].map(|kind: usize| cache.counts[kind].entries());
@@ -200,6 +216,8 @@ fn mistakes_are_told() {
         ("prefetch many", "`prefetch many`: not a number of questions"),
         ("prefetch 3 1m 5%", "`prefetch 5%`: not a percentage from 10% to 90%"),
         ("serve_stale soon", "`serve_stale soon`: not a duration such as 1h"),
+        ("serve_stale\n serve_stale_policy any", "`serve_stale_policy any`: there is prefer_positive alone"),
+        ("serve_stale_policy prefer_positive", "`serve_stale_policy` says nothing without `serve_stale`"),
         ("serve_stale 1h later", "`serve_stale ... later`: neither immediate nor verify"),
     ] {
         assert_eq!(mistakes(&format!("cache {{\n {options}\n}}")), [told]);
