@@ -94,7 +94,7 @@ pub(crate) fn blocks(corefile: &Corefile, parts: &Parts<'_>) -> (Vec<Arc<Block>>
 
 fn build(block: &ServerBlock, own: &Weak<Block>, n: u32, parts: &Parts<'_>, followed: &mut Vec<Followed>) -> Block {
     let zones = block.zones();
-    let rotate = block.plugins.iter().any(|plugin| matches!(plugin, Spec::Loadbalance(_)));
+    let rotate = block.plugins.iter().any(|plugin| matches!(plugin, Spec::Loadbalance(options) if options.weighted.is_none()));
     // The first zone's snapshot is made before the plugins in front of it, which read it as well.
     let kubernetes = block.plugins.iter().find_map(|plugin| match plugin {
         Spec::Kubernetes(options) => {
@@ -206,7 +206,7 @@ fn build(block: &ServerBlock, own: &Weak<Block>, n: u32, parts: &Parts<'_>, foll
             Spec::Bind(_) | Spec::Reload(_) | Spec::Ready(_) | Spec::Health(_) | Spec::Prometheus(_) => {}
             Spec::Errors(options) if parts.live => plugins.push(Box::new(Errors::new(options.clone(), lines()))),
             Spec::Errors(_) | Spec::Loop(_) => {}
-            Spec::Loadbalance(options) => plugins.push(Box::new(Loadbalance::new(options.clone()))),
+            Spec::Loadbalance(options) => plugins.push(Box::new(Loadbalance::new(options.clone(), parts.live))),
         }
     }
     plugins.extend(local.map(|local| Box::new(local) as Box<dyn Plugin>));

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{CLASS_IN, HEADER, MIN_UDP, RecordAt, flag, rtype, u16_at};
 use crate::name::{MAX_NAME, Name};
@@ -151,10 +152,10 @@ impl Record {
         Self { name, rtype, class: CLASS_IN, ttl, data }
     }
 
-    pub(crate) fn address(name: Name, ttl: u32, address: std::net::IpAddr) -> Self {
+    pub(crate) fn address(name: Name, ttl: u32, address: IpAddr) -> Self {
         match address {
-            std::net::IpAddr::V4(v4) => Self::new(name, rtype::A, ttl, v4.octets().to_vec()),
-            std::net::IpAddr::V6(v6) => Self::new(name, rtype::AAAA, ttl, v6.octets().to_vec()),
+            IpAddr::V4(v4) => Self::new(name, rtype::A, ttl, v4.octets().to_vec()),
+            IpAddr::V6(v6) => Self::new(name, rtype::AAAA, ttl, v6.octets().to_vec()),
         }
     }
 
@@ -180,6 +181,15 @@ impl Record {
     /// Where an alias leads; `None` for any other record.
     pub(crate) fn target(&self) -> Option<Name> {
         name_at(&self.data, 0).filter(|_| self.rtype == rtype::CNAME).map(|(target, _)| target)
+    }
+
+    /// The address in it; `None` for a record of another type.
+    pub(crate) fn ip(&self) -> Option<IpAddr> {
+        match self.rtype {
+            rtype::A => <[u8; 4]>::try_from(self.data.as_slice()).ok().map(|octets| Ipv4Addr::from(octets).into()),
+            rtype::AAAA => <[u8; 16]>::try_from(self.data.as_slice()).ok().map(|octets| Ipv6Addr::from(octets).into()),
+            _ => None,
+        }
     }
 
     fn read(message: &[u8], at: &RecordAt) -> Option<Self> {
