@@ -425,6 +425,23 @@ fn a_refresh_that_failed_is_not_tried_again_at_once() {
 }
 
 #[test]
+fn upstreams_may_be_named() {
+    let [resolver, nobody] = [Upstream::new(7, Does::Answer), Upstream::new(8, Does::Say(ResponseCode::NXDomain))];
+    let read = |to: &str, resolver: &Upstream| {
+        let corefile = format!(". {{\n forward . {to} {{\n resolver {}\n }}\n}}", resolver.address);
+        dns::config::Corefile::parse(&corefile).map(|corefile| match &corefile.blocks[0].plugins[0] {
+            dns::plugins::Spec::Forward(options) => options.to.clone(),
+            other => panic!("{other:?}"),
+        })
+    };
+    let found = dns::plugins::forward::Target::Address("192.0.2.7:5300".parse().expect("an address"));
+    assert_eq!(read("up.example:5300", &resolver), Ok(vec![found]));
+    let told = read("up.example", &nobody).expect_err("nobody knows it").remove(0).message;
+    assert_eq!(told, "`up.example`: no address of that name");
+    assert_eq!(resolver.asked().iter().map(|asked| asked.name.as_str()).collect::<HashSet<_>>(), HashSet::from(["up.example."]));
+}
+
+#[test]
 fn much_asked_names_are_asked_for_before_they_run_out() {
     let (server, upstreams) = cached("prefetch 1 1m 90%");
     upstreams[0].now_answers(2, 60);

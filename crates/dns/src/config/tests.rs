@@ -111,7 +111,7 @@ fn all_mistakes_are_told_at_once_with_their_lines() {
         ttl 4000
         frobnicate
     }
-    forward . nowhere https://9.9.9.9
+    forward . ./nowhere https://9.9.9.9
     cache 30 {
         disable everything
     }
@@ -128,7 +128,7 @@ fn all_mistakes_are_told_at_once_with_their_lines() {
             line 4: `pods sometimes`: not disabled, insecure or verified
             line 5: `ttl 4000`: 3600 at the most
             line 6: kubernetes has no option `frobnicate`; it has: pods, endpoint_pod_names, namespaces, namespace_labels, labels, ttl, noendpoints, fallthrough, ignore, multicluster, zonal, startup_timeout, kubeconfig, endpoint, tls, apiserver_qps, apiserver_burst, apiserver_max_inflight
-            line 8: `nowhere`: neither an address nor the path of a resolv.conf
+            line 8: `./nowhere`: neither an address, nor the path of a resolv.conf, nor a name
             line 8: `https://9.9.9.9`: `forward` does not speak https yet
             line 10: `disable everything`: neither success nor denial
             line 13: `lameduck soon`: not a duration such as 5s

@@ -11,6 +11,7 @@ mod hedge;
 mod idle;
 mod options;
 mod probe;
+mod resolve;
 mod tls;
 mod upstream;
 

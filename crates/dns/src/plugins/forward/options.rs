@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::resolve;
 use super::tls::{self, Tls};
 use crate::config::directive::{Directive, Line, Mistakes, zones};
 use crate::name::Name;
@@ -105,6 +106,7 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
         "tls_servername",
         "failfast_all_unhealthy_upstreams",
         "max_idle_conns",
+        "resolver",
     ];
     let Some((from, to)) = directive.args.split_first() else {
         mistakes.add(directive.line, "`forward` takes a zone and one or more servers");
@@ -113,9 +115,13 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
     if to.is_empty() {
         mistakes.add(directive.line, format!("`forward {from}` names no server to ask"));
     }
+    // Needed for the names of upstreams, wherever it stands.
+    let resolver = directive.body.iter().rfind(|property| property.name == "resolver");
+    let resolvers = resolver.map(|property| resolvers(property, mistakes)).unwrap_or_default();
+    let tls_servername = directive.body.iter().any(|property| property.name == "tls_servername");
     let mut options = Options {
         from: zones(directive.line, from, mistakes),
-        to: to.iter().filter_map(|to| target(directive.line, to, mistakes)).collect(),
+        to: to.iter().flat_map(|to| targets(directive.line, to, &resolvers, tls_servername, mistakes)).collect(),
         except: Vec::new(),
         transport: Transport::AsAsked,
         policy: Policy::Random,
@@ -162,6 +168,8 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
             "source_address" => options.source_address = property.parsed("an IP address", mistakes),
             "max_connect_attempts" => options.max_connect_attempts = property.parsed("a number", mistakes),
             "max_idle_conns" => options.max_idle_conns = property.parsed("a number", mistakes).unwrap_or_default(),
+            // Read above.
+            "resolver" => {}
             "failfast_all_unhealthy_upstreams" => options.failfast = true,
             "next_on_nodata" => options.next_on_nodata = true,
             "max_fails" => options.max_fails = property.parsed("a number", mistakes).unwrap_or(options.max_fails),
@@ -253,30 +261,72 @@ fn codes(property: &Directive, mistakes: &mut Mistakes) -> Vec<u8> {
     property.args.iter().filter_map(&mut read).collect()
 }
 
-fn target(line: Line, text: &str, mistakes: &mut Mistakes) -> Option<Target> {
+/// What one word says to ask: an address, a resolv.conf, or all addresses of a name.
+fn targets(line: Line, text: &str, resolvers: &[SocketAddr], tls_servername: bool, mistakes: &mut Mistakes) -> Vec<Target> {
     let (plain, tls) = match text.split_once("://") {
         None => (text, false),
         Some(("dns", rest)) => (rest, false),
         Some(("tls", rest)) => (rest, true),
         Some((scheme, _)) => {
             mistakes.add(line, format!("`{text}`: `forward` does not speak {scheme} yet"));
-            return None;
+            return Vec::new();
         }
     };
-    let (plain, name) = match plain.split_once('%') {
-        Some((plain, name)) if tls => (plain, Some(name.to_owned())),
-        _ => (plain, None),
-    };
+    let (plain, name) = if tls { server_name(plain) } else { (plain.to_owned(), None) };
     // RFC 7858 section 3.1.
     let port = if tls { 853 } else { 53 };
+    let target = |address, name| if tls { Target::Tls(address, name) } else { Target::Address(address) };
     let bare = plain.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().map(|ip| SocketAddr::new(ip, port));
-    match plain.parse().or(bare) {
-        Ok(address) if tls => Some(Target::Tls(address, name)),
-        Ok(address) => Some(Target::Address(address)),
-        Err(_) if std::path::Path::new(plain).exists() => Some(Target::ResolvConf(PathBuf::from(plain))),
-        Err(_) => {
-            mistakes.add(line, format!("`{text}`: neither an address nor the path of a resolv.conf"));
-            None
+    if let Ok(address) = plain.parse().or(bare) {
+        return vec![target(address, name)];
+    }
+    if std::path::Path::new(&plain).exists() {
+        return vec![Target::ResolvConf(PathBuf::from(plain))];
+    }
+    let (host, port) = match plain.rsplit_once(':').map(|(host, port)| (host, port.parse())) {
+        Some((host, Ok(port))) => (host, port),
+        _ => (plain.as_str(), port),
+    };
+    if !is_host(host) {
+        mistakes.add(line, format!("`{text}`: neither an address, nor the path of a resolv.conf, nor a name"));
+        return Vec::new();
+    }
+    // It is this name that the server shows it is, unless another is said.
+    let name = name.or_else(|| (!tls_servername).then(|| host.to_owned()));
+    match resolve::lookup(host, resolvers) {
+        Ok(addresses) => addresses.into_iter().map(|ip| target(SocketAddr::new(ip, port), name.clone())).collect(),
+        Err(error) => {
+            mistakes.add(line, format!("`{text}`: {error}"));
+            Vec::new()
         }
     }
+}
+
+/// `9.9.9.9%dns.quad9.net:853` -> `9.9.9.9:853` and the name between.
+fn server_name(text: &str) -> (String, Option<String>) {
+    let Some((host, behind)) = text.rsplit_once('%') else { return (text.to_owned(), None) };
+    let (name, port) = behind.rsplit_once(':').map_or((behind, String::new()), |(name, port)| (name, format!(":{port}")));
+    let close = if host.starts_with('[') { "]" } else { "" };
+    (format!("{host}{close}{port}"), Some(name.trim_end_matches(']').to_owned()))
+}
+
+/// Whether a text may be the name of a machine, and is no mistyped address or path.
+fn is_host(text: &str) -> bool {
+    let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    text.chars().all(known) && text.contains(|c: char| c.is_ascii_alphabetic()) && Name::parse(text).is_ok_and(|name| !name.is_root())
+}
+
+/// `resolver IP[:PORT]...`.
+fn resolvers(property: &Directive, mistakes: &mut Mistakes) -> Vec<SocketAddr> {
+    if property.args.is_empty() {
+        mistakes.add(property.line, "`resolver` names no server");
+    }
+    let mut read = |arg: &String| {
+        let address = arg.parse().or_else(|_| arg.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53))).ok();
+        if address.is_none() {
+            mistakes.add(property.line, format!("`resolver {arg}`: neither an IP address nor one with a port"));
+        }
+        address
+    };
+    property.args.iter().filter_map(&mut read).collect()
 }
