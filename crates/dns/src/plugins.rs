@@ -2,7 +2,8 @@
 //!
 //! A room holds `Options` (what its directive says), `parse` (a directive, or mistakes) and, if queries pass through it, a type with
 //! [`crate::server::chain::Plugin`]. The table below is what exists and the order in which a query meets it; a new plugin is a room,
-//! a variant and a line. No room knows another, save that `autopath` and `k8s_external` read the snapshot that `kubernetes` keeps.
+//! a variant and a line. No room knows another, save that `autopath`, `k8s_external`, `metadata` and `transfer` read the snapshot that `kubernetes`
+//! keeps.
 
 pub mod acl;
 pub mod autopath;
@@ -18,6 +19,7 @@ pub mod kubernetes;
 pub mod loadbalance;
 pub mod log;
 pub mod loop_guard;
+pub mod metadata;
 pub mod prometheus;
 pub mod ready;
 pub mod reload;
@@ -32,6 +34,7 @@ use crate::config::directive::{Directive, Mistakes};
 /// What one directive of a server block asks for.
 #[derive(Clone, Debug)]
 pub enum Spec {
+    Metadata(metadata::Options),
     Bind(bind::Options),
     Reload(reload::Options),
     Ready(ready::Options),
@@ -65,6 +68,7 @@ struct Room {
 /// In the order in which a query meets them: CoreDNS's (its `plugin.cfg`), except that `cache` stands behind the cluster's own
 /// names instead of before them. They come from a snapshot that is always fresh, so caching them would only make them stale.
 const ROOMS: &[Room] = &[
+    Room { name: "metadata", parse: |d, m| metadata::parse(d, m).map(Spec::Metadata), repeats: false },
     Room { name: "bind", parse: |d, m| bind::parse(d, m).map(Spec::Bind), repeats: true },
     Room { name: "reload", parse: |d, m| reload::parse(d, m).map(Spec::Reload), repeats: false },
     Room { name: "ready", parse: |d, m| ready::parse(d, m).map(Spec::Ready), repeats: false },
@@ -97,6 +101,7 @@ impl Spec {
     /// The directive's name.
     pub(crate) fn name(&self) -> &'static str {
         match self {
+            Spec::Metadata(_) => "metadata",
             Spec::Bind(_) => "bind",
             Spec::Reload(_) => "reload",
             Spec::Ready(_) => "ready",

@@ -23,6 +23,7 @@ use crate::name::Name;
 use crate::plugins::cache::Cache;
 use crate::plugins::kubernetes::{Kubernetes, Outcome};
 use crate::plugins::log::Log;
+use crate::plugins::metadata::Metadata;
 use crate::server::chain::Plugin;
 use crate::wire::{self, CLASS_IN, Query, Refused, Reply, rcode, rtype};
 
@@ -47,6 +48,7 @@ pub(crate) struct Block {
     pub(crate) plugins: Vec<Box<dyn Plugin>>,
     pub(crate) fast: Option<Fast>,
     pub(crate) logs: Vec<Log>,
+    pub(crate) metadata: Option<Metadata>,
     /// The largest reply by UDP that clients may ask for (`bufsize`).
     pub(crate) max_udp: Option<u16>,
     /// Nothing in it would answer: its zones are refused, as CoreDNS does.

@@ -80,7 +80,7 @@ import custom/*.server
     let told = shown(read());
     let path = folder.join("custom/corp.server").display().to_string();
     std::fs::remove_dir_all(&folder).expect("removed");
-    assert!(told.starts_with(&format!("{path}:3: unknown directive `forwrad`; this server has: bind, ")), "{told}");
+    assert!(told.starts_with(&format!("{path}:3: unknown directive `forwrad`; this server has: metadata, bind, ")), "{told}");
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn all_mistakes_are_told_at_once_with_their_lines() {
 .:53 {
 }",
         expect![[r#"
-            line 2: unknown directive `kuberntes`; this server has: bind, reload, ready, health, prometheus, errors, log, bufsize, loadbalance, rewrite, autopath, acl, template, transfer, hosts, rutter, k8s_external, kubernetes, cache, loop, forward
+            line 2: unknown directive `kuberntes`; this server has: metadata, bind, reload, ready, health, prometheus, errors, log, bufsize, loadbalance, rewrite, autopath, acl, template, transfer, hosts, rutter, k8s_external, kubernetes, cache, loop, forward
             line 4: `pods sometimes`: not disabled, insecure or verified
             line 5: `ttl 4000`: 3600 at the most
             line 6: kubernetes has no option `frobnicate`; it has: pods, endpoint_pod_names, namespaces, namespace_labels, labels, ttl, noendpoints, fallthrough, ignore, multicluster, zonal, startup_timeout, kubeconfig, endpoint, tls, apiserver_qps, apiserver_burst, apiserver_max_inflight
@@ -143,7 +143,7 @@ fn snippets_and_comments_are_caddys() {
     check(
         "(common) {\n errors # twice is once too often\n log_is_no_directive_here \"}\"\n}\n. {\n import common\n}",
         expect![[r#"
-            line 3: unknown directive `log_is_no_directive_here`; this server has: bind, reload, ready, health, prometheus, errors, log, bufsize, loadbalance, rewrite, autopath, acl, template, transfer, hosts, rutter, k8s_external, kubernetes, cache, loop, forward
+            line 3: unknown directive `log_is_no_directive_here`; this server has: metadata, bind, reload, ready, health, prometheus, errors, log, bufsize, loadbalance, rewrite, autopath, acl, template, transfer, hosts, rutter, k8s_external, kubernetes, cache, loop, forward
         "#]],
     );
     check(

@@ -147,7 +147,7 @@ impl Forward {
                 }
                 (upstream, started, answer) = first_of(&mut running) => {
                     let answer = match self.heard(upstream, request, started, answer) {
-                        Ok(answer) => answer,
+                        Ok(answer) => Message { upstream: Some(upstream.address), ..answer },
                         Err(told) => {
                             error = Some(told);
                             continue;

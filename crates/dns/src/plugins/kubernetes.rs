@@ -8,6 +8,7 @@ mod book;
 mod entry;
 mod follow;
 mod lookup;
+mod metadata;
 mod options;
 mod owners;
 mod probing;

@@ -4,7 +4,7 @@
 //! that nobody reads costs lines, which are counted, and never an answer. Source: CoreDNS's `log`.
 
 use std::io::{self, Write};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
@@ -35,10 +35,24 @@ pub enum Class {
     Error,
 }
 
+/// What an answer is, as CoreDNS types it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Success,
+    NameError,
+    ServerError,
+    NoData,
+    Delegation,
+    Meta,
+    OtherError,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Piece {
     Text(String),
     Field(Field),
+    /// What `metadata` tells under this label.
+    Metadata(String),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,8 +74,6 @@ pub enum Field {
     Do,
     Bufsize,
     Rflags,
-    /// What plugins of CoreDNS tell each other, and none tells here: `-`, as there without `metadata`.
-    Metadata,
 }
 
 const FIELDS: &[(&str, Field)] = &[
@@ -135,10 +147,10 @@ fn pieces(format: &str) -> Result<Vec<Piece>, String> {
         match before.rsplit_once('{') {
             None => pieces.push(Piece::Text(format!("{before}}}"))),
             Some((text, name)) => {
-                let known = FIELDS.iter().find(|(known, _)| *known == name).map(|(_, field)| *field);
-                let field = known.or(name.starts_with('/').then_some(Field::Metadata)).ok_or_else(|| name.to_owned())?;
+                let known = FIELDS.iter().find(|(known, _)| *known == name).map(|(_, field)| Piece::Field(*field));
+                let label = name.strip_prefix('/').map(|label| Piece::Metadata(label.to_owned()));
                 pieces.push(Piece::Text(text.to_owned()));
-                pieces.push(Piece::Field(field));
+                pieces.push(known.or(label).ok_or_else(|| name.to_owned())?);
             }
         }
         rest = after;
@@ -160,7 +172,8 @@ pub(crate) struct Noted<'a> {
     pub(crate) request: &'a Request,
     /// What was looked for, once `rewrite` had its say.
     pub(crate) asked: Question,
-    pub(crate) class: Class,
+    pub(crate) kind: Kind,
+    pub(crate) upstream: Option<SocketAddr>,
     pub(crate) reply: Option<Replied>,
     /// Octets of all messages.
     pub(crate) size: usize,
@@ -239,7 +252,7 @@ impl Log {
     }
 
     pub(crate) fn note(&self, noted: &Noted<'_>) {
-        if self.options.classes.is_empty() || self.options.classes.contains(&noted.class) {
+        if self.options.classes.is_empty() || self.options.classes.contains(&noted.kind.class()) {
             self.lines.send(self.line(noted));
         }
     }
@@ -252,6 +265,7 @@ impl Log {
         for piece in &self.options.format {
             line += &match piece {
                 Piece::Text(text) => text.clone(),
+                Piece::Metadata(label) => noted.metadata(label).unwrap_or_else(nothing),
                 Piece::Field(field) => match field {
                     Field::Type => Type(noted.asked.qtype).to_string(),
                     Field::Name => request.question.name.folded().to_string(),
@@ -270,7 +284,6 @@ impl Log {
                     Field::Bufsize if request.tcp => wire::MAX_TCP.to_string(),
                     Field::Bufsize => query.edns.map_or(wire::MIN_UDP, |edns| wire::MIN_UDP.max(edns.size.into())).to_string(),
                     Field::Rflags => reply.map_or_else(nothing, |reply| rflags(reply.flags)),
-                    Field::Metadata => nothing(),
                 },
             };
         }
@@ -278,18 +291,69 @@ impl Log {
     }
 }
 
+// === impl Noted ===
+
+impl Noted<'_> {
+    /// What is known under a label once the answer is there; `None` without `metadata`, or where nobody tells it.
+    fn metadata(&self, label: &str) -> Option<String> {
+        let known = self.request.metadata.as_ref()?;
+        match label {
+            "log/class" => Some(self.kind.class().name().to_owned()),
+            "log/type" => Some(self.kind.name().to_owned()),
+            "forward/upstream" => Some(self.upstream?.to_string()),
+            label => known.value(label),
+        }
+    }
+}
+
 // === impl Class ===
 
 impl Class {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Denial => "denial",
+            Self::Error => "error",
+        }
+    }
+}
+
+// === impl Kind ===
+
+impl Kind {
     /// CoreDNS's reading: a name without data is told by its SOA, and a transfer is no success.
     pub(crate) fn of(answer: &Message) -> Self {
-        let soa = answer.authorities.iter().any(|record| record.rtype == rtype::SOA);
-        match answer.rcode {
-            _ if answer.dropped || is_transfer(answer.question.qtype) => Self::Error,
-            rcode::NOERROR if answer.answers.is_empty() && soa => Self::Denial,
-            rcode::NOERROR => Self::Success,
-            rcode::NXDOMAIN if answer.answers.is_empty() => Self::Denial,
-            _ => Self::Error,
+        let has = |rtype| answer.authorities.iter().any(|record| record.rtype == rtype);
+        match (answer.rcode, answer.answers.is_empty()) {
+            _ if answer.dropped => Self::OtherError,
+            _ if is_transfer(answer.question.qtype) => Self::Meta,
+            (rcode::NOERROR, false) => Self::Success,
+            (rcode::NOERROR, true) if has(rtype::SOA) => Self::NoData,
+            (rcode::NOERROR, true) if has(rtype::NS) => Self::Delegation,
+            (rcode::NOERROR, true) => Self::Success,
+            (rcode::NXDOMAIN, true) => Self::NameError,
+            (rcode::SERVFAIL | rcode::NOTIMP, _) => Self::ServerError,
+            _ => Self::OtherError,
+        }
+    }
+
+    fn class(self) -> Class {
+        match self {
+            Self::Success | Self::Delegation => Class::Success,
+            Self::NameError | Self::NoData => Class::Denial,
+            Self::ServerError | Self::Meta | Self::OtherError => Class::Error,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Success => "NOERROR",
+            Self::NameError => "NXDOMAIN",
+            Self::ServerError => "SERVERERROR",
+            Self::NoData => "NODATA",
+            Self::Delegation => "DELEGATION",
+            Self::Meta => "META",
+            Self::OtherError => "OTHERERROR",
         }
     }
 }

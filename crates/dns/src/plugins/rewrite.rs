@@ -11,7 +11,7 @@ use std::sync::Arc;
 pub use self::edns::Edns;
 pub use self::matcher::Matcher;
 pub(crate) use self::options::parse;
-pub use self::options::{AnswerRule, Bounds, Options, What};
+pub use self::options::{AnswerRule, Bounds, Options, Part, To, What};
 use crate::name::Name;
 use crate::server::chain::{Answering, Next, Plugin, Request};
 use crate::wire::message::{Message, Record};
@@ -53,14 +53,14 @@ impl Rewrite {
             let name = asked.question.name.folded().to_string();
             let name = name.as_bytes();
             let fits = match &rule.what {
-                What::Name { matcher, to, auto, answers } => match matcher.replace(name, to) {
+                What::Name { matcher, to, auto, answers } => match to.of(matcher, name, request) {
                     Some(new) => {
                         let new = Name::parse(&new).ok()?;
                         let old = std::mem::replace(&mut asked.question.name, new.clone());
-                        match (auto, matcher) {
-                            (true, Matcher::Suffix(from)) => undo.push(Undo::End { from, to }),
-                            (true, _) => undo.push(Undo::Name { new, old }),
-                            (false, _) => {}
+                        match (auto, matcher, to) {
+                            (true, Matcher::Suffix(from), To::Text(to)) => undo.push(Undo::End { from, to }),
+                            (true, ..) => undo.push(Undo::Name { new, old }),
+                            (false, ..) => {}
                         }
                         undo.extend(answers.iter().map(Undo::Answer));
                         true
@@ -128,6 +128,28 @@ impl Rewrite {
                 Undo::Cname(matcher, to) => lead_elsewhere(matcher, to, asked, answer, next).await,
             }
         }
+    }
+}
+
+// === impl To ===
+
+impl To {
+    /// What `name` becomes; `None` where the rule does not fit, or what it needs is not known.
+    fn of(&self, matcher: &Matcher, name: &[u8], request: &Request) -> Option<String> {
+        let parts = match self {
+            Self::Text(to) => return matcher.replace(name, to),
+            Self::Known(parts) => parts,
+        };
+        let Matcher::Regex(pattern) = matcher else { return None };
+        let groups = pattern.captures(name)?;
+        let part = |part: &Part| match part {
+            Part::Text(text) => Some(text.clone()),
+            Part::Group(at) => {
+                Some(groups.get(*at).map_or("", |group| std::str::from_utf8(group.as_bytes()).unwrap_or_default()).to_owned())
+            }
+            Part::Label(label) => Some(request.metadata.as_ref()?.value(label)?.to_lowercase()).filter(|value| !value.is_empty()),
+        };
+        parts.iter().map(part).collect()
     }
 }
 

@@ -41,6 +41,18 @@ pub(crate) fn ask(corefile: &str, question: &str) -> String {
     ask_of(corefile, super::kubernetes::tests::CLUSTER, false, question)
 }
 
+/// The same of other objects, on the way of those that the fast path does not answer.
+pub(crate) fn ask_slowly(corefile: &str, objects: &str, question: &str) -> String {
+    let routes = super::kubernetes::tests::filled_routes(&Corefile::parse(corefile).expect("a Corefile"), objects);
+    let request = request(question);
+    let packet = Message { flags: flag::RD, ..Message::answer(request.question.clone(), 0) }.encode(crate::wire::MAX_TCP, None);
+    let mut query = crate::wire::Query::parse(&packet).expect("a query");
+    let metrics = crate::server::metrics::Metrics::new(&runtime::Registry::default());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let replies = runtime.block_on(crate::server::slow::answer(&routes, &mut query, (request.client, request.local), false, &metrics));
+    shown(&Message::parse(&replies[0]).expect("a message"))
+}
+
 /// The same of other objects; `own_pods`: where only the pods of this node ask.
 pub(crate) fn ask_of(corefile: &str, objects: &str, own_pods: bool, question: &str) -> String {
     let routes = super::kubernetes::tests::routes_of(&Corefile::parse(corefile).expect("a Corefile"), objects, own_pods);

@@ -19,6 +19,7 @@ use crate::plugins::k8s_external::External;
 use crate::plugins::kubernetes::{Current, Kubernetes, Options, Snapshot};
 use crate::plugins::loadbalance::Loadbalance;
 use crate::plugins::log::{Lines, Log};
+use crate::plugins::metadata::Metadata;
 use crate::plugins::rewrite::Rewrite;
 use crate::plugins::rutter::local::Local;
 use crate::plugins::rutter::search::Search;
@@ -100,6 +101,7 @@ fn build(block: &ServerBlock, own: &Weak<Block>, n: u32, parts: &Parts<'_>, foll
         Spec::Kubernetes(options) => {
             let mut options = options.clone().or_zones_of(&zones);
             options.own_pods = parts.own_pods && completes_searches(&block.plugins);
+            options.tells_clients = block.plugins.iter().any(|plugin| matches!(plugin, Spec::Metadata(_)));
             let known = parts.known.iter().find(|(known, _)| *known == options).map(|(_, current)| current.clone());
             let current = known.unwrap_or_else(|| Current::new(arc_swap::ArcSwap::from_pointee(Snapshot::unsynced())));
             followed.push(Followed { options: options.clone(), current: current.clone() });
@@ -120,6 +122,7 @@ fn build(block: &ServerBlock, own: &Weak<Block>, n: u32, parts: &Parts<'_>, foll
     let (mut cache, mut max_udp) = (None, None);
     let (mut kubernetes_at, mut cache_at) = (None, None);
     let mut logs = Vec::new();
+    let mut metadata = None;
     // The directives of these are one plugin together.
     let mut rules = all(block, |plugin| if let Spec::Rewrite(rule) = plugin { Some(rule) } else { None });
     let mut acls = all(block, |plugin| if let Spec::Acl(options) = plugin { Some(options) } else { None });
@@ -136,6 +139,7 @@ fn build(block: &ServerBlock, own: &Weak<Block>, n: u32, parts: &Parts<'_>, foll
             plugins.extend(local.take().map(|local| Box::new(local) as Box<dyn Plugin>));
         }
         match plugin {
+            Spec::Metadata(options) => metadata = Some(Metadata::new(options, &zones, kubernetes.clone())),
             Spec::Log(options) => logs.push(Log::new(options.clone(), lines())),
             Spec::Bufsize(options) => max_udp = Some(options.size),
             Spec::Rewrite(_) if !rules.is_empty() => plugins.push(Box::new(Rewrite::new(std::mem::take(&mut rules)))),
@@ -220,7 +224,7 @@ fn build(block: &ServerBlock, own: &Weak<Block>, n: u32, parts: &Parts<'_>, foll
     let plain = logs.is_empty();
     let empty = block.plugins.iter().all(|plugin| matches!(plugin, Spec::Bind(_) | Spec::Reload(_) | Spec::Ready(_) | Spec::Health(_)));
     let all_classes = block.plugins.iter().any(|plugin| matches!(plugin, Spec::Forward(_)));
-    Block { plugins, fast: plain.then_some(Fast { kubernetes, cache, in_front, between }), logs, max_udp, empty, all_classes }
+    Block { plugins, fast: plain.then_some(Fast { kubernetes, cache, in_front, between }), logs, metadata, max_udp, empty, all_classes }
 }
 
 /// What the block's directives of one kind say.

@@ -4,9 +4,11 @@ use std::cell::Cell;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
+use std::sync::Arc;
 
 use super::{Route, route_of};
 use crate::name::Name;
+use crate::plugins::metadata::Known;
 use crate::wire::message::{Message, Question};
 use crate::wire::{CLASS_IN, Folded, MAX_TCP, MIN_UDP, Query, flag, rcode, rtype};
 
@@ -52,6 +54,8 @@ pub(crate) struct Request {
     pub(crate) options: Vec<(u16, Vec<u8>)>,
     /// The serial in the authority section of an IXFR question.
     pub(crate) serial: Option<u32>,
+    /// Of the question that came in; there with `metadata`.
+    pub(crate) metadata: Option<Arc<Known>>,
 }
 
 /// The plugins behind the current one.
@@ -87,6 +91,7 @@ impl Request {
             refresh: false,
             options: Vec::new(),
             serial: if query.qtype == rtype::IXFR { serial() } else { None },
+            metadata: None,
         }
     }
 
@@ -104,6 +109,7 @@ impl Request {
             refresh: false,
             options: Vec::new(),
             serial: None,
+            metadata: None,
         }
     }
 

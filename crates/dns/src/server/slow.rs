@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, mpsc};
 use super::chain::{Next, Request};
 use super::metrics::{Asked, Metrics, Transport};
 use super::{Route, Routes, is_transfer, route_of};
-use crate::plugins::log::{Class, Noted, Replied};
+use crate::plugins::log::{Kind, Noted, Replied};
 use crate::plugins::transfer;
 use crate::wire::message::{Message, Question};
 use crate::wire::{MAX_UDP, OPT, Query, flag, rtype, u16_at};
@@ -98,9 +98,11 @@ pub(crate) async fn answer(
     let block = route.map(|(_, route)| &*route.block);
     query.cap(block.and_then(|block| block.max_udp));
     let query = &*query;
-    let request = Request::new(query, ends, tcp);
+    let mut request = Request::new(query, ends, tcp);
+    request.metadata = block.and_then(|block| block.metadata.as_ref()).map(|metadata| metadata.of(&request));
     let answer = Next::start(routes).whole(&request).await;
-    let (code, by, class, asked) = (answer.rcode, answer.by, Class::of(&answer), answer.question.clone());
+    let (code, by, kind, asked) = (answer.rcode, answer.by, Kind::of(&answer), answer.question.clone());
+    let upstream = answer.upstream;
     let limit = query.limit(tcp);
     let replies = match answer {
         answer if answer.dropped => Vec::new(),
@@ -109,13 +111,13 @@ pub(crate) async fn answer(
     };
     let transport = Transport { tcp, v6: request.client.is_ipv6() };
     // As CoreDNS: of the type that `rewrite` made of what was asked.
-    let kind = Asked { qtype: asked.qtype, dnssec_ok: request.dnssec_ok };
+    let of = Asked { qtype: asked.qtype, dnssec_ok: request.dnssec_ok };
     let (size, took) = (replies.iter().map(Vec::len).sum(), started.elapsed());
-    metrics.one(routes, route.map(|(at, _)| at), transport, kind, (code, by), (query.bytes.len(), size), took);
+    metrics.one(routes, route.map(|(at, _)| at), transport, of, (code, by), (query.bytes.len(), size), took);
     // As CoreDNS: the first that fits, and no other.
     if let Some(log) = block.and_then(|block| block.logs.iter().find(|log| log.is_about(&request.question.name))) {
         let reply = replies.first().map(|reply| Replied { code, flags: u16_at(reply, 2) });
-        log.note(&Noted { query, request: &request, asked, class, reply, size, took });
+        log.note(&Noted { query, request: &request, asked, kind, upstream, reply, size, took });
     }
     replies
 }

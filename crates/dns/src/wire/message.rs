@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{CLASS_IN, HEADER, MIN_UDP, RecordAt, flag, rtype, u16_at};
 use crate::name::{MAX_NAME, Name};
@@ -25,6 +25,8 @@ pub(crate) struct Message {
     pub(crate) by: &'static str,
     /// Why the answer is what it is, for clients that speak EDNS.
     pub(crate) why: Option<ExtendedError>,
+    /// The upstream that said it, if one was asked.
+    pub(crate) upstream: Option<SocketAddr>,
     /// What failed on the way to it, for the log.
     pub(crate) error: Option<String>,
     /// The client gets no answer (`acl`).
@@ -61,7 +63,20 @@ impl Message {
     pub(crate) fn answer(question: Question, rcode: u8) -> Self {
         let (answers, authorities, additionals) = (Vec::new(), Vec::new(), Vec::new());
         let flags = flag::QR | flag::AA;
-        Self { id: 0, flags, rcode, question, answers, authorities, additionals, by: "", why: None, error: None, dropped: false }
+        Self {
+            id: 0,
+            flags,
+            rcode,
+            question,
+            answers,
+            authorities,
+            additionals,
+            by: "",
+            why: None,
+            upstream: None,
+            error: None,
+            dropped: false,
+        }
     }
 
     /// Reads any message of one question; `None` where it breaks the format.

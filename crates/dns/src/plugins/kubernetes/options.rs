@@ -33,6 +33,8 @@ pub struct Options {
     pub api: Option<Api>,
     /// No option of the directive: pods are looked up though no name needs them, to know who asks.
     pub own_pods: bool,
+    /// No option of the directive: `metadata` tells who asks.
+    pub tells_clients: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +94,7 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
         startup_timeout: Duration::from_secs(5),
         api: None,
         own_pods: false,
+        tells_clients: false,
     };
     for property in &directive.body {
         property_of(&mut options, property, mistakes);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use model::facts::LoadBalancerName;
+use model::facts::{Pod, PodName};
 use model::name::{NamedImport, NamedKind, NamedService};
 use model::{Changed, NameView, ServiceName, Text, View};
 
@@ -38,6 +39,8 @@ pub(crate) struct Snapshot {
     pods: Shards<IpAddr, Namespaces>,
     /// The same of pods that share their node's addresses: who asks from one may be anybody there.
     host_pods: Shards<IpAddr, Namespaces>,
+    /// Which pod asks from an address of its own; only where `metadata` tells it.
+    clients: Shards<IpAddr, PodName>,
     /// What was last taken up.
     view: Arc<NameView>,
 }
@@ -61,7 +64,7 @@ pub(crate) struct Changes {
     services: Vec<ServiceName>,
     imports: Vec<ServiceName>,
     namespaces: Vec<Text>,
-    pods: Vec<model::facts::PodName>,
+    pods: Vec<PodName>,
 }
 
 // === impl Snapshot ===
@@ -78,6 +81,7 @@ impl Snapshot {
             namespaces: Shards::new(),
             pods: Shards::new(),
             host_pods: Shards::new(),
+            clients: Shards::new(),
             view: Arc::default(),
         }
     }
@@ -126,7 +130,7 @@ impl Snapshot {
             for name in &changes.pods {
                 let Some(namespace) = label(&name.namespace).map(Key::from) else { continue };
                 // Two pods may have had one address in turn: the new list is written after the old one is gone.
-                let selected = |pod: &&Arc<model::facts::Pod>| options.labels.as_ref().is_none_or(|selector| selector.matches(&pod.labels));
+                let selected = |pod: &&Arc<Pod>| options.labels.as_ref().is_none_or(|selector| selector.matches(&pod.labels));
                 for (table, of_host) in [(&mut self.pods, false), (&mut self.host_pods, true)] {
                     let pod = |view: &NameView| view.pods.get(name).filter(selected).filter(|pod| pod.host_network == of_host).cloned();
                     let ips = |view: &NameView| pod(view).map(|pod| pod.ips.clone()).unwrap_or_default();
@@ -134,8 +138,16 @@ impl Snapshot {
                     for ip in old.iter().filter(|ip| !new.contains(ip)) {
                         disown(table, *ip, &namespace);
                     }
-                    for ip in new {
-                        own(table, ip, &namespace);
+                    for ip in &new {
+                        own(table, *ip, &namespace);
+                    }
+                    if options.tells_clients && !of_host {
+                        for ip in old.iter().filter(|ip| !new.contains(ip)) {
+                            if self.clients.get(ip) == Some(name) {
+                                self.clients.remove(ip);
+                            }
+                        }
+                        new.into_iter().for_each(|ip| self.clients.insert(ip, name.clone()));
                     }
                 }
             }
@@ -211,6 +223,13 @@ impl Snapshot {
     pub(crate) fn has_pod(&self, ip: IpAddr, namespace: &[u8]) -> bool {
         let has = |pods: &Shards<IpAddr, Namespaces>| pods.get(&ip).is_some_and(|owners| owners.iter().any(|owner| **owner == *namespace));
         has(&self.pods) || has(&self.host_pods)
+    }
+
+    /// The pod whose own `ip` is, if it is known and in one namespace with all others that have it.
+    pub(crate) fn client(&self, ip: IpAddr) -> Option<(&PodName, &Arc<Pod>)> {
+        self.namespace_of_pod(ip)?;
+        let name = self.clients.get(&ip)?;
+        Some((name, self.view.pods.get(name)?))
     }
 
     /// The namespace of the pod whose own `ip` is, if it is known and only one.

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use crate::plugins::metadata::is_label;
 use crate::server::chain::Request;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,8 +34,8 @@ pub enum Value {
     QueryType,
     /// `udp` or `tcp`.
     Protocol,
-    /// What plugins of CoreDNS tell each other (`metadata`), and none tells here: the rule never fits, as there.
-    Metadata,
+    /// What `metadata` tells under this label. Where it tells nothing the rule does not fit.
+    Metadata(String),
     /// RFC 7871: so many bits of the client's address.
     Subnet {
         v4_bits: u8,
@@ -91,16 +92,17 @@ impl Edns {
     /// Whether the rule fits. One that takes an option off always does, as CoreDNS's.
     pub(crate) fn apply(&self, request: &mut Request) -> bool {
         let has = request.options.iter().any(|(code, _)| *code == self.code);
-        match self.action {
-            Action::Set | Action::Append | Action::Replace if self.value == Value::Metadata => return false,
+        let new = match self.action {
             Action::Append if has => return false,
             Action::Replace if !has => return false,
-            _ => request.options.retain(|(code, _)| *code != self.code),
-        }
-        if self.action != Action::Unset {
-            let value = self.value.of(request);
-            request.options.push((self.code, value));
-        }
+            Action::Unset => None,
+            Action::Set | Action::Append | Action::Replace => match self.value.of(request) {
+                Some(value) => Some((self.code, value)),
+                None => return false,
+            },
+        };
+        request.options.retain(|(code, _)| *code != self.code);
+        request.options.extend(new);
         true
     }
 }
@@ -115,16 +117,18 @@ impl Value {
             "{qname}" => Self::QueryName,
             "{qtype}" => Self::QueryType,
             "{protocol}" => Self::Protocol,
-            name if name.starts_with("{/") => Self::Metadata,
-            _ => return Err(format!("`{name}`: the variables are {}", VARIABLES.join(", "))),
+            name => match name[1..name.len() - 1].to_owned() {
+                label if is_label(&label) => Self::Metadata(label),
+                _ => return Err(format!("`{name}`: the variables are {} and labels of `metadata`", VARIABLES.join(", "))),
+            },
         })
     }
 
-    fn of(&self, request: &Request) -> Vec<u8> {
+    fn of(&self, request: &Request) -> Option<Vec<u8>> {
         let client = request.client.ip().to_canonical();
-        match self {
+        Some(match self {
             Self::Bytes(bytes) => bytes.clone(),
-            Self::Metadata => Vec::new(),
+            Self::Metadata(label) => request.metadata.as_ref()?.value(label).filter(|value| !value.is_empty())?.into_bytes(),
             Self::ClientIp => octets(client),
             Self::ClientPort => request.client.port().to_be_bytes().to_vec(),
             Self::ServerIp => octets(request.local.ip().to_canonical()),
@@ -141,7 +145,7 @@ impl Value {
                 }
                 [&[0, family, bits, 0], &address[..]].concat()
             }
-        }
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 use super::matcher::{KINDS, absolute};
 use super::{Edns, Matcher};
 use crate::config::directive::{Directive, Line, Mistakes};
+use crate::plugins::metadata::is_label;
 use crate::wire::{class_named, rcode_named, type_named};
 
 /// One rule.
@@ -17,7 +18,7 @@ pub struct Options {
 pub enum What {
     Name {
         matcher: Matcher,
-        to: String,
+        to: To,
         /** The answer's names are turned back. */
         auto: bool,
         answers: Vec<AnswerRule>,
@@ -28,6 +29,22 @@ pub enum What {
     Ttl(Matcher, Bounds),
     Rcode(Matcher, u8, u8),
     Cname(Matcher, String),
+}
+
+/// What a name becomes.
+#[derive(Clone, Debug)]
+pub enum To {
+    /// Absolute; of a pattern's with its groups as `{1}`.
+    Text(String),
+    /// Behind `metadata`: groups of the pattern, and what is known of the question.
+    Known(Vec<Part>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    Text(String),
+    Group(usize),
+    Label(String),
 }
 
 /// `answer name|value PATTERN TO`.
@@ -98,7 +115,11 @@ fn matched<'a, 'b>(args: &'a [&'b str], n_behind: usize) -> Result<(Matcher, &'a
 fn name(args: &[&str]) -> Result<What, String> {
     let (matcher, rest) = matched(args, 1)?;
     let Some((to, rest)) = rest.split_first() else { return Err("`rewrite name` takes a name and another".to_owned()) };
-    let to = replacement(&matcher, to)?;
+    let (to, rest) = match (rest, &matcher) {
+        ([word, rest @ ..], Matcher::Regex(pattern)) if *word == "metadata" => (To::Known(parts(to, pattern.captures_len())?), rest),
+        ([word, ..], _) if *word == "metadata" => return Err("`metadata` stands behind a regex and what replaces it alone".to_owned()),
+        _ => (To::Text(replacement(&matcher, to)?), rest),
+    };
     // Whoever asks for one name and is answered about another takes it for a forgery: an exact rule is turned back in any case.
     let exact = matches!(matcher, Matcher::Exact(_));
     let (auto, answers) = answer_rules(rest)?;
@@ -106,6 +127,30 @@ fn name(args: &[&str]) -> Result<What, String> {
         return Err("`answer auto` and `answer name` exclude each other".to_owned());
     }
     Ok(What::Name { matcher, to, auto: auto || exact, answers })
+}
+
+/// Reads a replacement with `{1}` and `{plugin/label}` in it; the pattern has so many groups, the whole match included.
+fn parts(to: &str, n_groups: usize) -> Result<Vec<Part>, String> {
+    let to = if to.ends_with('.') { to.to_owned() } else { format!("{to}.") };
+    let wrong = |why: &str| Err(format!("`{to}`: {why}"));
+    let (mut parts, mut rest) = (Vec::new(), to.as_str());
+    while !rest.is_empty() {
+        let (text, behind) = rest.split_once('{').map_or((rest, None), |(text, behind)| (text, Some(behind)));
+        if text.contains('}') {
+            return wrong("a `}` closes nothing");
+        }
+        parts.push(Part::Text(text.to_ascii_lowercase()));
+        let Some(behind) = behind else { break };
+        let Some((inside, behind)) = behind.split_once('}') else { return wrong("a `{` is never closed") };
+        parts.push(match inside.parse() {
+            Ok(group) if group < n_groups => Part::Group(group),
+            Ok(_) => return wrong("there are more groups than in the pattern"),
+            Err(_) if is_label(inside) && !inside.contains('{') => Part::Label(inside.to_owned()),
+            Err(_) => return Err(format!("`{{{inside}}}`: neither a group nor a label of `metadata` such as kubernetes/client-namespace")),
+        });
+        rest = behind;
+    }
+    Ok(parts)
 }
 
 /// `answer auto`, `answer name FROM TO`, `answer value FROM TO`, the word `answer` once at least.

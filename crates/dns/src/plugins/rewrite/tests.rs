@@ -107,6 +107,18 @@ fn edns_options_are_added_and_taken_off() {
 }
 
 #[test]
+fn what_is_known_of_a_question_goes_into_its_new_name() {
+    let objects = "ns dev\nsvc dev/web 10.96.0.8 http:80/tcp\npod dev/tool 10.2.0.1\n";
+    let corefile = |rules: &str| format!(". {{\n metadata\n {rules}\n kubernetes cluster.local {{\n pods verified\n }}\n}}");
+    let rule = "rewrite name regex ^([^.]+)[.]example[.]$ {1}.{kubernetes/client-namespace}.svc.cluster.local metadata answer auto";
+    let corefile = corefile(rule);
+    let answer = |corefile: &str| crate::plugins::tests::ask_slowly(corefile, objects, "Web.example. A");
+    assert_eq!(answer(&corefile), "NOERROR\nWeb.example. 5 A 10.96.0.8\n");
+    assert_eq!(answer(&corefile.replace(" metadata\n", "\n")), "SERVFAIL\n");
+    assert_eq!(answer(&corefile.replace("client-namespace", "client-label/none")), "SERVFAIL\n");
+}
+
+#[test]
 fn mistakes_are_told() {
     for (rule, told) in [
         ("rewrite", "`rewrite` takes one of: name, type, class, edns0, ttl, rcode, cname"),
@@ -120,6 +132,12 @@ fn mistakes_are_told() {
         ("rewrite type A FOO", "`FOO` is not a record type"),
         ("rewrite ttl a.test 60-30", "`60-30`: neither seconds nor a range such as 30-300"),
         ("rewrite rcode a.test 2 WORSE", "`WORSE` is not a return code"),
+        ("rewrite name regex (.*)[.]a {2}.b metadata", "`{2}.b.`: there are more groups than in the pattern"),
+        (
+            "rewrite name regex a {namespace}.b metadata",
+            "`{namespace}`: neither a group nor a label of `metadata` such as kubernetes/client-namespace",
+        ),
+        ("rewrite name exact a b metadata", "`metadata` stands behind a regex and what replaces it alone"),
         ("rewrite edns0 local set 0xfffff x", "`0xfffff` is no code of an EDNS option such as 0xffee"),
     ] {
         assert_eq!(mistakes(rule), [told], "{rule}");

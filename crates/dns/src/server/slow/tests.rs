@@ -43,7 +43,7 @@ fn received() -> (Box<[u8]>, Peer, Arc<UdpSocket>) {
 async fn a_flood_of_questions_that_nobody_answers_has_so_many_tasks_and_no_more() {
     let n_asked = Arc::new(AtomicUsize::new(0));
     let plugins: Vec<Box<dyn Plugin>> = vec![Box::new(Silent(n_asked.clone()))];
-    let block = Block { plugins, fast: None, logs: Vec::new(), max_udp: None, empty: false, all_classes: false };
+    let block = Block { plugins, fast: None, logs: Vec::new(), metadata: None, max_udp: None, empty: false, all_classes: false };
     let route = Route { zone: Name::root(), n_labels: 0, label: ".".into(), server: "dns://:53".into(), block: Arc::new(block) };
     let routes: Routes = Arc::new(ArcSwap::from_pointee(vec![route]));
     let (later, jobs) = mpsc::channel(MAX_WAITING);
