@@ -3,7 +3,7 @@
 //! A room holds `Options` (what its directive says), `parse` (a directive, or mistakes) and, if queries pass through it, a type with
 //! [`crate::server::chain::Plugin`]. The table below is what exists and the order in which a query meets it; a new plugin is a room,
 //! a variant and a line. No room knows another, save that `autopath`, `k8s_external`, `metadata` and `transfer` read the snapshot that `kubernetes`
-//! keeps.
+//! keeps, and `transfer` the zones of `k8s_external`.
 
 pub mod acl;
 pub mod autopath;
@@ -82,7 +82,7 @@ const ROOMS: &[Room] = &[
     Room { name: "autopath", parse: |d, m| autopath::parse(d, m).map(Spec::Autopath), repeats: false },
     Room { name: "acl", parse: |d, m| acl::parse(d, m).map(Spec::Acl), repeats: true },
     Room { name: "template", parse: |d, m| template::parse(d, m).map(Spec::Template), repeats: true },
-    Room { name: "transfer", parse: |d, m| transfer::parse(d, m).map(Spec::Transfer), repeats: false },
+    Room { name: "transfer", parse: |d, m| transfer::parse(d, m).map(Spec::Transfer), repeats: true },
     Room { name: "hosts", parse: |d, m| hosts::parse(d, m).map(Spec::Hosts), repeats: false },
     Room { name: "rutter", parse: |d, m| rutter::parse(d, m).map(Spec::Rutter), repeats: false },
     Room { name: "k8s_external", parse: |d, m| k8s_external::parse(d, m).map(Spec::K8sExternal), repeats: false },

@@ -3,6 +3,7 @@
 //! Reads the snapshot that `kubernetes` of the same block keeps; which namespaces and Services exist is its options' business. Source:
 //! CoreDNS's `k8s_external`.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -10,12 +11,12 @@ use model::facts::LoadBalancerName;
 use model::name::{NamedKind, NamedService};
 
 use crate::config::directive::{Directive, Mistakes};
-use crate::name::{Name, labels};
+use crate::name::{Name, label, labels};
 use crate::plugins::kubernetes::{Kubernetes, Snapshot, endpoint_labels, reversed};
 use crate::plugins::scope::{Fallthrough, zones_or};
 use crate::server::chain::{Answering, Next, Plugin, Request};
-use crate::wire::message::{Message, Record};
-use crate::wire::{Query, rcode, rtype};
+use crate::wire::message::{Message, Question, Record};
+use crate::wire::{CLASS_IN, Query, rcode, rtype};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -138,8 +139,14 @@ impl External {
                 port.eq_ignore_ascii_case(name.as_bytes()) && proto.eq_ignore_ascii_case(protocol.lower().as_bytes())
             })
         };
-        if endpoint.is_some() || service.kind == NamedKind::Headless {
-            if self.kubernetes.zones.options.no_endpoints {
+        let balanced = service.load_balancer.iter().filter_map(|name| match name {
+            LoadBalancerName::Ip(ip) => Some(Host::Ip(*ip)),
+            LoadBalancerName::Hostname(name) => Name::parse(name).ok().map(Host::Name),
+        });
+        let hosts: Vec<Host> = service.external_ips.iter().map(|ip| Host::Ip(*ip)).chain(balanced).collect();
+        // A headless Service that has addresses outside is found at those, whatever stands behind it.
+        if endpoint.is_some() || service.kind == NamedKind::Headless && hosts.is_empty() {
+            if self.kubernetes.zones.options.no_endpoints || !hosts.is_empty() {
                 return Vec::new();
             }
             let named = service.sorted_endpoints().into_iter().map(|each| (endpoint_labels(&each, &self.kubernetes.zones.options), each));
@@ -155,11 +162,6 @@ impl External {
                 })
                 .collect();
         }
-        let balanced = service.load_balancer.iter().filter_map(|name| match name {
-            LoadBalancerName::Ip(ip) => Some(Host::Ip(*ip)),
-            LoadBalancerName::Hostname(name) => Name::parse(name).ok().map(Host::Name),
-        });
-        let hosts = service.external_ips.iter().map(|ip| Host::Ip(*ip)).chain(balanced);
         let with_ports = |host: Host| {
             let fitting = service.ports.iter().filter(|port| fits(&port.name, port.protocol));
             let mut ports: Vec<_> = fitting.map(|port| Some(port.port)).collect();
@@ -168,7 +170,55 @@ impl External {
             }
             ports.into_iter().map(move |port| Row { host: host.clone(), port, endpoint: Vec::new() })
         };
-        hosts.flat_map(with_ports).collect()
+        hosts.into_iter().flat_map(with_ports).collect()
+    }
+
+    /// The records of a zone but for its SOA, for `transfer`: what questions for each of its names are answered with.
+    pub(crate) fn records_of(&self, zone: &Name, snapshot: &Snapshot) -> Vec<Record> {
+        let mut found = Vec::new();
+        if let Some(server) = self.server(zone) {
+            found.push(Record::new(zone.clone(), rtype::NS, self.options.ttl_secs, server.wire().into()));
+            found.extend(self.servers(snapshot, &server, rtype::NS));
+        }
+        let exposed = |key: &[u8]| snapshot.has_namespace(&key[1 + usize::from(key[0])..], &self.kubernetes.zones.options);
+        let mut entries: Vec<_> = snapshot.services.iter().filter(|entry| exposed(&entry.key)).collect();
+        // In a fixed order.
+        entries.sort_by(|one, other| one.key.cmp(&other.key));
+        for (entry, service) in entries.iter().filter_map(|entry| Some((entry, entry.service.as_ref()?))) {
+            let mut put = |front: &[u8], qtypes: &[u16]| {
+                let rows = self.rows(service, &labels(front).collect::<Vec<_>>());
+                let Some(name) = zone.prefixed(&[front, &entry.key].concat()) else { return };
+                for qtype in qtypes {
+                    let question = Question { name: name.clone(), qtype: *qtype, qclass: CLASS_IN };
+                    let mut answer = Message::answer(question, rcode::NOERROR);
+                    self.records(&rows, zone, &entry.key, &mut answer);
+                    found.extend(answer.answers);
+                }
+            };
+            const OF_HOSTS: &[u16] = &[rtype::A, rtype::AAAA, rtype::SRV];
+            put(&[], OF_HOSTS);
+            let endpoints = service.sorted_endpoints();
+            endpoints.iter().for_each(|each| put(&endpoint_labels(each, &self.kubernetes.zones.options), OF_HOSTS));
+            let own = service.ports.iter().map(|port| (&port.name, port.protocol));
+            let theirs = endpoints.iter().flat_map(|each| each.ports.iter().map(|port| (&port.name, port.protocol)));
+            for (port, protocol) in own.chain(theirs).filter(|(port, _)| !port.is_empty()) {
+                if let (Some(port), Some(protocol)) = (label(&format!("_{port}")), label(&format!("_{}", protocol.lower()))) {
+                    put(&[port, protocol].concat(), &[rtype::SRV]);
+                }
+            }
+        }
+        let mut seen = HashSet::new();
+        found.retain(|record| seen.insert(record.clone()));
+        found
+    }
+
+    /// Whether this is one of its zones, and no reverse one.
+    pub(crate) fn has_zone(&self, name: &Name) -> bool {
+        !name.is_reverse() && self.options.zones.iter().any(|zone| zone.folded() == name.folded())
+    }
+
+    fn server(&self, zone: &Name) -> Option<Name> {
+        zone.prefixed(&[b"\x03ns1", &self.options.apex[..]].concat())
     }
 
     fn reverse(&self, snapshot: &Snapshot, name: &Name) -> Found {
@@ -187,7 +237,7 @@ impl External {
         if found.is_empty() { Found::Nothing } else { Found::Pointers(found) }
     }
 
-    fn soa(&self, zone: &Name, snapshot: &Snapshot) -> Option<Record> {
+    pub(crate) fn soa(&self, zone: &Name, snapshot: &Snapshot) -> Option<Record> {
         let apex = zone.prefixed(&self.options.apex)?;
         let mut data = apex.prefixed(b"\x03ns1")?.wire().to_vec();
         data.extend(apex.prefixed(b"\x0ahostmaster")?.wire());
@@ -316,8 +366,7 @@ impl Plugin for External {
                 }
                 Found::Empty if front.is_empty() && question.qtype == rtype::SOA => answer.answers.extend(self.soa(&zone, &snapshot)),
                 Found::Empty if front.is_empty() && question.qtype == rtype::NS => {
-                    let server = zone.prefixed(&[b"\x03ns1", &self.options.apex[..]].concat());
-                    if let Some(server) = server {
+                    if let Some(server) = self.server(&zone) {
                         answer.additionals.extend(self.servers(&snapshot, &server, rtype::NS));
                         answer.answers.push(Record::new(zone.clone(), rtype::NS, self.options.ttl_secs, server.wire().into()));
                     }

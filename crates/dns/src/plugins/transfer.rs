@@ -1,7 +1,8 @@
 //! `transfer [ZONE...] { to HOST... }`: who may ask for a zone as a whole (AXFR, IXFR), and what it then holds.
 //!
 //! Everything is read from one snapshot, so a transfer is one state of the zone however long the client takes. Source: RFC 5936,
-//! RFC 1995, and CoreDNS for which records a cluster's zone consists of (no PTR, pod, TXT or zonal records).
+//! RFC 1995, and CoreDNS for which records a cluster's zone consists of (no PTR, pod, TXT or zonal records). The zones of `k8s_external`
+//! it has from there.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
@@ -12,7 +13,9 @@ use model::name::{NamedImport, NamedKind, NamedService, cluster, ready_endpoints
 
 use crate::config::directive::{Directive, Mistakes};
 use crate::name::{Name, label};
+use crate::plugins::k8s_external::External;
 use crate::plugins::kubernetes::{self, Kubernetes, Snapshot, endpoint_labels, name_servers};
+use crate::plugins::scope::{longest, zones_or};
 use crate::server::chain::{Answering, Next, Plugin, Request};
 use crate::server::is_transfer;
 use crate::wire::message::{Message, Record};
@@ -61,10 +64,25 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
     Some(options)
 }
 
+// === impl Options ===
+
+impl Options {
+    fn allows(&self, request: &Request) -> bool {
+        let client = request.client.ip().to_canonical();
+        self.to.iter().any(|to| match to {
+            To::Anyone => true,
+            To::Address(address) => *address == client,
+        })
+    }
+}
+
 /// The plugin at work: its one answer is the whole zone, which goes out in as many messages as it takes.
 pub(crate) struct Transfer {
-    options: Options,
+    /// With the zones that each is about.
+    rules: Vec<(Vec<Name>, Options)>,
     kubernetes: Arc<Kubernetes>,
+    /// Of the same block, if there is one.
+    external: Option<Arc<External>>,
 }
 
 /// Records of one message. 200 records of a cluster's names stay far below its 64 kB.
@@ -81,45 +99,61 @@ pub(crate) fn messages(mut whole: Message) -> impl Iterator<Item = Message> {
 }
 
 impl Transfer {
-    pub(crate) fn new(options: Options, kubernetes: Arc<Kubernetes>) -> Self {
-        Self { options, kubernetes }
+    pub(crate) fn new(rules: Vec<Options>, block: &[Name], kubernetes: Arc<Kubernetes>, external: Option<Arc<External>>) -> Self {
+        let rules = rules.into_iter().map(|options| (zones_or(&options.zones, block), options)).collect();
+        Self { rules, kubernetes, external }
     }
 
-    /// The whole zone; a refusal where that is not allowed.
-    fn zone(&self, request: &Request) -> Message {
+    /// The whole zone; a refusal where that is not allowed. `None`: it is no zone of these.
+    fn zone(&self, request: &Request) -> Option<Message> {
         let zones = &self.kubernetes.zones;
         let name = request.question.name.folded();
-        let listed = self.options.zones.is_empty() || self.options.zones.contains(&name);
-        let ours = zones.options.zones.iter().any(|zone| zone.folded() == name) && !name.is_reverse();
-        let client = request.client.ip().to_canonical();
-        let allowed = self.options.to.iter().any(|to| match to {
-            To::Anyone => true,
-            To::Address(address) => *address == client,
-        });
+        let external = self.external.as_ref().filter(|external| external.has_zone(&name));
+        let ours = external.is_some() || zones.options.zones.iter().any(|zone| zone.folded() == name) && !name.is_reverse();
         let snapshot = self.kubernetes.current.load();
-        if !listed || !ours || !allowed {
-            return request.failed(rcode::REFUSED);
+        match self.rule(request) {
+            Some(rule) if !rule.allows(request) => return Some(request.failed(rcode::REFUSED)),
+            Some(_) if ours => {}
+            // No datagram has room for a zone, whoever else may know it.
+            _ => return (!request.tcp).then(|| request.failed(rcode::REFUSED)),
         }
         if !snapshot.synced {
-            return request.failed(rcode::SERVFAIL);
+            return Some(request.failed(rcode::SERVFAIL));
         }
-        let Some(soa) = self.soa(request) else { return request.failed(rcode::SERVFAIL) };
+        let soa = external.map_or_else(|| self.soa(request), |external| external.soa(&request.question.name, &snapshot));
+        let Some(soa) = soa else { return Some(request.failed(rcode::SERVFAIL)) };
         let mut answer = Message::answer(request.question.clone(), rcode::NOERROR);
         let incremental = request.question.qtype == rtype::IXFR;
         if incremental && (request.serial == Some(snapshot.serial) || !request.tcp) {
             // Up to date; by UDP the one record says: come by TCP if you are not (RFC 1995 section 2).
             answer.answers.push(soa);
-            return answer;
+            return Some(answer);
         }
         if !request.tcp {
-            return request.failed(rcode::REFUSED);
+            return Some(request.failed(rcode::REFUSED));
         }
-        let records = &mut answer.answers;
-        records.push(soa.clone());
-        self.name_servers(&request.question.name, &snapshot, records);
-        let options = &zones.options;
+        let records = match external {
+            Some(external) => external.records_of(&request.question.name, &snapshot),
+            None => self.records_of(&request.question.name, &snapshot),
+        };
+        answer.answers = std::iter::once(soa.clone()).chain(records).chain([soa]).collect();
+        Some(answer)
+    }
+
+    /// The directive whose zone is the longest around the name.
+    fn rule(&self, request: &Request) -> Option<&Options> {
+        let n_labels = |zones: &[Name]| longest(zones, &request.question.name).map(Name::n_labels);
+        let rules = self.rules.iter().filter_map(|(zones, options)| Some((n_labels(zones)?, options)));
+        rules.max_by_key(|(n_labels, _)| *n_labels).map(|(_, options)| options)
+    }
+
+    /// The records of one of the cluster's zones but for its SOA.
+    fn records_of(&self, zone: &Name, snapshot: &Snapshot) -> Vec<Record> {
+        let options = &self.kubernetes.zones.options;
+        let mut records = Vec::new();
+        self.name_servers(zone, snapshot, &mut records);
         let exposed = |key: &[u8]| snapshot.has_namespace(&key[1 + usize::from(key[0])..], options);
-        let mut holds: Vec<Held> = if options.multicluster.contains(&name) {
+        let mut holds: Vec<Held> = if options.multicluster.contains(&zone.folded()) {
             snapshot.named_imports(options).map(|(key, import)| Held::of_import(key, &import)).collect()
         } else {
             let services = snapshot.services.iter().filter_map(|entry| Some((&*entry.key, entry.service.as_ref()?)));
@@ -129,10 +163,9 @@ impl Transfer {
         // In a fixed order, and an alias before what it leads to.
         holds.sort_by(|one, other| (!one.is_alias(), &one.key).cmp(&(!other.is_alias(), &other.key)));
         for held in &holds {
-            held.records(&request.question.name, options, records);
+            held.records(zone, options, &mut records);
         }
-        records.push(soa);
-        answer
+        records
     }
 
     fn soa(&self, request: &Request) -> Option<Record> {
@@ -241,10 +274,10 @@ impl Plugin for Transfer {
     }
 
     fn answer<'a>(&'a self, request: &'a Request, next: Next<'a>) -> Answering<'a> {
-        if !is_transfer(request.question.qtype) {
-            return next.run(request);
+        match is_transfer(request.question.qtype).then(|| self.zone(request)).flatten() {
+            Some(answer) => Box::pin(std::future::ready(answer)),
+            None => next.run(request),
         }
-        Box::pin(std::future::ready(self.zone(request)))
     }
 
     fn passes(&self, query: &Query<'_>) -> bool {
@@ -323,6 +356,30 @@ import default/far
             cluster.set. 7 SOA ns.dns.cluster.set. hostmaster.cluster.set. SERIAL 7200 1800 86400 5
         "#]],
         );
+    }
+
+    #[test]
+    fn what_is_outside_is_a_zone_as_well() {
+        let corefile = ". {\n kubernetes cluster.local\n k8s_external example.org {\n headless\n }\n transfer cluster.local {\n to 10.9.9.9\n }\n transfer {\n to *\n }\n}";
+        let routes = routes_of(&Corefile::parse(corefile).expect("a Corefile"), OBJECTS, false);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let ask = |question: &str| runtime.block_on(Next::start(&routes).whole(&Request { tcp: true, ..request(question) }));
+        let answer = ask("example.org. AXFR");
+        let serial = answer.answers.first().and_then(Record::serial).unwrap_or_default().to_string();
+        expect![[r#"
+            NOERROR
+            example.org. 5 SOA ns1.dns.example.org. hostmaster.dns.example.org. SERIAL 7200 1800 86400 5
+            example.org. 5 NS ns1.dns.example.org.
+            ns1.dns.example.org. 5 A 10.1.0.1
+            db.default.example.org. 5 A 10.1.0.2
+            db.default.example.org. 5 SRV 0 50 5432 db-0.db.default.example.org.
+            db-0.db.default.example.org. 5 A 10.1.0.2
+            db-0.db.default.example.org. 5 SRV 0 50 5432 db-0.db.default.example.org.
+            _pg._tcp.db.default.example.org. 5 SRV 0 50 5432 db-0.db.default.example.org.
+            example.org. 5 SOA ns1.dns.example.org. hostmaster.dns.example.org. SERIAL 7200 1800 86400 5
+        "#]]
+        .assert_eq(&shown(&answer).replace(&format!(" {serial} "), " SERIAL "));
+        assert_eq!(ask("cluster.local. AXFR").rcode, rcode::REFUSED, "it has a rule of its own");
     }
 
     #[test]

@@ -126,6 +126,11 @@ fn build(block: &ServerBlock, own: &Weak<Block>, n: u32, parts: &Parts<'_>, foll
     // The directives of these are one plugin together.
     let mut rules = all(block, |plugin| if let Spec::Rewrite(rule) = plugin { Some(rule) } else { None });
     let mut acls = all(block, |plugin| if let Spec::Acl(options) = plugin { Some(options) } else { None });
+    let mut transfers = all(block, |plugin| if let Spec::Transfer(options) = plugin { Some(options) } else { None });
+    let external = block.plugins.iter().find_map(|plugin| match (plugin, &kubernetes) {
+        (Spec::K8sExternal(options), Some(kubernetes)) => Some(Arc::new(External::new(options.clone(), &zones, kubernetes.clone()))),
+        _ => None,
+    });
     // Behind the cluster's names, and in front of the cache.
     let mut local = block.plugins.iter().find_map(|plugin| match plugin {
         Spec::Rutter(options) => Local::new(options, &parts.local),
@@ -151,9 +156,10 @@ fn build(block: &ServerBlock, own: &Weak<Block>, n: u32, parts: &Parts<'_>, foll
                 plugins.push(Box::new(Autopath::new(options.clone(), &zones, kubernetes.clone(), parts.metrics.autopath(&server))));
             }
             Spec::Template(options) => plugins.push(Box::new(Template::new(options.clone(), &zones))),
-            Spec::Transfer(options) => {
-                if let Some(kubernetes) = &kubernetes {
-                    plugins.push(Box::new(Transfer::new(options.clone(), kubernetes.clone())));
+            Spec::Transfer(_) => {
+                if let Some(kubernetes) = kubernetes.as_ref().filter(|_| !transfers.is_empty()) {
+                    let rules = std::mem::take(&mut transfers);
+                    plugins.push(Box::new(Transfer::new(rules, &zones, kubernetes.clone(), external.clone())));
                 }
             }
             Spec::Hosts(options) => {
@@ -168,11 +174,7 @@ fn build(block: &ServerBlock, own: &Weak<Block>, n: u32, parts: &Parts<'_>, foll
                     plugins.push(Box::new(Search::new(kubernetes.clone(), host.clone())));
                 }
             }
-            Spec::K8sExternal(options) => {
-                if let Some(kubernetes) = &kubernetes {
-                    plugins.push(Box::new(External::new(options.clone(), &zones, kubernetes.clone())));
-                }
-            }
+            Spec::K8sExternal(_) => plugins.extend(external.clone().map(|external| Box::new(Shared(external)) as Box<dyn Plugin>)),
             Spec::Kubernetes(_) => {
                 if let Some(kubernetes) = &kubernetes {
                     kubernetes_at = Some(plugins.len());
