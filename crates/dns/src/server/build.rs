@@ -155,7 +155,7 @@ fn build(block: &ServerBlock, own: &Weak<Block>, n: u32, parts: &Parts<'_>, foll
             Spec::Autopath(options) => {
                 plugins.push(Box::new(Autopath::new(options.clone(), &zones, kubernetes.clone(), parts.metrics.autopath(&server))));
             }
-            Spec::Template(options) => plugins.push(Box::new(Template::new(options.clone(), &zones))),
+            Spec::Template(options) => plugins.push(Box::new(Template::new(options.clone(), &zones, parts.metrics.template(&server)))),
             Spec::Transfer(_) => {
                 if let Some(kubernetes) = kubernetes.as_ref().filter(|_| !transfers.is_empty()) {
                     let rules = std::mem::take(&mut transfers);

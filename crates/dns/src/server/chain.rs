@@ -41,6 +41,9 @@ pub(crate) struct Request {
     /// The address that was asked.
     pub(crate) local: SocketAddr,
     pub(crate) tcp: bool,
+    /// Of the message that it came in, and how long that was.
+    pub(crate) id: u16,
+    pub(crate) size: usize,
     /// RD and CD as the client set them.
     pub(crate) flags: u16,
     pub(crate) dnssec_ok: bool,
@@ -84,6 +87,8 @@ impl Request {
             client,
             local,
             tcp,
+            id: query.id(),
+            size: query.bytes.len(),
             flags: query.flags() & (flag::RD | flag::CD),
             dnssec_ok: query.edns.is_some_and(|edns| edns.dnssec_ok),
             limit: query.limit(tcp),
@@ -102,6 +107,8 @@ impl Request {
             client,
             local: NOWHERE,
             tcp: false,
+            id: 0,
+            size: 0,
             flags: 0,
             dnssec_ok: false,
             limit: MIN_UDP,

@@ -47,6 +47,7 @@ pub(crate) struct Metrics {
     pub(crate) log_dropped: IntCounter,
     autopath: IntCounterVec,
     acl: AclFamilies,
+    template: TemplateFamilies,
     do_requests: IntCounterVec,
     pub(crate) enabled: IntGaugeVec,
 }
@@ -72,6 +73,19 @@ struct AclFamilies {
     blocked: IntCounterVec,
     filtered: IntCounterVec,
     dropped: IntCounterVec,
+}
+
+/// What one `template` counts.
+pub(crate) struct TemplateMetrics {
+    server: String,
+    families: TemplateFamilies,
+}
+
+#[derive(Clone)]
+struct TemplateFamilies {
+    matches: IntCounterVec,
+    failures: IntCounterVec,
+    no_records: IntCounterVec,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -233,6 +247,7 @@ impl Metrics {
             log_dropped: registry.counter("rutter_dns_log_dropped_total", "Lines of the query log that could not be written in time."),
             autopath: registry.counter_vec("coredns_autopath_success_total", "Counter of requests that did autopath.", &["server"]),
             acl: AclFamilies::new(registry),
+            template: TemplateFamilies::new(registry),
             do_requests: registry.counter_vec(
                 "coredns_dns_do_requests_total",
                 "Counter of DNS requests with DO bit set per zone.",
@@ -275,6 +290,10 @@ impl Metrics {
     pub(crate) fn acl(&self, server: &str) -> AclMetrics {
         let allowed = self.acl.allowed.with_label_values(&[server, ""]);
         AclMetrics { allowed, server: server.to_owned(), families: self.acl.clone() }
+    }
+
+    pub(crate) fn template(&self, server: &str) -> TemplateMetrics {
+        TemplateMetrics { server: server.to_owned(), families: self.template.clone() }
     }
 
     /// Counts a batch and empties the tally.
@@ -375,6 +394,48 @@ impl AclMetrics {
 
     fn one(&self, family: &IntCounterVec, zone: &Name) {
         family.with_label_values(&[&self.server, &zone.to_string(), ""]).inc();
+    }
+}
+
+// === impl TemplateFamilies ===
+
+impl TemplateFamilies {
+    fn new(registry: &Registry) -> Self {
+        let of_record = &["server", "zone", "view", "class", "type", "section", "template"];
+        Self {
+            matches: registry.counter_vec(
+                "coredns_template_matches_total",
+                "Counter of template regex matches.",
+                &["server", "zone", "view", "class", "type"],
+            ),
+            failures: registry.counter_vec("coredns_template_template_failures_total", "Counter of go template failures.", of_record),
+            no_records: registry.counter_vec("coredns_template_rr_failures_total", "Counter of mis-templated RRs.", of_record),
+        }
+    }
+}
+
+// === impl TemplateMetrics ===
+
+/// Of what is counted: zone, class and type.
+type Templated<'a> = [&'a str; 3];
+
+impl TemplateMetrics {
+    pub(crate) fn matched(&self, [zone, class, kind]: Templated<'_>) {
+        self.families.matches.with_label_values(&[&self.server, zone, "", class, kind]).inc();
+    }
+
+    /// A template could not be filled.
+    pub(crate) fn failed(&self, of: Templated<'_>, section: &str, template: &str) {
+        self.one(&self.families.failures, of, section, template);
+    }
+
+    /// What came of it was no record.
+    pub(crate) fn no_record(&self, of: Templated<'_>, section: &str, template: &str) {
+        self.one(&self.families.no_records, of, section, template);
+    }
+
+    fn one(&self, family: &IntCounterVec, [zone, class, kind]: Templated<'_>, section: &str, template: &str) {
+        family.with_label_values(&[&self.server, zone, "", class, kind, section, template]).inc();
     }
 }
 
