@@ -175,6 +175,13 @@ impl<'a> Query<'a> {
         u16_at(self.bytes, 2)
     }
 
+    /// Those that a reply to it has from it: of anything but a query the opcode alone, as CoreDNS's.
+    pub(crate) fn echoed(&self) -> u16 {
+        let flags = self.flags();
+        let query = (flags & flag::OPCODE) >> 11 == OPCODE_QUERY;
+        flags & if query { flag::OPCODE | flag::RD | flag::CD } else { flag::OPCODE }
+    }
+
     /// The question as it was sent, letter case and all.
     pub(crate) fn question(&self) -> &'a [u8] {
         &self.bytes[HEADER..self.question_end()]

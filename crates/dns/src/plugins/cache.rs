@@ -89,7 +89,7 @@ impl Cache {
             self.refresh(&key, Request::new(query, (NOWHERE, NOWHERE), false));
         }
         out[..2].copy_from_slice(&query.bytes[..2]);
-        let flags = wire::u16_at(out, 2) & !(flag::OPCODE | flag::RD | flag::CD) | query.flags() & (flag::OPCODE | flag::RD | flag::CD);
+        let flags = wire::u16_at(out, 2) & !(flag::OPCODE | flag::RD | flag::CD) | query.echoed();
         out[2..4].copy_from_slice(&flags.to_be_bytes());
         out[HEADER..query.question_end()].copy_from_slice(query.question());
         if let Some(edns) = query.edns {

@@ -126,7 +126,6 @@ pub(crate) async fn answer(
 pub(crate) fn finish(answer: Message, query: &Query<'_>, limit: usize) -> Vec<u8> {
     let question = Question { name: crate::name::Name::from_wire(query.name_as_sent()), qtype: query.qtype, qclass: query.qclass };
     let kept = flag::AA | flag::TC | flag::RA | flag::AD;
-    let copied = query.flags() & (flag::OPCODE | flag::RD | flag::CD);
     let opt = query.edns.map(|edns| {
         let mut opt = vec![0; OPT];
         opt[1..3].copy_from_slice(&rtype::OPT.to_be_bytes());
@@ -140,7 +139,7 @@ pub(crate) fn finish(answer: Message, query: &Query<'_>, limit: usize) -> Vec<u8
         }
         opt
     });
-    let reply = Message { id: query.id(), flags: flag::QR | copied | answer.flags & kept, question, ..answer };
+    let reply = Message { id: query.id(), flags: flag::QR | query.echoed() | answer.flags & kept, question, ..answer };
     reply.encode(limit, opt.as_deref())
 }
 

@@ -109,7 +109,7 @@ impl<'b> Reply<'b> {
             self.put(&[0, 0]);
         }
         let truncated = if self.truncated { flag::TC } else { 0 };
-        let flags = flag::QR | query.flags() & (flag::OPCODE | flag::RD | flag::CD) | flags | truncated | u16::from(code & 15);
+        let flags = flag::QR | query.echoed() | flags | truncated | u16::from(code & 15);
         let additional = self.counts[2] + u16::from(query.edns.is_some());
         self.buffer[..2].copy_from_slice(&query.id().to_be_bytes());
         for (at, value) in [(2, flags), (4, 1), (6, self.counts[0]), (8, self.counts[1]), (10, additional)] {
