@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use regex::Regex;
+use runtime::log::Format;
 
 use crate::config::directive::{Directive, Mistakes, duration, duration_text, reason};
-use crate::plugins::log::Lines;
+use crate::plugins::log::{Lines, json_line};
 use crate::server::chain::{Answering, Next, Plugin, Request};
 use crate::wire::message::Message;
 use crate::wire::{Query, Type};
@@ -48,7 +49,8 @@ pub(crate) fn parse(directive: &Directive, mistakes: &mut Mistakes) -> Option<Op
     let mut options = Options::default();
     for property in &directive.body {
         match property.name.as_str() {
-            "stacktrace" => {}
+            // What a panic says here is written in any case.
+            "stacktrace" => property.bare(mistakes),
             "consolidate" => options.consolidate.extend(consolidate(property, mistakes)),
             _ => mistakes.unknown(property, "errors", &["consolidate", "stacktrace"]),
         }
@@ -109,13 +111,17 @@ impl Level {
     }
 
     fn line(self, text: &str) -> Option<String> {
-        let level = match self {
-            Self::Error => "ERROR",
-            Self::Warning => "WARNING",
-            Self::Info => "INFO",
+        // What CoreDNS calls it in lines for people, and in those for collectors.
+        let (shown, json) = match self {
+            Self::Error => ("ERROR", "ERROR"),
+            Self::Warning => ("WARNING", "WARN"),
+            Self::Info => ("INFO", "INFO"),
             Self::Debug => return None,
         };
-        Some(format!("[{level}] plugin/errors: {text}\n"))
+        Some(match runtime::log::format() {
+            Format::Text => format!("[{shown}] plugin/errors: {text}\n"),
+            Format::Json => json_line(json, "errors", text, ""),
+        })
     }
 }
 

@@ -7,9 +7,11 @@ use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use runtime::log::Format;
 use runtime::metrics::IntCounter;
+use runtime::time::Rfc3339Nanos;
 
 use crate::config::directive::{Directive, Mistakes};
 use crate::name::Name;
@@ -258,10 +260,18 @@ impl Log {
     }
 
     fn line(&self, noted: &Noted<'_>) -> String {
+        match runtime::log::format() {
+            Format::Text => format!("[INFO] {}\n", self.message(noted)),
+            Format::Json => json_line("INFO", "log", &self.message(noted), &noted.json()),
+        }
+    }
+
+    /// The line in the format of the directive.
+    fn message(&self, noted: &Noted<'_>) -> String {
         let Noted { query, request, .. } = noted;
         let reply = noted.reply.as_ref();
         let nothing = || "-".to_owned();
-        let mut line = "[INFO] ".to_owned();
+        let mut line = String::new();
         for piece in &self.options.format {
             line += &match piece {
                 Piece::Text(text) => text.clone(),
@@ -281,19 +291,61 @@ impl Log {
                     Field::Id => query.id().to_string(),
                     Field::Opcode => ((query.flags() & flag::OPCODE) >> 11).to_string(),
                     Field::Do => request.dnssec_ok.to_string(),
-                    Field::Bufsize if request.tcp => wire::MAX_TCP.to_string(),
-                    Field::Bufsize => query.edns.map_or(wire::MIN_UDP, |edns| wire::MIN_UDP.max(edns.size.into())).to_string(),
+                    Field::Bufsize => bufsize(query, request.tcp).to_string(),
                     Field::Rflags => reply.map_or_else(nothing, |reply| rflags(reply.flags)),
                 },
             };
         }
-        line + "\n"
+        line
     }
+}
+
+/// A line of CoreDNS's `-log-format=json`; `rest`: more fields, each with a comma in front.
+pub(crate) fn json_line(level: &str, plugin: &str, message: &str, rest: &str) -> String {
+    let (time, message) = (Rfc3339Nanos(SystemTime::now()), json_text(message));
+    format!("{{\"time\":\"{time}\",\"level\":\"{level}\",\"msg\":{message},\"plugin\":\"{plugin}\"{rest}}}\n")
+}
+
+fn json_text(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c.is_control() => quoted += &format!("\\u{:04x}", u32::from(c)),
+            c => quoted.push(c),
+        }
+    }
+    quoted + "\""
 }
 
 // === impl Noted ===
 
 impl Noted<'_> {
+    /// The fields that CoreDNS has, whatever the format of the message says.
+    fn json(&self) -> String {
+        let Noted { query, request, asked, .. } = self;
+        let text = |name: &str, value: &str| format!(",\"{name}\":{}", json_text(value));
+        let number = |name: &str, value: &dyn std::fmt::Display| format!(",\"{name}\":{value}");
+        let rcode = self.reply.as_ref().map_or("null".to_owned(), |reply| json_text(rcode_name(reply.code)));
+        [
+            text("client_ip", &request.client.ip().to_canonical().to_string()),
+            number("client_port", &request.client.port()),
+            text("qname", &request.question.name.folded().to_string()),
+            text("qtype", &Type(asked.qtype).to_string()),
+            text("qclass", &wire::Class(asked.qclass).to_string()),
+            text("protocol", if request.tcp { "tcp" } else { "udp" }),
+            number("id", &query.id()),
+            number("opcode", &((query.flags() & flag::OPCODE) >> 11)),
+            number("request_size", &query.bytes.len()),
+            number("dnssec_ok", &request.dnssec_ok),
+            number("bufsize", &bufsize(query, request.tcp)),
+            number("rcode", &rcode),
+            number("response_size", &self.size),
+            number("duration_seconds", &self.took.as_secs_f64()),
+        ]
+        .concat()
+    }
+
     /// What is known under a label once the answer is there; `None` without `metadata`, or where nobody tells it.
     fn metadata(&self, label: &str) -> Option<String> {
         let known = self.request.metadata.as_ref()?;
@@ -356,6 +408,11 @@ impl Kind {
             Self::OtherError => "OTHERERROR",
         }
     }
+}
+
+/// What the client takes at the most.
+fn bufsize(query: &Query<'_>, tcp: bool) -> usize {
+    if tcp { wire::MAX_TCP } else { query.edns.map_or(wire::MIN_UDP, |edns| wire::MIN_UDP.max(edns.size.into())) }
 }
 
 fn bracketed(ip: IpAddr) -> String {

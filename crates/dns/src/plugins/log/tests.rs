@@ -52,6 +52,30 @@ fn the_common_format_is_corednss() {
 }
 
 #[test]
+fn lines_for_collectors_have_their_fields_apart() {
+    let request = request("A\".Example. AAAA");
+    let packet = Message { id: 7, flags: flag::RD, ..Message::answer(request.question.clone(), 0) }.encode(MAX_TCP, None);
+    let noted = Noted {
+        query: &Query::parse(&packet).expect("a query"),
+        request: &request,
+        asked: request.question.clone(),
+        kind: Kind::NameError,
+        upstream: None,
+        reply: None,
+        size: 0,
+        took: Duration::from_millis(2),
+    };
+    let line = json_line("INFO", "log", "one \"two\"\n", &noted.json());
+    let (time, rest) = line.split_once(",\"level\"").expect("a time");
+    assert!(time.starts_with("{\"time\":\"20") && time.ends_with("Z\""), "{time}");
+    assert_eq!(
+        rest,
+        r#":"INFO","msg":"one \"two\"\u000a","plugin":"log","client_ip":"10.2.0.1","client_port":4000,"qname":"a\\\".example.","qtype":"AAAA","qclass":"IN","protocol":"udp","id":7,"opcode":0,"request_size":28,"dnssec_ok":false,"bufsize":512,"rcode":null,"response_size":0,"duration_seconds":0.002}
+"#
+    );
+}
+
+#[test]
 fn zones_and_classes_choose() {
     for (directive, code, n_answers, logged) in [
         ("log example.org", 0, 1, false),
