@@ -79,7 +79,7 @@ def upstream_answer(qname, number, buf, end, udp):
         answer.append(rr(target, "CNAME", 120, play.pack_name(to)))
         target = to
     of = {
-        "a1": [address(target, "192.0.2.1")], "a3": [address(target, "192.0.2.%d" % i) for i in (1, 2, 3)], "aaaa1": [address(target, "2001:db8::1")],
+        "a1": [address(target, "192.0.2.1")], "up": [address(target, "127.0.0.1")], "a3": [address(target, "192.0.2.%d" % i) for i in (1, 2, 3)], "aaaa1": [address(target, "2001:db8::1")],
         "both": [address(target, "192.0.2.2"), address(target, "2001:db8::2")], "big": [address(target, "192.0.2.%d" % i) for i in range(60)],
         "huge": [address(target, "198.18.%d.%d" % (i // 250, i % 250)) for i in range(400)], "ttl0": [address(target, "192.0.2.3", 0)],
         "ttl1": [address(target, "192.0.2.4", 1)], "ttlmix": [address(target, "192.0.2.5", 10), address(target, "192.0.2.6", 100)],
@@ -121,7 +121,8 @@ def block(head, lines):
 
 
 # Fields that both servers have to fill alike.
-FIELDS = "{>id} {type} {class} {name} {proto} {size} {rcode} {>rflags} {>opcode} {/kubernetes/endpoint} {>do} {>bufsize}"
+FIELDS = "{>id} {type} {class} {name} {proto} {size} {rcode} {>rflags} {>opcode} {>do} {>bufsize} {/log/class} {/log/type}" \
+    + "".join(" <{/kubernetes/%s}>" % label for label in ("endpoint", "service", "namespace", "kind", "port-name", "protocol", "zone", "client-namespace", "client-pod-name", "client-label/expose"))
 
 
 def status(rng):
@@ -134,7 +135,7 @@ def status(rng):
                        block('log . "told ' + FIELDS + '"', ["class " + rng.choice(["success", "denial", "error", "all"])]), block("log svc.cluster.local", ["class error"]) + ["log"], ["log . {combined}"]])
     lines[lines.index("log"):lines.index("log") + 1] = logs
     lines[lines.index("health :8080"):lines.index("health :8080") + 1] = block("health :8080", rng.choice([[], ["lameduck 1s"]]))
-    return lines + [line for chance, line in [(0.2, "loop"), (0.2, "reload 30s 10s")] if some(rng, chance)]
+    return lines + [line for chance, line in [(0.2, "loop"), (0.2, "reload 30s 10s"), (0.4, rng.choice(["metadata", "metadata", "metadata test svc.cluster.local"]))] if some(rng, chance)]
 
 
 def kubernetes(rng, zones, zone):
@@ -180,10 +181,12 @@ def cluster(rng):
     made.zones = forward
     made.clients = [None] * 6 + ["10.244.0.1", "fd00:244::1"]
     if some(rng, 0.3):
-        lines.append("loadbalance" + rng.choice(["", " round_robin"]))
-    if some(rng, 0.2):
-        lines += block("transfer", ["to " + rng.choice(["*", "127.0.0.1", "10.244.0.1 192.0.2.250"])])
-        made.names += [(z, t) for z in forward + ["svc." + zone] for t in ("AXFR", "IXFR")] * 3
+        lines += balance(rng, made)
+    if some(rng, 0.25):
+        lines += block("transfer" + rng.choice(["", "", " " + zone.rstrip("."), " svc.example.org " + zone.rstrip(".")]), ["to " + rng.choice(["*", "*", "127.0.0.1", "10.244.0.1 192.0.2.250"])])
+        if some(rng, 0.2):
+            lines += block("transfer svc.example.org", ["to *", "source 127.0.0.1"])
+        made.names += [(z, t) for z in forward + ["svc." + zone, "svc.example.org."] for t in ("AXFR", "IXFR")] * 3
     if some(rng, 0.3):
         lines += external(rng, made, zone)
     if some(rng, 0.2):
@@ -191,6 +194,9 @@ def cluster(rng):
     if some(rng, 0.15):
         lines += rewrite(rng, made) + rng.choice([[], [rng.choice(["rewrite name suffix .%s .svc.%s", "rewrite continue name suffix .short.test .default.svc.%.0s%s answer auto"]) % (zone, zone)]])
         made.names += ["web.short.test.", "api.short.test.", "web.default." + zone]
+        if some(rng, 0.4):
+            lines.append("rewrite name regex ^([^.]+)[.]short[.]test[.]$ {1}.{kubernetes/%s}.svc.%s metadata answer auto" % (rng.choice(["client-namespace", "client-label/expose", "service"]), zone))
+            made.clients += ["10.244.0.1", "10.244.1.2"] * 2
     if some(rng, 0.15):
         lines += acl(rng, made)
     if some(rng, 0.2):
@@ -227,6 +233,12 @@ def cluster(rng):
 def bound(rng, text):
     """Now and then served on some addresses alone, which all blocks have to say then."""
     return re.sub(r"^([^\s(][^\n]*\{)$", r"\1\n    bind 127.0.0.1 ::1", text, flags=re.M) if some(rng, 0.1) else text
+
+
+def balance(rng, made):
+    made.files["weights"] = "# of the test\n\na3.ext.test\n192.0.2.1 3\n192.0.2.2 1\n"
+    prefer = rng.choice([[], [], ["prefer 192.0.2.2/32 10.96.0.0/12", "prefer fd00::/8"]])
+    return block("loadbalance" + rng.choice(["", "", " round_robin"]), prefer) if some(rng, 0.8) else block("loadbalance weighted weights", rng.choice([[], ["reload 5s"], ["reload 0s"]]))
 
 
 def external(rng, made, zone):
@@ -273,8 +285,15 @@ def template(rng, made):
     lines = []
     if some(rng, 0.6):
         lines.append("match " + rng.choice(['"^ip-(?P<a>[0-9]*)-(?P<b>[0-9]*)-(?P<c>[0-9]*)-(?P<d>[0-9]*)[.]tpl[.]test[.]$"', "(.*)[.]tpl[.]test[.]$", "^a[.]", "[.]", '"^x[.]" "^a[.]"']))
+    if some(rng, 0.25):
+        lines += rng.choice([["var ip replace(group(1), '-', '.')"], ["var n len(name())", "var short n < 12 ? 'yes' : 'no'"], ["var parts split(name(), '.')", "var first parts[0]"], ["var a upper(type()) + '/' + proto()"]])
+    if some(rng, 0.2):
+        lines.append("expr " + rng.choice(["name() startsWith 'a'", "type() in ['A', 'AAAA', 'TXT']", "client_ip() != '10.244.0.1' && size() > 5", '"any([\'127.0.0.0/8\', \'10.0.0.0/8\'], incidr(client_ip(), #))"', "not (name() matches '^ip-[0-9]+')",
+                                           "name() contains 'tpl' or group(0) == 'x'", "group('a') == '10'", "len(split(name(), '.')) - 1 >= 2 ** 1", "do() || bufsize() > 512", "int(group(1)) > 3", "metadata('kubernetes/service') == ''"]))
     if some(rng, 0.7):
         lines.append("answer " + rng.choice([
+            '"{{ .Name }} 60 IN TXT {{ if eq .Type \\"A\\" }}a{{ else if .Group.a }}b{{ else }}c{{ end }}"', '"{{ .Name }} 60 IN TXT {{ range .Match }}x{{ end }}y"', '"{{- .Name }} {{ 60 }} IN TXT {{ printf \\"%s-%03d\\" .Class (len .Name) -}} "',
+            '"{{ .Name }} 60 IN A 192.0.2.{{ parseInt (index .Match 0 | len | printf `%d`) 10 8 }}"', '"{{ .Name }} 60 IN TXT {{ .Var.ip }}{{ .Var.short }}{{ .Var.first }}{{ .Var.a }}"', '"{{ with .Var.n }}{{ $.Name }} 60 IN TXT {{ . }}{{ else }}{{ .Name }} 60 IN TXT none{{ end }}"',
             '"{{ .Name }} 60 IN A 192.0.2.77"', '"{{ .Name }} 60 IN A {{ .Group.a }}.{{ .Group.b }}.{{ .Group.c }}.{{ .Group.d }}"', '"{{ .Name }} 60 IN A 192.0.2.{{ index .Match 1 }}"',
             '"{{ .Name }} IN A 192.0.2.78"', '"{{ .Name }} 60 IN CNAME a1.%s"' % OUTSIDE, '"{{ .Name }} 60 IN TXT \\"{{ .Zone }} {{ .Class }} {{ .Type }} {{ .Remote }}\\""',
             '"{{ .Name }} 60 IN MX 10 mx.{{ .Zone }}" "{{ .Name }} 60 IN MX 20 mx2.tpl.test."', '"{{ .Name }} 60 IN AAAA 2001:db8::{{ index .Match 0 }}"',
@@ -321,7 +340,7 @@ def rewrite(rng, made):
     return ["rewrite %sedns0 %s" % (mode, rng.choice([
         "local set 0xffee 0x61626364", "local append 0xffed hello", "local replace 0xffee new", "local set 65001 {client_ip}", "local set 0xffee {qname}", "local set 0xffee {qtype}",
         "local set 0xffee {protocol}", "local set 0xffec {server_port}", "local set 0xffec {server_ip}", "nsid set", "nsid append", "subnet set 24 56", "subnet set 32 128", "subnet append 0 0", "local unset 0xffee",
-        "subnet unset", "nsid unset", "local set 0xffee 0x6162 revert"]))]
+        "subnet unset", "nsid unset", "local set 0xffee 0x6162 revert", "local set 0xffee {kubernetes/service}", "local set 0xffee {kubernetes/client-namespace}"]))]
 
 
 def acl(rng, made):
@@ -344,19 +363,19 @@ def cache(rng, made):
     head = "cache" + rng.choice(["", "", " 30", " 1", " 60 ext.test", " ext.test rw.test", " 0"])
     lines = [line for chance, line in [
         (0.3, "success " + rng.choice(["100", "1000 20", "1000 60 10", "1000 3600 0"])), (0.3, "denial " + rng.choice(["100", "1000 20", "1000 60 10", "1000 5 0"])), (0.2, "prefetch " + rng.choice(["2", "2 1m", "3 1m 20%", "0"])),
-        (0.2, "serve_stale" + rng.choice(["", " 1h", " 1h verify", " 1h immediate"])), (0.2, "servfail " + rng.choice(["0", "10s", "5m"])),
+        (0.2, "serve_stale" + rng.choice(["", " 1h", " 1h verify", " 1h immediate", " 1h immediate 30s 10s", " 1h verify 100ms 30s", "\n        serve_stale_policy prefer_positive"])), (0.2, "servfail " + rng.choice(["0", "10s", "5m"])),
         (0.2, "disable " + rng.choice(["success", "denial", "success ext.test", "denial ext.test rw.test"])), (0.2, "keepttl")] if some(rng, chance)]
     return block(head, lines)
 
 
 def forward(rng, made, zone="."):
-    head = "forward %s %s" % (zone, rng.choice([UPSTREAM, UPSTREAM, UPSTREAM, UPSTREAM + " 127.0.0.1:5455", "dns://" + UPSTREAM, "/etc/resolv.conf", "resolv.conf"]))
+    head = "forward %s %s" % (zone, rng.choice([UPSTREAM, UPSTREAM, UPSTREAM, UPSTREAM + " 127.0.0.1:5455", "dns://" + UPSTREAM, "up.ext.test:5454", "resolv.conf"]))
     made.files["resolv.conf"] = "nameserver 127.0.0.1:5454\n"
     lines = [line for chance, line in [
         (0.15, "except " + rng.choice(["other.test", "rw.test ext.test", "10.0.0.0/8"])), (0.2, rng.choice(["force_tcp", "prefer_udp"])), (0.15, "expire 20s"), (0.15, "max_fails " + rng.choice(["0", "3"])),
         (0.2, "policy " + rng.choice(["random", "round_robin", "sequential"])), (0.15, "health_check " + rng.choice(["1s", "0.5s no_rec", "5s domain ext.test", "1s no_rec domain example."])), (0.15, "max_concurrent 1000"),
         (0.1, "next " + rng.choice(["NXDOMAIN", "SERVFAIL REFUSED"])), (0.1, "failover " + rng.choice(["SERVFAIL", "SERVFAIL REFUSED", "NXDOMAIN"])), (0.1, "failfast_all_unhealthy_upstreams"), (0.1, "max_idle_conns 2"),
-        (0.1, "max_connect_attempts 3"), (0.1, "next_on_nodata"), (0.1, "max_age 1h")] if some(rng, chance)]
+        (0.1, "max_connect_attempts 3"), (0.1, "next_on_nodata"), (0.1, "max_age 1h"), (0.9 if "up.ext" in head else 0.05, "resolver 127.0.0.1:5454")] if some(rng, chance)]
     return block(head, lines)
 
 
@@ -376,9 +395,11 @@ def plugins(rng):
             made.files["search.conf"] = "search s1.ext.test ext.test\n"
             lines.append("autopath " + rng.choice([". search.conf", "test search.conf"]))
             made.names += ["%s.s1.ext.test." % kind for kind in ("a1", "both", "nx", "nodata", "cname1", "servfail", "web", "a1.ext.test", "mx")] * 4
-        for chance, line in [(0.15, "bufsize" + rng.choice(["", " 512", " 1232", " 4096"])), (0.2, "loadbalance" + rng.choice(["", " round_robin"]))]:
+        for chance, line in [(0.15, "bufsize" + rng.choice(["", " 512", " 1232", " 4096"])), ]:
             if some(rng, chance):
                 lines.append(line)
+        if some(rng, 0.2):
+            lines += balance(rng, made)
         if some(rng, 0.2):
             cut = rng.choice(["import snip", "import conf.d/*.override", "import conf.d/none*.override"])
             made.files["conf.d/a.override"] = "\n".join(hosts(rng, made)) if not any(line.startswith("hosts") for line in lines) else ""
@@ -397,7 +418,7 @@ def whole(rng):
 # ------------------------------------------------------------------- broken --
 JUNK = ["x", "-1", "0", "1", "99999", "1s", "5", "abc.", "a..b", "10.0.0.0/33", "10.0.0.0/8", "{", "}", '"', "#", "cluster.local", "on", "1.5", "::1", "*", "%", "0x1", "name", "NOERROR", "A", "regex", "tls://1.1.1.1", "(", "("]
 EXTRA = ["upstream", "resyncperiod 5m", "frobnicate", "errors {\n stacktrace\n}", "errors {\n consolidate 5m \"^x\"\n}", "log . {\n class error\n}", "log test {combined}", "log . \"{remote} {name}\"", "log {\n class all denial\n}",
-         "loop", "reload", "reload 10s", "reload 1s", "reload 10s 5s", "reload 10s x", "loadbalance round_robin", "loadbalance weighted w", "loadbalance random", "bufsize", "bufsize 100", "bufsize 1232 5",
+         "loop", "reload", "reload 10s", "reload 1s", "reload 10s 5s", "reload 10s x", "loadbalance round_robin", "loadbalance weighted w", "loadbalance weighted w {\n reload 0s\n}", "loadbalance random", "metadata", "metadata x", "metadata {\n x\n}", "cache {\n serve_stale_policy prefer_positive\n}", "forward . nowhere.test {\n resolver 127.0.0.1:5454\n}", "forward . 1.1.1.1 {\n resolver x\n}", "transfer {\n to *\n source x\n}", "template IN A {\n var len 1\n}", "template IN A {\n expr x\n}", "bufsize", "bufsize 100", "bufsize 1232 5",
          "bind 127.0.0.1", "bind lo", "bind 127.0.0.1 ::1", "bind nosuch0", "bind", "ready", "ready :8182", "ready x", "health", "health localhost:8081", "health {\n lameduck 1s\n}", "health {\n lameduck\n}", "prometheus", "prometheus localhost:9154",
          "prometheus :x", "header {\n response set ra\n}", "whoami", "cancel", "chaos", "dnssec", "any", "minimal", "transfer", "transfer {\n to *\n}", "transfer {\n to\n}", "transfer x {\n to * 1.2.3.4\n}",
          "autopath", "autopath @kubernetes", "autopath . resolv.conf", "autopath @erratic", "k8s_external", "k8s_external example.org", "acl", "acl {\n allow\n}", "debug", "root /tmp", "tls", "hosts {\n 1.2.3.4\n}", "cache 5 {\n}",

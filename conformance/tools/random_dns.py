@@ -213,7 +213,7 @@ def reverse_names(rng, objects):
 
 
 UPSTREAM_KINDS = ["a1", "a3", "aaaa1", "both", "cname1", "cname2", "cnameout", "nx", "nodata", "servfail", "refused", "notimp", "big", "huge", "mx", "txt", "srv",
-                  "ns", "bare", "ttl0", "ttl1", "ttlmix", "echo", "soa", "dead"]
+                  "ns", "up", "bare", "ttl0", "ttl1", "ttlmix", "echo", "soa", "dead"]
 
 
 def outside_names(rng):

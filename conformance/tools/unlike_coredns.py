@@ -3,35 +3,82 @@
 A purpose is a function of the Corefile (as made), the question, and both outcomes with the fields in which they differ; the first that holds names the reason.
 """
 import collections
+import ipaddress
 import re
 
 import play_dns as play
-
-
+import random_corefile
 
 SECTIONS = {"answer", "authority", "extra"}
 
 
+# ------------------------------------------------------------ what was answered --
+def plain(rows):
+    """Records without TTLs and letter case."""
+    return sorted((n.lower(), t, d.lower()) for n, t, _, d in rows)
+
+
 def but_ttl(o):
-    return [sorted((n.lower(), t, d.lower()) for n, t, _, d in o[s]) for s in sorted(SECTIONS)]
+    return [plain(o[s]) for s in sorted(SECTIONS)]
 
 
 def ttls(o):
     return [r[2] for s in SECTIONS for r in o[s]] or [0]
 
 
-def names(made):
-    return [z.lower() for z in made.zones]
+def has_soa(o):
+    return any(r[1] == "SOA" for r in o["authority"])
+
+
+def is_nodata(o):
+    """A name that exists without such records, as it is to be told."""
+    return o["rcode"] == "NOERROR" and not o["answer"] and has_soa(o)
+
+
+def is_denial(o):
+    return o["rcode"] == "NXDOMAIN" and not o["answer"] and has_soa(o)
 
 
 def denied(peer, ours):
     """The peer denies a name that ours knows to exist without such records."""
-    return peer["rcode"] == "NXDOMAIN" and ours["rcode"] == "NOERROR" and not ours["answer"]
+    return peer["rcode"] == "NXDOMAIN" and is_nodata(ours)
 
 
 def only_rcode(made, found):
     """The TTL of the SOA may differ as well, where CoreDNS caches it."""
     return found == ["rcode"] or "cache" in made.text and set(found) == {"rcode", "authority"}
+
+
+def beyond(made, peer, ours):
+    """CoreDNS asks the next plugin about a name that it does not know, and ours knows."""
+    return "fallthrough" in made.text and is_nodata(ours) and ours["aa"]
+
+
+def of_upstream(made, o):
+    """An answer without records that the upstream gave."""
+    return "forward" in made.text and not o["aa"] and not o["answer"] and all(r[0].lower() == "ext.test." for r in o["authority"])
+
+
+def service_of(target):
+    """`name.namespace` in what a PTR record says."""
+    return ".".join(target.lower().rsplit(".svc.", 1)[0].split(".")[-2:])
+
+
+# TTLs of the upstream's records and SOAs, of CoreDNS's defaults, of templates.
+TTLS = {1, 5, 10, 30, 60, 100, 120, 300, 3600}
+
+
+def as_told(made, q, o):
+    """Whether all TTLs are such that somebody has said so: the Corefile, or the upstream."""
+    said = {int(n) for line in re.findall(r"ttl .*", made.text) for n in re.findall(r"\d+", line)} | ({17} if "RD_TTL" in made.text else set())
+    rewritten = {0, 20, 7} if "rewrite ttl" in made.text else set()
+    allowed = TTLS | said | rewritten | ({0} if "ttl0" in q["qname"].lower() else set())
+    return all(ttl in allowed or ttl > 0 and ttl + 1 in allowed for ttl in ttls(o))
+
+
+# --------------------------------------------------------------- what there is --
+def names(made):
+    return [z.lower() for z in made.zones]
 
 
 def is_reverse(name):
@@ -42,35 +89,108 @@ def n_labels(name):
     return len([label for label in name.split(".") if label])
 
 
+class Cluster:
+    """What a round's objects say there is."""
+
+    def __init__(self, objects):
+        self.services, self.addresses, self.hidden, self.below = {}, {}, {}, {}
+        for o in objects:
+            namespace = o["metadata"].get("namespace")
+            if o["kind"] in ("Service", "ServiceImport"):
+                ports = self.below.setdefault((o["metadata"]["name"], namespace), set())
+                ports |= {"%s.%s" % (p.get("name", "").lower(), p["protocol"].lower()) for p in o["spec"].get("ports") or []}
+                self.services[o["metadata"]["name"], namespace] = o
+                ingress = (o.get("status") or {}).get("loadBalancer", {}).get("ingress", [])
+                for ip in o["spec"].get("clusterIPs", []) + o["spec"].get("externalIPs", []) + o["spec"].get("ips", []) + [i["ip"] for i in ingress if "ip" in i]:
+                    if ip != "None":
+                        self.addresses.setdefault(ipaddress.ip_address(ip), set()).add("%s.%s." % (o["metadata"]["name"], namespace))
+            elif o["kind"] == "EndpointSlice":
+                labels = o["metadata"]["labels"]
+                name = labels.get("kubernetes.io/service-name") or labels.get("multicluster.kubernetes.io/service-name")
+                below = self.below.setdefault((name, namespace), set())
+                below |= {"%s.%s" % (p.get("name", "").lower(), p["protocol"].lower()) for p in o["ports"]}
+                for e in o["endpoints"]:
+                    below |= {re.sub("[.:]", "-", e["addresses"][0]), e.get("hostname", ""), (e.get("targetRef") or {}).get("name", "")}
+                    self.addresses.setdefault(ipaddress.ip_address(e["addresses"][0]), set()).add("%s.%s." % (name, namespace))
+            elif o["kind"] == "Namespace":
+                self.hidden[o["metadata"]["name"]] = o["metadata"].get("labels") or {}
+        self.reversed = {ip.reverse_pointer + "." for ip in self.addresses}
+
+    def has(self, qname, zones, itself=False):
+        """Whether there is a name of a Service, or (but for `itself`) below one that it has."""
+        for zone in zones:
+            if qname == "svc." + zone or qname == "pod." + zone or qname == zone:
+                return not itself
+            if not qname.endswith(".svc." + zone):
+                continue
+            *front, name, namespace = ["", *qname[:-len(".svc." + zone)].split(".")]
+            front = [label for label in front if label]
+            if not name:
+                return not itself and namespace in self.hidden
+            if (name, namespace) not in self.services or itself and front:
+                return not itself and not front and (name, namespace) in self.below
+            below = self.below[name, namespace]
+            plain = [label[label.startswith("_"):] for label in front]
+            # Of an imported Service the cluster stands between; `_zone` has names below it.
+            return not front or ".".join(plain) in below or front[-1] in ("east", "west") and front[0] in below or front[-1] == "_zone"
+        return False
+
+    def shows(self, namespace, text):
+        """Whether `namespace_labels` of the Corefile shows it."""
+        labels = self.hidden.get(namespace, {})
+        selector = re.search(r"namespace_labels (.*)", text)
+        team = labels.get("team")
+        return not selector or {"team=a": team == "a", "team in (a, b)": team in ("a", "b"), "team": team is not None, "!team": team is None}[selector[1].strip()]
+
+
+def cluster(made):
+    if not hasattr(made, "cluster"):
+        made.cluster = Cluster(made.objects)
+    return made.cluster
+
+
+def exists(made, name):
+    """Whether a name of the cluster may have records at all."""
+    special = any(name in ("dns-version." + z, "ns.dns." + z) or name.endswith(".pod." + z) for z in names(made))
+    return special or cluster(made).has(name, names(made)) or name in cluster(made).reversed or name.endswith("svc.example.org.")
+
+
+# ------------------------------------------------------------------- the purposes --
 def empty_non_terminal(made, q, peer, ours, found):
-    first = q["qname"].lower().split(".")[0]
-    if "fallthrough" in made.text and ours["rcode"] == "NOERROR" and not ours["answer"] and first in ("_tcp", "_udp", "_sctp", "dns", "_zone", "pin", "prefer"):
-        return True
-    return only_rcode(made, found) and denied(peer, ours) and not is_reverse(q["qname"]) and first in ("_tcp", "_udp", "_sctp", "dns", "_zone", "pin", "prefer")
+    name = q["qname"].lower()
+    first, _, above = name.partition(".")
+    if first not in ("_tcp", "_udp", "_sctp", "dns", "_zone", "pin", "prefer") or not cluster(made).has(above, names(made)):
+        return False
+    return beyond(made, peer, ours) or only_rcode(made, found) and denied(peer, ours)
 
 
 def part_of_an_address(made, q, peer, ours, found):
-    whole = 34 if q["qname"].lower().endswith("ip6.arpa.") else 6
-    return only_rcode(made, found) and denied(peer, ours) and is_reverse(q["qname"]) and n_labels(q["qname"]) < whole
+    name = q["qname"].lower()
+    part = is_reverse(name) and n_labels(name) < (34 if name.endswith("ip6.arpa.") else 6) and all(re.fullmatch("[0-9a-f]{1,3}", label) for label in name.split(".")[:-3])
+    return part and only_rcode(made, found) and denied(peer, ours)
 
 
 def other_types_of_an_address(made, q, peer, ours, found):
-    if "fallthrough" in made.text and is_reverse(q["qname"]) and q["qtype"] != "PTR" and ours["rcode"] == "NOERROR" and not ours["answer"]:
-        return True
-    return only_rcode(made, found) and denied(peer, ours) and is_reverse(q["qname"]) and q["qtype"] != "PTR"
+    if q["qname"].lower() not in cluster(made).reversed or q["qtype"] == "PTR":
+        return False
+    return beyond(made, peer, ours) or only_rcode(made, found) and denied(peer, ours)
 
 
 def other_types_at_a_name(made, q, peer, ours, found):
-    if q["qname"].lower().startswith("dns-version.") and denied(peer, ours):
+    name = q["qname"].lower()
+    if not exists(made, name):
+        return False
+    if name.startswith("dns-version.") and denied(peer, ours):
         return True
-    other = q["qtype"] not in ("A", "AAAA", "SRV", "PTR") or q["qtype"] == "PTR" and q["qname"].lower().startswith("ns.dns.")
-    if "fallthrough" in made.text and other and ours["rcode"] == "NOERROR" and ours["aa"] and not ours["answer"]:
-        return True
-    return only_rcode(made, found) and denied(peer, ours) and other
+    other = q["qtype"] not in ("A", "AAAA", "SRV", "PTR") or q["qtype"] == "PTR" and name.startswith("ns.dns.")
+    return other and (beyond(made, peer, ours) or only_rcode(made, found) and denied(peer, ours))
 
 
 def soa_of_nothing(made, q, peer, ours, found):
-    return q["qtype"] == "SOA" and peer["rcode"] == "NOERROR" and not peer["answer"] and peer["aa"]
+    name = q["qname"].lower()
+    inside = is_reverse(name) or any(name.endswith("." + zone) for zone in [*names(made), "svc.example.org."])
+    beyond = "fallthrough" in made.text and (of_upstream(made, ours) or not ours["answer"] and ours["rcode"] in ("NXDOMAIN", "SERVFAIL"))
+    return q["qtype"] == "SOA" and inside and peer["rcode"] == "NOERROR" and not peer["answer"] and peer["aa"] and (is_denial(ours) and ours["aa"] or beyond)
 
 
 def header_of_an_error(made, q, peer, ours, found):
@@ -78,7 +198,7 @@ def header_of_an_error(made, q, peer, ours, found):
 
 
 def notify(made, q, peer, ours, found):
-    return q["opcode"] == 4
+    return q["opcode"] == 4 and set(found) <= {"rd", "cd"}
 
 
 def bad_version(made, q, peer, ours, found):
@@ -90,40 +210,59 @@ def opt_unasked(made, q, peer, ours, found):
 
 
 def other_classes(made, q, peer, ours, found):
-    return q["qclass"] != 1
+    refused = ours["rcode"] in ("REFUSED", "SERVFAIL") and not any(ours[s] for s in SECTIONS)
+    other = q["qclass"] != 1 or re.search("rewrite .*class IN (CH|HS)", made.text)
+    return bool(other) and not ours["aa"] and (refused or peer["aa"] and "forward" in made.text)
 
 
 def pod_srv(made, q, peer, ours, found):
-    return q["qtype"] == "SRV" and ".pod." in q["qname"].lower() and not ours["answer"] and bool(peer["answer"]) and all(" 0 " in r[3] for r in peer["answer"])
+    return q["qtype"] == "SRV" and ".pod." in q["qname"].lower() and is_nodata(ours) and bool(peer["answer"]) and all(" 0 " in r[3] for r in peer["answer"])
 
 
 def letter_case_denied(made, q, peer, ours, found):
     """CoreDNS compares the letter case of the zone where it looks for its own name servers."""
     name = q["qname"].lower()
     apex = name in names(made) or name in ("in-addr.arpa.", "ip6.arpa.")
-    return q["qname"] != name and (apex and q["qtype"] == "NS" or name.startswith("ns.dns.")) and not peer["answer"]
+    mixed = q["qname"] != name and (apex and q["qtype"] == "NS" or name.startswith("ns.dns."))
+    return mixed and not peer["answer"] and (ours["rcode"] == "NOERROR" and (bool(ours["answer"]) or has_soa(ours)))
 
 
 def question_of_a_rewrite(made, q, peer, ours, found):
     changed = "rewrite" in made.text or "autopath" in made.text
     number = play.TYPES.get(q["qtype"]) or int(q["qtype"][4:])
-    return changed and "question" in found and [(q["qname"], number, q["qclass"])] == ours["question"]
+    return changed and found == ["question"] and [(q["qname"], number, q["qclass"])] == ours["question"]
 
 
 def pointer_into_a_reverse_zone(made, q, peer, ours, found):
     """CoreDNS takes `ip6.arpa` for no reverse zone where it stands first."""
-    return q["qtype"] == "PTR" and found == ["answer"] and any(r[3].endswith(".arpa.") for r in peer["answer"])
+    inside = lambda o: sorted(r[3].lower().rsplit(".svc.", 1)[0] for r in o["answer"])
+    return q["qtype"] == "PTR" and found == ["answer"] and any(r[3].endswith(".arpa.") for r in peer["answer"]) and inside(peer) == inside(ours)
 
 
 def records_of_a_transfer(made, q, peer, ours, found):
     """CoreDNS repeats what stands in two slices; its cache gives every record the least TTL."""
-    plain = lambda o: {(n.lower(), t, d.lower()) for n, t, _, d in o["answer"]}
-    return q["qtype"] in ("AXFR", "IXFR") and found == ["answer"] and plain(peer) == plain(ours)
+    rows = lambda o: {(n.lower(), t, d.lower(), None if "cache" in made.text else ttl) for n, t, ttl, d in o["answer"]}
+    return q["qtype"] in ("AXFR", "IXFR") and found == ["answer"] and rows(peer) == rows(ours)
+
+
+def transfer_of_what_is_outside(made, q, peer, ours, found):
+    """CoreDNS sends one SRV record of each name, whatever ports and addresses there are, that of a headless Service twice, and the TTL of
+    kubernetes with it; an alias it follows."""
+    weightless = lambda r: (r[0], r[1], re.sub(r"^0 \d+ ", "", r[2]) if r[1] == "SRV" else r[2])
+    rows = lambda o, *types: {weightless(r) for r in plain(o["answer"]) if r[1] in types}
+    aliases = {r[0] for r in rows(ours, "CNAME")}
+    addresses = {r for r in rows(peer, "A", "AAAA") if r[0] not in aliases and r[0].endswith(".svc.example.org.")}
+    if q["qname"].lower() != "svc.example.org.":
+        return False
+    if q["qtype"] == "IXFR" and [r[1] for r in peer["answer"]] == ["SOA"]:
+        # Its serial is that of the last change outside, and 0 where there was none.
+        return set(found) <= {"aa", "answer"} and len(ours["answer"]) > 2
+    return q["qtype"] in ("AXFR", "IXFR") and found == ["answer"] and addresses <= rows(ours, "A", "AAAA") and rows(peer, "SRV") <= rows(ours, "SRV") and rows(peer, "NS") == rows(ours, "NS")
 
 
 def imported_endpoints(made, q, peer, ours, found):
-    plain = lambda o: {re.sub(r"\.(east|west)\.", ".", " ".join((n.lower(), t, d.lower()))) for n, t, _, d in o["answer"]}
-    return q["qtype"] in ("AXFR", "IXFR") and q["qname"].lower() == "clusterset.test." and found == ["answer"] and plain(peer) == plain(ours)
+    of = lambda o: {re.sub(r"\.(east|west)\.", ".", " ".join(r)) for r in plain(o["answer"])}
+    return q["qtype"] in ("AXFR", "IXFR") and q["qname"].lower() == "clusterset.test." and found == ["answer"] and of(peer) == of(ours)
 
 
 def alias_of_the_server(made, q, peer, ours, found):
@@ -132,11 +271,13 @@ def alias_of_the_server(made, q, peer, ours, found):
 
 
 def below_a_pod(made, q, peer, ours, found):
-    return ".pod." in q["qname"].lower() and n_labels(q["qname"].lower().rsplit(".pod.", 1)[0]) > 2 and not ours["answer"]
+    below = ".pod." in q["qname"].lower() and n_labels(q["qname"].lower().rsplit(".pod.", 1)[0]) > 2
+    return below and not ours["answer"] and (is_denial(ours) and ours["aa"] or "fallthrough" in made.text) and ours["rcode"] in ("NXDOMAIN", "SERVFAIL") and (bool(peer["answer"]) or peer["rcode"] != ours["rcode"])
 
 
 def orphans(made, q, peer, ours, found):
-    return q["qtype"] == "PTR" and any(".nobody." in r[3] for r in peer["answer"])
+    left = [r for r in plain(peer["answer"]) if ".nobody." not in r[2]]
+    return q["qtype"] == "PTR" and len(left) < len(peer["answer"]) and (left == plain(ours["answer"]) if left else not ours["answer"] and ours["rcode"] != "REFUSED")
 
 
 def orphan_at_the_server(made, q, peer, ours, found):
@@ -151,11 +292,16 @@ def ixfr_by_udp(made, q, peer, ours, found):
 
 def denial_ttl(made, q, peer, ours, found):
     least = lambda o: min(r[2] for r in o["authority"])
-    return "cache" in made.text and found == ["authority"] and [r[::3] for r in peer["authority"]] == [r[::3] for r in ours["authority"]] and least(ours) < least(peer)
+    if "cache" not in made.text or found != ["authority"] or plain(peer["authority"]) != plain(ours["authority"]):
+        return False
+    minimum = min(int(r[3].split()[-1]) for r in ours["authority"] if r[1] == "SOA")
+    # No round takes longer than that.
+    return least(ours) < least(peer) and max(0, min(minimum, least(peer)) - 60) <= least(ours) <= minimum
 
 
 def ttl_zero(made, q, peer, ours, found):
-    return "cache" in made.text and found == ["answer"] and "ttl0." in q["qname"].lower() and all(r[2] == 0 for r in ours["answer"])
+    zero = "cache" in made.text and found == ["answer"] and "ttl0." in q["qname"].lower()
+    return zero and plain(peer["answer"]) == plain(ours["answer"]) and all(r[2] == 0 for r in ours["answer"])
 
 
 def own_names_are_not_cached(made, q, peer, ours, found):
@@ -163,43 +309,47 @@ def own_names_are_not_cached(made, q, peer, ours, found):
     left, right = but_ttl(peer), but_ttl(ours)
     # What fits of the additional section is one of the other reasons.
     extra = q["tcp"] or set(left[2]) <= set(right[2]) or set(right[2]) <= set(left[2])
-    return "cache" in made.text and ours["aa"] and set(found) <= SECTIONS and left[:2] == right[:2] and extra
+    return "cache" in made.text and ours["aa"] and set(found) <= SECTIONS and left[:2] == right[:2] and extra and as_told(made, q, ours)
 
 
 def client_of_the_cache(made, q, peer, ours, found):
     """CoreDNS's cache tells a client what template told another of itself."""
-    return "cache" in made.text and ".Remote" in made.text and ours["aa"] and found == ["answer"] and len(peer["answer"]) == len(ours["answer"])
-
-
-def escapes(made, q, peer, ours, found):
-    return "{qname}" in made.text and set(found) <= {"opt", "answer"} and any(c in q["qname"] for c in "@$;()\"")
+    of_client = ".Remote" in made.text or "client_ip" in made.text or "bufsize()" in made.text
+    others = lambda o: [r for r in plain(o["answer"]) if r[1] != "TXT"]
+    same = len(peer["answer"]) == len(ours["answer"]) and others(peer) == others(ours)
+    return "cache" in made.text and of_client and ours["aa"] and found == ["answer"] and same and as_told(made, q, ours)
 
 
 def ttl_of_what_is_not_kept(made, q, peer, ours, found):
-    return "cache" in made.text and set(found) <= SECTIONS and but_ttl(peer) == but_ttl(ours) and max(ttls(peer)) <= max(ttls(ours))
+    return "cache" in made.text and set(found) <= SECTIONS and but_ttl(peer) == but_ttl(ours) and max(ttls(peer)) <= max(ttls(ours)) and as_told(made, q, ours)
 
 
 def endpoints_outside(made, q, peer, ours, found):
     """CoreDNS reads over the first label where a Service has addresses outside."""
-    return "k8s_external" in made.text and q["qname"].lower().endswith("svc.example.org.") and n_labels(q["qname"]) == 6
+    name = q["qname"].lower()
+    outside = "k8s_external" in made.text and name.endswith("svc.example.org.") and n_labels(name) == 6
+    service = cluster(made).services.get(tuple(name.split(".")[1:3]))
+    return outside and bool(service) and peer["rcode"] == "NOERROR" and (is_denial(ours) or "fallthrough" in made.text and not ours["answer"] and ours["rcode"] in ("NXDOMAIN", "SERVFAIL"))
 
 
 def authority_of_the_end(made, q, peer, ours, found):
-    return set(found) <= {"answer", "authority"} and not peer["authority"] and bool(ours["answer"]) and ours["answer"][0][1] == "CNAME"
+    if found != ["authority"] or peer["authority"] or not ours["answer"] or ours["answer"][0][1] != "CNAME":
+        return False
+    return {r[1] for r in ours["authority"]} == {"SOA"} and not any(r[1] == q["qtype"] for r in ours["answer"])
 
 
 def size_of_a_rewrite(made, q, peer, ours, found):
     """CoreDNS takes the OPT record that `rewrite edns0` made for the client's."""
-    return "rewrite edns0" in made.text and q["edns"] is None and ours["tc"] and not peer["tc"]
+    return "rewrite edns0" in made.text and q["edns"] is None and ours["tc"] and not peer["tc"] and peer["rcode"] == ours["rcode"]
 
 
 def labels_of_imports(made, q, peer, ours, found):
     """CoreDNS selects ServiceImports by the labels that namespaces are to have."""
-    return "namespace_labels" in made.text and ".clusterset.test." in q["qname"].lower() and peer["rcode"] == "NXDOMAIN"
+    return "namespace_labels" in made.text and ".clusterset.test." in q["qname"].lower() and peer["rcode"] == "NXDOMAIN" and ours["rcode"] == "NOERROR"
 
 
 def largest_datagram(made, q, peer, ours, found):
-    return not q["tcp"] and ours["tc"] and not peer["tc"] and peer["size"] > 4096
+    return not q["tcp"] and ours["tc"] and not peer["tc"] and peer["size"] > 4096 and peer["rcode"] == ours["rcode"]
 
 
 def fewer_additional(made, q, peer, ours, found):
@@ -208,7 +358,7 @@ def fewer_additional(made, q, peer, ours, found):
 
 
 def part_of_a_zone(made, q, peer, ours, found):
-    return q["qtype"] in ("AXFR", "IXFR") and q["qname"].lower() not in names(made) and ours["rcode"] == "REFUSED"
+    return q["qtype"] in ("AXFR", "IXFR") and q["qname"].lower() not in names(made) and ours["rcode"] in ("REFUSED", "SERVFAIL") and not ours["answer"] and set(found) - {"aa"} != set()
 
 
 def letter_case(made, q, peer, ours, found):
@@ -216,62 +366,105 @@ def letter_case(made, q, peer, ours, found):
     return found == ["letter case"] and all(of_the_question(r[0]) for s in ("answer", "authority") for r in ours[s])
 
 
+def name_of_a_rewrite(made, q, peer, ours, found):
+    """CoreDNS's cache has names in the letter case of who asked first, which the patterns of rewrite do not fit then."""
+    of = lambda o: sorted(r[1:] for r in o["answer"])
+    cased = any(r[0] != r[0].lower() for r in peer["answer"])
+    back = all(r[0].lower() == q["qname"].lower() for r in ours["answer"] if r[1] != "CNAME")
+    return "rewrite" in made.text and "cache" in made.text and found == ["answer"] and cased and back and of(peer) == of(ours)
+
+
+def end_of_alias(o):
+    """Where the aliases of an answer lead."""
+    return [r[3] for r in o["answer"] if r[1] == "CNAME"][-1].lower()
+
+
 def alias_to_nothing(made, q, peer, ours, found):
     """CoreDNS drops an alias whose target the zone does not have, and has NOERROR for every end of an alias."""
     followed = q["qtype"] in ("A", "AAAA") or "rewrite cname" in made.text
-    alias = followed and ours["answer"] and ours["answer"][0][1] == "CNAME" and peer["rcode"] == "NOERROR"
-    return alias and (ours["rcode"] in ("NXDOMAIN", "SERVFAIL") or not peer["answer"])
+    if not followed or not ours["answer"] or ours["answer"][0][1] != "CNAME" or peer["rcode"] != "NOERROR" or any(r[1] == q["qtype"] for r in ours["answer"]):
+        return False
+    end = end_of_alias(ours)
+    alike = plain(peer["answer"]) == plain(ours["answer"])
+    targets = {(o["spec"].get("externalName") or "").rstrip(".").lower() + "." for o in made.objects if o["kind"] == "Service"}
+    ours_alone = not peer["answer"] and ours["answer"][0][3].lower() in targets
+    code = {"servfail": "SERVFAIL", "a1": "NOERROR", "nodata": "NOERROR", "both": "NOERROR"}.get(end.split(".")[0])
+    nobody = ours["rcode"] == "SERVFAIL" and "forward . " not in made.text
+    told = ours["rcode"] == code if code and end.endswith("ext.test.") else ours["rcode"] in ("NOERROR", "NXDOMAIN") or not end.endswith("ext.test.")
+    kept = "answer" not in found or "cache" in made.text and as_told(made, q, ours)
+    return (alike and kept or ours_alone) and "aa" not in found and (told or nobody)
 
 
 def any_asks_for_each(made, q, peer, ours, found):
-    return "acl" in made.text and q["qtype"] == "ANY" and not ours["answer"] and not ours["authority"]
+    """What a rule forbids of one type it forbids who asks for all."""
+    verdicts = {"block": "REFUSED", "filter": "NOERROR"}
+    forbidden = {verdicts[action] for action in re.findall(r"^ *(block|filter) .*type ", made.text, re.M)}
+    return "acl" in made.text and q["qtype"] == "ANY" and ours["rcode"] in forbidden and not any(ours[s] for s in SECTIONS)
 
 
 def hidden_reverse(made, q, peer, ours, found):
-    fewer = set(but_ttl(ours)[0]) < set(but_ttl(peer)[0])
-    return "namespace_labels" in made.text and q["qtype"] == "PTR" and is_reverse(q["qname"]) and fewer
+    shown = [r for r in plain(peer["answer"]) if cluster(made).shows(service_of(r[2]).split(".")[-1], made.text)]
+    hides = "namespace_labels" in made.text and q["qtype"] == "PTR" and is_reverse(q["qname"]) and len(shown) < len(peer["answer"])
+    return hides and shown == plain(ours["answer"]) and ours["rcode"] != "REFUSED"
 
 
 def external_srv_ttl(made, q, peer, ours, found):
-    return "k8s_external" in made.text and q["qtype"] == "SRV" and found == ["answer"] and but_ttl(peer) == but_ttl(ours)
+    outside = "k8s_external" in made.text and q["qname"].lower().endswith("svc.example.org.") and q["qtype"] == "SRV"
+    return outside and found == ["answer"] and but_ttl(peer) == but_ttl(ours) and as_told(made, q, ours)
 
 
 def alias_beside_others(made, q, peer, ours, found):
-    return "k8s_external" in made.text and q["qtype"] in ("A", "AAAA", "CNAME", "SRV") and any(r[1] == "CNAME" or "lb" in r[3] for r in peer["answer"] + ours["answer"])
+    outside = "k8s_external" in made.text and q["qname"].lower().endswith("svc.example.org.") and q["qtype"] in ("A", "AAAA", "CNAME", "SRV")
+    alias = any(r[1] == "CNAME" for r in peer["answer"]) or any(r[1] == "SRV" and ".ext.test." in r[3] for r in peer["answer"])
+    told = q["qtype"] == "CNAME" and not peer["answer"] and [r[1] for r in ours["answer"]] == ["CNAME"] and ours["answer"][0][3].startswith("lb")
+    return outside and (told or alias and bool(ours["answer"] or q["qtype"] == "CNAME") and set(plain(ours["answer"])) <= set(plain(peer["answer"])))
 
 
 def names_that_are_none(made, q, peer, ours, found):
     """A pod's name of more than 63 octets is no label."""
-    return "endpoint_pod_names" in made.text and q["qtype"] == "NS" and peer["rcode"] == "SERVFAIL" and ours["rcode"] == "NOERROR"
+    return "endpoint_pod_names" in made.text and q["qtype"] == "NS" and peer["rcode"] == "SERVFAIL" and ours["rcode"] == "NOERROR" and all(r[1] == "NS" for r in ours["answer"])
 
 
 def address_of_two(made, q, peer, ours, found):
-    return q["qtype"] == "PTR" and found == ["answer"] and len(peer["answer"]) == len(ours["answer"]) == 1
+    if q["qtype"] != "PTR" or found != ["answer"] or not len(peer["answer"]) == len(ours["answer"]) == 1:
+        return False
+    owners = next((of for ip, of in cluster(made).addresses.items() if ip.reverse_pointer + "." == q["qname"].lower()), set())
+    of = lambda o: service_of(o["answer"][0][3]) + "."
+    same_ttl = peer["answer"][0][2] == ours["answer"][0][2] or as_told(made, q, ours) and "cache" in made.text
+    return len(owners) > 1 and of(peer) in owners and of(ours) in owners and same_ttl
 
 
 def own_address(made, q, peer, ours, found):
-    return "{server_" in made.text and q["qname"].lower().startswith("echo.") and found == ["answer"]
+    told = lambda o: [r[:3] for r in o["answer"] if r[1] == "TXT"]
+    return "{server_" in made.text and "echo" in q["qname"].lower() and found == ["answer"] and told(peer) == told(ours)
 
 
 def class_of_the_cache(made, q, peer, ours, found):
     """CoreDNS keeps answers of every class, and tells none from another."""
-    return "rewrite" in made.text and " class " in made.text and "cache" in made.text and set(found) <= SECTIONS and but_ttl(peer) == but_ttl(ours)
+    changed = "rewrite" in made.text and " class " in made.text and "cache" in made.text
+    return changed and set(found) <= SECTIONS and but_ttl(peer) == but_ttl(ours) and as_told(made, q, ours)
 
 
 def several_pods(made, q, peer, ours, found):
     pods = [o for o in made.objects if o["kind"] == "Pod" and any(ip["ip"] == q["client"] for ip in o["status"]["podIPs"])]
     unknown = len({o["metadata"]["namespace"] for o in pods}) > 1 or any(o["spec"].get("hostNetwork") for o in pods)
-    return "autopath @" in made.text and unknown and not ours["answer"]
+    return "autopath @" in made.text and unknown and is_denial(ours) and "aa" not in found
+
+
+def search_in_the_cache(made, q, peer, ours, found):
+    """CoreDNS's cache keeps what autopath put in front of an answer, and the letter case of who asked first."""
+    kept = "autopath" in made.text and "cache" in made.text and found in (["answer"], ["letter case"])
+    return kept and set(plain(peer["answer"])) == set(plain(ours["answer"])) and len(plain(ours["answer"])) == len(set(plain(ours["answer"])))
 
 
 def end_of_a_search(made, q, peer, ours, found):
     """The last step of autopath is the name as it is, which a block without `forward` cannot answer."""
-    return "autopath" in made.text and peer["rcode"] == "SERVFAIL" and ours["rcode"] == "NXDOMAIN"
+    inside = any(q["qname"].lower().endswith("svc." + z) for z in names(made)) or ".s1.ext.test." in q["qname"].lower()
+    return "autopath" in made.text and inside and peer["rcode"] == "SERVFAIL" and is_denial(ours)
 
 
 def cut_additional(made, q, peer, ours, found):
-    plain = lambda o: sorted((n.lower(), t, d.lower()) for n, t, _, d in o["answer"])
-    return {"tc", "extra"} <= set(found) | {"extra"} and peer["tc"] and not ours["tc"] and plain(peer) == plain(ours)
+    return {"tc", "extra"} <= set(found) | {"extra"} and peer["tc"] and not ours["tc"] and plain(peer["answer"]) == plain(ours["answer"])
 
 
 def opt_of_extended_errors(made, q, peer, ours, found):
@@ -291,6 +484,7 @@ UNLIKE = [
     (question_of_a_rewrite, "the question of the answer is the one that was asked"),
     (pointer_into_a_reverse_zone, "PTR records never point into a reverse zone"),
     (records_of_a_transfer, "a transfer has each record once"),
+    (transfer_of_what_is_outside, "a zone of k8s_external has all ports, each once, and its own TTL"),
     (imported_endpoints, "an imported endpoint's name tells its cluster in a transfer as well"),
     (alias_of_the_server, "name servers are those that have an address"),
     (below_a_pod, "no name exists below a pod's"),
@@ -303,7 +497,6 @@ UNLIKE = [
     (authority_of_the_end, "where an alias ends without records its SOA says so (RFC 2308 section 2.2)"),
     (own_names_are_not_cached, "the server's own names are never cached: they are always fresh"),
     (client_of_the_cache, "the server's own answers are never cached: each client is told of itself"),
-    (escapes, "a name is written with escapes only where it could not be read back"),
     (ttl_of_what_is_not_kept, "what the cache does not keep has the TTL that it came with"),
     (size_of_a_rewrite, "who sends no OPT record takes 512 octets, whatever upstreams are told"),
     (labels_of_imports, "namespace_labels selects namespaces, and no imports"),
@@ -312,6 +505,7 @@ UNLIKE = [
     (cut_additional, "what is left out of the additional section alone is no truncation (RFC 2181 section 9)"),
     (opt_of_extended_errors, "DO is the client's, whatever else is told"),
     (letter_case, "names have the letter case of the question, whichever plugin answers (RFC 4343)"),
+    (name_of_a_rewrite, "names are rewritten in every letter case"),
     (alias_to_nothing, "the return code is that of the alias's end, and the alias is shown (RFC 6604)"),
     (hidden_reverse, "what namespace_labels hides is hidden in reverse zones as well"),
     (external_srv_ttl, "SRV records of k8s_external have its own TTL, not that of kubernetes"),
@@ -321,8 +515,9 @@ UNLIKE = [
     (own_address, "the server's own address is the one that was asked"),
     (class_of_the_cache, "classes other than IN are not kept"),
     (several_pods, "who asks from an address of several namespaces has no search list that is known"),
+    (search_in_the_cache, "an alias that a search makes is there once, in the letter case of the question"),
     (end_of_a_search, "a search that ends where nobody can be asked denies what its first name denied"),
-    (notify, "NOTIFY is not answered as a question"),
+    (notify, "an answer to NOTIFY has no flags of the question, whoever gave it"),
     (other_classes, "classes other than IN are an upstream's business, never the cluster's"),
     (soa_of_nothing, "a name that does not exist is denied for SOA as for every type (RFC 2308)"),
     (empty_non_terminal, "a name with names below it exists (RFC 8020)"),
@@ -352,21 +547,24 @@ def purpose(made, q, peer, ours, found):
         return "CoreDNS says nothing where it made a name that is none"
     if peer["end"] == "silence" and ours["end"] == "answer" and ours["answer"] and ours["answer"][0][1] == "CNAME":
         return "CoreDNS says nothing where aliases lead in a circle, or to what is no name"
-    if "silence" in (peer["end"], ours["end"]) and "drop" in made.text and q["qtype"] == "ANY":
+    if "silence" in (peer["end"], ours["end"]) and re.search(r"^ *drop .*type ", made.text, re.M) and q["qtype"] == "ANY":
         return "who asks for ANY asks for each type that acl names"
     if peer["end"].startswith("unreadable") and ours["end"] == "answer":
         return "CoreDNS's answer is no message"
     if peer["end"] != "answer" or ours["end"] != "answer":
         return None
-    if "opt" in found and len(found) > 1 and any(holds(made, q, peer, ours, ["opt"]) for holds in (opt_unasked, error_of_the_cache)):
-        # Whatever else there is has a reason of its own.
-        found = [field for field in found if field != "opt"]
+    if q["opcode"] == 4 and len(found) > 1:
+        found = [field for field in found if field not in ("rd", "cd")]
+    for field, of in (("authority", (authority_of_the_end,)), ("opt", (opt_unasked, error_of_the_cache)), ("question", (question_of_a_rewrite,))):
+        if field in found and len(found) > 1 and any(holds(made, q, peer, ours, [field]) for holds in of):
+            # Whatever else there is has a reason of its own.
+            found = [other for other in found if other != field]
     return next((reason for holds, reason in UNLIKE if holds(made, q, peer, ours, found)), None)
 
 
 # What rutter says of a Corefile that CoreDNS takes, and why it does not.
 REFUSED = [
-    ("unknown directive `(any|auto|azure|cancel|chaos|clouddns|debug|dns64|dnssec|dnstap|dynupdate|erratic|etcd|file|geoip|grpc|header|local|metadata|minimal|multisocket|nomad|on|"
+    ("unknown directive `(any|auto|azure|cancel|chaos|clouddns|debug|dns64|dnssec|dnstap|dynupdate|erratic|etcd|file|geoip|grpc|header|local|minimal|multisocket|nomad|on|"
      "nsid|pprof|quic|root|route53|secondary|shed|sign|timeouts|tls|trace|tsig|view|whoami)`", "a plugin of CoreDNS that is not here"),
     ("stands in this block already", "what holds for a block is said once"),
     ("`autopath` reads what `kubernetes`", "autopath needs what it reads"),
@@ -377,10 +575,10 @@ REFUSED = [
     ("`}` stands where a directive should begin", "a brace that closes nothing is told"),
     ("takes (one|no) argument|takes no block|takes an interval|one word too many", "words that nobody reads are told"),
     ("`[^`]*\\.\\.[^`]*` has an empty label|label of more than 63", "a zone that is no name is told; CoreDNS leaves it out"),
-    ("a template has .Name", "templates have fields and groups, no logic"),
-    ("the variables are", "the server's own address and metadata are no variables of edns0"),
     ("`forward` does not speak https", "DNS over HTTPS is left out"),
-    ("server has round_robin only", "loadbalance has round_robin only"),
+    ("unknown directive `(%s)`" % "|".join(map(re.escape, random_corefile.JUNK)), "words behind a block that nobody reads are told"),
+    ("autopath @erratic", "a plugin of CoreDNS that is not here"),
+    ("not an address such as", "an address that is none is told"),
     ("hosts has no option", "a line of hosts that is no address is told"),
     ("`log` knows no", "a field that does not exist is told"),
     ("`health_check` takes a duration", "a health check has an interval"),
@@ -394,6 +592,7 @@ TAKEN = [
     ("expect legal QTYPE|invalid RR class|invalid query class|unknown rcode", "letter case does not count in types, classes and return codes"),
     ("in-cluster|kubeconfig|connect to|KUBERNETES_SERVICE_HOST", "where objects come from is a flag's business"),
     ("unknown property '[0-9a-f.:]+'", "lines of hosts may stand behind fallthrough"),
+    ("on \\S+ - it is already defined", "an address that is named twice is listened to once"),
     ("address already in use|bind:", "two listeners of one address are found at start, not in the Corefile"),
 ]
 
@@ -419,6 +618,8 @@ OF_ANSWERS = ("coredns_dns_responses_total", "coredns_cache_", "coredns_acl_")
 def purpose_of_metric(family, peer, ours, odd, unlike):
     """Why a family of counters may differ, or None; both are {labels: number}. `odd`: there were packets that are no queries in order.
     `unlike`: some answers differed on purpose."""
+    if family == "coredns_hosts_entries" and not peer:
+        return "entries of the Corefile count where there is no file as well"
     if family in METRICS:
         return METRICS[family]
     if family.startswith("coredns_cache_"):
