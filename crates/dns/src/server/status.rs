@@ -102,7 +102,7 @@ impl Status {
             match ask.path {
                 "/health" if wanted.health => Some(Page::text(200, "OK")),
                 // While it lets its lame-duck time pass it answers, and is to be sent nothing new.
-                "/ready" if wanted.ready && drain.has_started() => Some(Page::text(503, "shutting down")),
+                "/ready" if wanted.ready && drain.has_started() => Some(Page::text(503, "Shutting down")),
                 "/ready" if wanted.ready => Some(match waiting(&readiness, fresh.as_ref()).as_slice() {
                     [] => Page::text(200, "OK"),
                     // CoreDNS lists the plugins that are not ready.
