@@ -15,7 +15,7 @@ pub use self::options::{AnswerRule, Bounds, Options, Part, To, What};
 use crate::name::Name;
 use crate::server::chain::{Answering, Next, Plugin, Request};
 use crate::wire::message::{Message, Record};
-use crate::wire::{Folded, Query, rcode};
+use crate::wire::{Folded, Query, rcode, rtype};
 
 /// All rules of a block at work.
 pub(crate) struct Rewrite {
@@ -161,10 +161,13 @@ async fn lead_elsewhere(matcher: &Matcher, to: &str, asked: &Request, answer: &m
     answer.answers.truncate(at + 1);
     let request = asked.renamed(target);
     let end = next.whole(&request).await;
-    answer.rcode = end.rcode;
     answer.answers.extend(end.answers);
-    answer.authorities = end.authorities;
-    answer.additionals.clear();
+    // Who asks for the alias has it, whatever its end is.
+    if request.question.qtype != rtype::CNAME {
+        answer.rcode = end.rcode;
+        answer.authorities = end.authorities;
+        answer.additionals.clear();
+    }
 }
 
 fn records(answer: &mut Message) -> impl Iterator<Item = &mut Record> {
