@@ -373,12 +373,12 @@ impl Class {
 // === impl Kind ===
 
 impl Kind {
-    /// CoreDNS's reading: a name without data is told by its SOA, and a transfer is no success.
-    pub(crate) fn of(answer: &Message) -> Self {
+    /// CoreDNS's reading: a name without data is told by its SOA, and a transfer is no success, nor is what answers a NOTIFY.
+    pub(crate) fn of(query: &Query<'_>, answer: &Message) -> Self {
         let has = |rtype| answer.authorities.iter().any(|record| record.rtype == rtype);
         match (answer.rcode, answer.answers.is_empty()) {
             _ if answer.dropped => Self::OtherError,
-            _ if is_transfer(answer.question.qtype) => Self::Meta,
+            _ if is_transfer(answer.question.qtype) || query.flags() & flag::OPCODE != 0 => Self::Meta,
             (rcode::NOERROR, false) => Self::Success,
             (rcode::NOERROR, true) if has(rtype::SOA) => Self::NoData,
             (rcode::NOERROR, true) if has(rtype::NS) => Self::Delegation,

@@ -101,7 +101,7 @@ pub(crate) async fn answer(
     let mut request = Request::new(query, ends, tcp);
     request.metadata = block.and_then(|block| block.metadata.as_ref()).map(|metadata| metadata.of(&request));
     let answer = Next::start(routes).whole(&request).await;
-    let (code, by, kind, asked) = (answer.rcode, answer.by, Kind::of(&answer), answer.question.clone());
+    let (code, by, kind, asked) = (answer.rcode, answer.by, Kind::of(query, &answer), answer.question.clone());
     let upstream = answer.upstream;
     let limit = query.limit(tcp);
     let replies = match answer {

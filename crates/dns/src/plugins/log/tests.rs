@@ -26,11 +26,12 @@ fn line(directive: &str, question: &str, code: u8, n_answers: u8) -> Option<Stri
         answer.authorities.push(Record::new(name.clone(), rtype::SOA, 5, Vec::new()));
     }
     if log.is_about(name) {
+        let query = Query::parse(&packet).expect("a query");
         log.note(&Noted {
-            query: &Query::parse(&packet).expect("a query"),
+            query: &query,
             request: &request,
             asked: request.question.clone(),
-            kind: Kind::of(&answer),
+            kind: Kind::of(&query, &answer),
             upstream: None,
             reply: Some(Replied { code, flags: answer.flags | flag::RD }),
             size: 45,
