@@ -232,6 +232,11 @@ fn top(
             }
             continue;
         }
+        if first.opens() {
+            mistakes.add(line, "`{` stands where a zone should");
+            let _ = inside(&mut words);
+            continue;
+        }
         let mut keys = vec![first];
         // Keys end with their line; after a comma they go on in the next.
         while let Some(word) = words.next_if(|word| !word.opens() && !word.closes() && goes_on(keys.last(), word)) {

@@ -141,6 +141,12 @@ fn all_mistakes_are_told_at_once_with_their_lines() {
 #[test]
 fn snippets_and_comments_are_caddys() {
     check(
+        ". {\n errors\n}\n{ {\n log\n}",
+        expect![[r#"
+            line 4: `{` stands where a zone should
+        "#]],
+    );
+    check(
         "(common) {\n errors # twice is once too often\n log_is_no_directive_here \"}\"\n}\n. {\n import common\n}",
         expect![[r#"
             line 3: unknown directive `log_is_no_directive_here`; this server has: metadata, bind, reload, ready, health, prometheus, errors, log, bufsize, loadbalance, rewrite, autopath, acl, template, transfer, hosts, rutter, k8s_external, kubernetes, cache, loop, forward
