@@ -14,7 +14,7 @@ pub struct Options {
     /// The node's own search domains, which kubelet writes behind the cluster's; `None`: search lists are the client's business.
     pub search: Option<Vec<Name>>,
     pub aaaa: Aaaa,
-    /// Names of RFC 6303's zones are denied here unless a block of their own or `kubernetes` has them.
+    /// Names of RFC 6303's zones are denied here unless a block of their own, a `forward` for them, or `kubernetes` has them.
     pub private_reverse: bool,
 }
 

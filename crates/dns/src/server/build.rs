@@ -8,6 +8,7 @@ use super::chain::Plugin;
 use super::metrics::Metrics;
 use super::{Block, Fast, Route};
 use crate::config::{Corefile, ServerBlock};
+use crate::name::Name;
 use crate::plugins::Spec;
 use crate::plugins::acl::Acl;
 use crate::plugins::autopath::Autopath;
@@ -131,9 +132,11 @@ fn build(block: &ServerBlock, own: &Weak<Block>, n: u32, parts: &Parts<'_>, foll
         (Spec::K8sExternal(options), Some(kubernetes)) => Some(Arc::new(External::new(options.clone(), &zones, kubernetes.clone()))),
         _ => None,
     });
+    let forwards = block.plugins.iter().filter_map(|plugin| if let Spec::Forward(options) = plugin { Some(&options.from) } else { None });
+    let forwarded: Vec<Name> = forwards.flatten().cloned().collect();
     // Behind the cluster's names, and in front of the cache.
     let mut local = block.plugins.iter().find_map(|plugin| match plugin {
-        Spec::Rutter(options) => Local::new(options, &parts.local),
+        Spec::Rutter(options) => Local::new(options, &parts.local, &forwarded),
         _ => None,
     });
     let guarded = block.plugins.iter().any(|plugin| matches!(plugin, Spec::Loop(_)));

@@ -14,6 +14,8 @@ pub(crate) struct Local {
     no_aaaa: bool,
     /// With how many labels each has.
     private: Vec<(Name, usize)>,
+    /// Those that an upstream of the block is named for, likewise.
+    elsewhere: Vec<(Name, usize)>,
 }
 
 /// RFC 6303 section 4; the ranges of 172.16/12 and 100.64/10 are made below.
@@ -40,8 +42,8 @@ const PRIVATE: &[&str] = &[
 const TTL: u32 = 10_800;
 
 impl Local {
-    /// `addresses`: this machine's own. `None` where there is nothing to do.
-    pub(crate) fn new(options: &Options, addresses: &[IpAddr]) -> Option<Self> {
+    /// `addresses`: this machine's own. `forwarded`: the zones that the block asks upstreams about. `None` where there is nothing to do.
+    pub(crate) fn new(options: &Options, addresses: &[IpAddr], forwarded: &[Name]) -> Option<Self> {
         let no_aaaa = match options.aaaa {
             Aaaa::On => false,
             Aaaa::Off => true,
@@ -52,16 +54,18 @@ impl Local {
             let ranges =
                 (16..32).map(|octet| format!("{octet}.172.in-addr.arpa")).chain((64..128).map(|octet| format!("{octet}.100.in-addr.arpa")));
             let zones = PRIVATE.iter().map(|zone| (*zone).to_owned()).chain(ranges);
-            private = zones.filter_map(|zone| Name::parse(&zone).ok()).map(|zone| (zone.clone(), zone.n_labels())).collect();
+            private = zones.filter_map(|zone| Name::parse(&zone).ok()).map(counted).collect();
         }
-        (no_aaaa || !private.is_empty()).then_some(Self { no_aaaa, private })
+        let elsewhere = forwarded.iter().filter(|zone| zone.is_reverse()).map(Name::folded).map(counted).collect();
+        (no_aaaa || !private.is_empty()).then_some(Self { no_aaaa, private, elsewhere })
     }
 
     fn zone(&self, name: &Folded) -> Option<&(Name, usize)> {
-        self.private.iter().find(|(zone, n_labels)| name.above(zone.wire(), *n_labels).is_some())
+        let holds = |(zone, n_labels): &&(Name, usize)| name.above(zone.wire(), *n_labels).is_some();
+        self.private.iter().find(holds).filter(|_| !self.elsewhere.iter().any(|zone| holds(&zone)))
     }
 
-    fn answer(&self, request: &Request) -> Option<Message> {
+    pub(super) fn answer(&self, request: &Request) -> Option<Message> {
         let question = &request.question;
         if self.no_aaaa && question.qtype == rtype::AAAA {
             return Some(Message::answer(question.clone(), rcode::NOERROR));
@@ -82,6 +86,11 @@ impl Local {
         }
         Some(answer)
     }
+}
+
+fn counted(zone: Name) -> (Name, usize) {
+    let n_labels = zone.n_labels();
+    (zone, n_labels)
 }
 
 impl Plugin for Local {

@@ -155,7 +155,7 @@ fn aaaa_of_the_world_can_be_denied_and_the_clusters_stays() {
     );
     let off = |addresses: &[&str]| {
         let addresses: Vec<_> = addresses.iter().map(|text| text.parse().expect("address")).collect();
-        local::Local::new(&Options { aaaa: Aaaa::Auto, ..Options::default() }, &addresses).is_some()
+        local::Local::new(&Options { aaaa: Aaaa::Auto, ..Options::default() }, &addresses, &[]).is_some()
     };
     assert!(off(&["10.0.0.1"]) && !off(&["10.0.0.1", "fd00::1"]));
 }
@@ -172,6 +172,16 @@ fn private_reverse_zones_are_denied_here() {
     ] {
         check("private-reverse", question, &expected);
     }
+}
+
+#[test]
+fn a_private_zone_that_an_upstream_is_named_for_is_asked_of_it() {
+    let options = Options { private_reverse: true, ..Options::default() };
+    let forwarded = [Name::root(), Name::parse("2.10.IN-ADDR.arpa").expect("a name")];
+    let local = local::Local::new(&options, &[], &forwarded).expect("something to do");
+    let answered =
+        |name: &str| local::Local::answer(&local, &crate::plugins::tests::request(&format!("{name}.in-addr.arpa. PTR"))).is_some();
+    assert_eq!(["1.1.2.10", "2.10", "1.1.3.10", "10"].map(answered), [false, false, true, true]);
 }
 
 #[test]
