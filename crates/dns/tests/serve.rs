@@ -117,6 +117,25 @@ async fn one_address_may_be_served_apart_from_all_others() {
     assert!(std::net::TcpListener::bind(("0.0.0.0", port)).is_ok(), "the port is free again");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_holds_connections_to_the_status_pages_keeps_no_probe_out() {
+    let (_names, views) = watch::channel(Arc::<NameView>::default());
+    let (_trigger, drain) = runtime::drain::channel();
+    let running = dns::start(config("health 127.0.0.1:0"), views, None, drain, Registry::default()).expect("started");
+    let pages = running.status[0];
+    let probe = tokio::task::spawn_blocking(move || {
+        let connect = || TcpStream::connect(pages).expect("connected");
+        let _held: Vec<TcpStream> = (0..100).map(|_| connect()).collect();
+        let mut probe = connect();
+        probe.set_read_timeout(Some(PATIENCE)).expect("set");
+        probe.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("sent");
+        let mut status = [0; 12];
+        probe.read_exact(&mut status).expect("an answer in time");
+        String::from_utf8_lossy(&status).into_owned()
+    });
+    assert_eq!(probe.await.expect("no panic"), "HTTP/1.1 200");
+}
+
 #[tokio::test]
 async fn a_taken_port_is_named() {
     let (_names, views) = watch::channel(Arc::<NameView>::default());

@@ -2,6 +2,7 @@
 //!
 //! For pages that are ready at once and for few readers; never for users' traffic.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::{Future, ready};
 use std::io;
@@ -19,13 +20,14 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 use tracing::{debug, warn};
 
 use crate::drain::Drain;
 use crate::listen::{self, BindError, Share};
 
-/// How many connections a status server holds at once; more wait in the backlog.
+/// How many connections a status server holds at once. One more ends the oldest: whoever holds them all would keep kubelet's probes out,
+/// and have the process restarted.
 const MAX_CONNECTIONS: usize = 64;
 
 /// A probe that does not send its request within this time is let go.
@@ -126,18 +128,14 @@ impl Listen for UnixListener {
 }
 
 async fn accept(listener: impl Listen, pages: SlowPages, drain: Drain) {
-    let free = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut connections: VecDeque<AbortHandle> = VecDeque::new();
     loop {
-        let next = async {
-            let permit = free.clone().acquire_owned().await.expect("BUG: the semaphore was closed");
-            listener.accept().await.map(|stream| (stream, permit))
-        };
         let next = tokio::select! {
-            next = next => next,
+            next = listener.accept() => next,
             () = drain.started() => return,
         };
-        let (stream, permit) = match next {
-            Ok(next) => next,
+        let stream = match next {
+            Ok(stream) => stream,
             Err(error) => {
                 // Out of file descriptors, mostly: trying again at once would only burn the core.
                 warn!(%error, "status server could not accept");
@@ -145,8 +143,14 @@ async fn accept(listener: impl Listen, pages: SlowPages, drain: Drain) {
                 continue;
             }
         };
+        connections.retain(|connection| !connection.is_finished());
+        if connections.len() == MAX_CONNECTIONS
+            && let Some(oldest) = connections.pop_front()
+        {
+            oldest.abort();
+        }
         let pages = pages.clone();
-        tokio::spawn(async move {
+        let connection = tokio::spawn(async move {
             let service = service_fn(move |request| answer(request, pages.clone()));
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -155,8 +159,8 @@ async fn accept(listener: impl Listen, pages: SlowPages, drain: Drain) {
             if let Err(error) = connection.await {
                 debug!(%error, "status connection ended");
             }
-            drop(permit);
         });
+        connections.push_back(connection.abort_handle());
     }
 }
 
