@@ -303,5 +303,8 @@ fn a_trace_asks_the_running_process_and_answers_as_the_packet_fares() {
     assert!(trace["outcome"].as_str().is_some_and(|outcome| outcome.contains("10.244.0.12:80")), "{said}");
     drop(agent);
     let (code, said) = cluster.command(&["trace", "tcp://10.96.0.80:80"]);
-    assert_eq!((code, said.trim()), (64, "rutter: no rutter runs in this network namespace: give --objects or --kubeconfig"));
+    assert_eq!(
+        (code, said.trim()),
+        (64, "rutter: no rutter that decides about packets runs in this network namespace: give --objects or --kubeconfig")
+    );
 }

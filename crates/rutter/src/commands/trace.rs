@@ -67,16 +67,21 @@ pub async fn run(flags: Box<Flags>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Asks whichever process of this network namespace has an admin socket.
+/// Asks whichever process of this network namespace decides that: each part may run alone, and knows no more than it needs.
 async fn ask(question: &Question) -> anyhow::Result<Trace> {
-    // Those without rules in the kernel have nothing to compare.
-    let names = if question.kernel { &["agent", "proxy", "up"][..] } else { &["agent", "proxy", "dns", "ingress", "up"] };
-    for name in names {
+    let (part, what) = match &question.target {
+        // Those without rules in the kernel have nothing to compare.
+        _ if question.kernel => ("proxy", "has rules in the kernel"),
+        Target::Packet { .. } => ("proxy", "decides about packets"),
+        Target::Name { .. } => ("dns", "answers names"),
+        Target::Request { .. } => ("ingress", "serves URLs"),
+    };
+    for name in ["agent", "up", part] {
         if let Ok(page) = admin::get(name, &format!("/trace?{}", question.to_query())).await {
             return serde_json::from_slice(&page).context("reading the answer of the running process");
         }
     }
-    Err(Usage("no rutter runs in this network namespace: give --objects or --kubeconfig".to_string()).into())
+    Err(Usage(format!("no rutter that {what} runs in this network namespace: give --objects or --kubeconfig")).into())
 }
 
 async fn decide(flags: &Flags, question: Question) -> anyhow::Result<Trace> {
