@@ -38,7 +38,7 @@ fn coredns(machine: &Machine, plugins: &str) -> Process {
 }
 
 fn put(machine: &Machine, plugins: &str) {
-    machine.files.put("Corefile", &format!(".:53 {{\n bind 127.0.0.1\n {plugins}\n}}\n"));
+    machine.files.put("Corefile", &format!(".:53 {{\n bind 127.0.0.1\n prometheus 127.0.0.1:9153\n {plugins}\n}}\n"));
 }
 
 fn kubernetes(machine: &Machine, options: &str) -> String {
@@ -64,6 +64,11 @@ fn what_is_watched_follows_from_the_corefile_and_an_api_that_is_away_is_not_miss
     change(&kubernetes(&machine, "pods insecure"));
     until_answered(&machine, API, 0, "10.96.0.1");
     until_answered(&machine, GONE, 0, "10.244.0.9");
+    let metrics = || machine.node.run(|| ask::get("127.0.0.1:9153", "localhost", "/metrics")).expect("metrics").body;
+    // What the API is asked has CoreDNS's name here, and client-go's as in every command.
+    for name in ["coredns_kubernetes_rest_client_requests_total", "rest_client_requests_total", "rutter_objects"] {
+        assert!(metric(&metrics(), name) > 0.0, "{name}: {}", metrics());
+    }
     let trace = |name: &str| machine.node.output(&[&binary(), "trace", name]);
     assert!(trace(API).contains("10.96.0.1"), "{}", trace(API));
 
