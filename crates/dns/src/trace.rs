@@ -316,6 +316,17 @@ mod tests {
     }
 
     #[test]
+    fn a_question_that_is_no_step_of_a_list_is_forwarded() {
+        let corefile = ". {\n rutter {\n search-completion\n }\n kubernetes cluster.local\n forward . 192.0.2.53\n}";
+        for name in ["www.example.com.", "search.default.svc.cluster.local."] {
+            let asker = Asker { address: "10.2.0.1".parse().expect("address"), namespace: Some("dev".to_owned()) };
+            let corefile = Corefile::parse(corefile).expect("a Corefile");
+            let trace = trace(&corefile, &Arc::new(names(CLUSTER)), name, "A", &asker).expect("a question");
+            assert_eq!(trace.outcome, "forwarded to 192.0.2.53:53", "{name}");
+        }
+    }
+
+    #[test]
     fn what_a_plugin_does_is_seen() {
         let corefile = "example. {
     hosts /nowhere {
@@ -376,8 +387,7 @@ mod tests {
             "A",
             expect![[r#"
             other.example. A: server block example.:53 (line 1)
-            other.example. A: asked of tls://192.0.2.53:853
-            => an alias of the first of these that tls://192.0.2.53:853 knows, else NXDOMAIN
+            => forwarded to tls://192.0.2.53:853
         "#]],
         );
         check(

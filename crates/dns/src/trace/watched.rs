@@ -34,6 +34,8 @@ struct Seen {
     qtype: u16,
     /// The plugins that the question is in.
     within: Vec<&'static str>,
+    /// Those that asked the whole server something further on its account; nothing for the first time.
+    askers: Vec<Option<&'static str>>,
     /// As it came to `rewrite`.
     before: Option<Question>,
     forwarded: Option<Forwarded>,
@@ -160,21 +162,40 @@ impl Plugin for Watched {
     fn answer<'a>(&'a self, request: &'a Request, next: Next<'a>) -> Answering<'a> {
         let families = [rtype::A, rtype::AAAA];
         let (asked, qtype) = (self.log.seen().qtype, request.question.qtype);
-        if asked != qtype && families.contains(&asked) && families.contains(&qtype) && request.depth > 0 {
-            return self.plugin.answer(request, next);
-        }
+        let beside = asked != qtype && families.contains(&asked) && families.contains(&qtype) && request.depth > 0;
         Box::pin(async move {
-            self.asked(request);
-            self.log.seen().within.push(self.name());
+            if !beside {
+                self.asked(request);
+            }
+            self.enter();
             let answer = self.plugin.answer(request, next).await;
-            self.log.seen().within.pop();
-            self.answered(&answer);
+            self.leave();
+            if !beside {
+                self.answered(&answer);
+            }
             answer
         })
     }
 }
 
 impl Watched {
+    fn enter(&self) {
+        let mut seen = self.log.seen();
+        if self.behind.is_none() {
+            let asker = seen.within.last().copied();
+            seen.askers.push(asker);
+        }
+        seen.within.push(self.name());
+    }
+
+    fn leave(&self) {
+        let mut seen = self.log.seen();
+        seen.within.pop();
+        if self.behind.is_none() {
+            seen.askers.pop();
+        }
+    }
+
     fn asked(&self, request: &Request) {
         let (question, log) = (&request.question, &self.log);
         if self.behind.is_none() {
@@ -320,7 +341,7 @@ impl Plugin for Forward {
             .collect();
         let to = to.join(", ");
         let mut seen = self.log.seen();
-        let of_list = seen.within.iter().any(|plugin| ["rutter", "autopath"].contains(plugin));
+        let of_list = seen.askers.iter().flatten().any(|plugin| ["rutter", "autopath"].contains(plugin));
         if of_list {
             let what = format!("{} {}: asked of {to}", request.question.name, Type(request.question.qtype));
             seen.trace.steps.push(Step { what, by: None });
