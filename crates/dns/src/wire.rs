@@ -12,6 +12,8 @@ mod types;
 pub(crate) use reply::{Reply, Section};
 pub(crate) use types::{Class, Type, class_named, type_named};
 
+use std::cell::Cell;
+
 use crate::name::{MAX_LABELS, MAX_NAME};
 
 pub(crate) const HEADER: usize = 12;
@@ -365,6 +367,17 @@ pub(crate) fn refusal(query: &[u8], code: u8, out: &mut [u8]) -> usize {
     out[2..4].copy_from_slice(&flags.to_be_bytes());
     out[4..HEADER].fill(0);
     HEADER
+}
+
+/// Lends room for the largest message: made once for each thread, as clearing it anew costs more than most answers do. It holds whatever
+/// the last one left there.
+pub(crate) fn with_room<T>(write: impl FnOnce(&mut [u8]) -> T) -> T {
+    thread_local!(static ROOM: Cell<Vec<u8>> = const { Cell::new(Vec::new()) });
+    let mut room = ROOM.take();
+    room.resize(MAX_TCP, 0);
+    let written = write(&mut room);
+    ROOM.set(room);
+    written
 }
 
 pub(crate) fn u16_at(bytes: &[u8], at: usize) -> u16 {

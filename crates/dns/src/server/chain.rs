@@ -1,6 +1,5 @@
 //! The plugins of one block, one behind the other: each answers, or asks the next.
 
-use std::cell::Cell;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
@@ -10,7 +9,7 @@ use super::{Route, route_of};
 use crate::name::Name;
 use crate::plugins::metadata::Known;
 use crate::wire::message::{Message, Question};
-use crate::wire::{CLASS_IN, Folded, MAX_TCP, MIN_UDP, Query, flag, rcode, rtype};
+use crate::wire::{self, CLASS_IN, Folded, MAX_TCP, MIN_UDP, Query, flag, rcode, rtype};
 
 /// One plugin that questions pass through.
 pub(crate) trait Plugin: Send + Sync {
@@ -129,14 +128,7 @@ impl Request {
     pub(crate) fn written(&self, write: impl FnOnce(&Query<'_>, &mut [u8]) -> Option<usize>) -> Option<Message> {
         let bytes = Message { flags: self.flags, ..Message::answer(self.question.clone(), rcode::NOERROR) }.encode(MAX_TCP, None);
         let query = Query::parse(&bytes).ok()?;
-        // Made once for each thread: to clear as much as the largest answer takes costs more than most answers.
-        thread_local!(static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) });
-        let mut buffer = BUFFER.take();
-        buffer.resize(MAX_TCP, 0);
-        let length = write(&query, &mut buffer);
-        let answer = length.and_then(|length| Message::parse(&buffer[..length]));
-        BUFFER.set(buffer);
-        answer
+        wire::with_room(|room| write(&query, room).and_then(|length| Message::parse(&room[..length])))
     }
 
     pub(crate) fn failed(&self, code: u8) -> Message {

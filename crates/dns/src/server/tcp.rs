@@ -4,14 +4,13 @@
 //! that, since a client need not take its answers. One client ([`Client`]) has a part of it, however many connections it opens, so that
 //! the others have the rest. Whoever finds a bound met is read no further until there is room.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use runtime::Drain;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -20,7 +19,7 @@ use tracing::{debug, warn};
 use super::chain::NOWHERE;
 use super::metrics::{Metrics, Transport, asked};
 use super::{AtOnce, Routes, at_once, is_transfer, slow};
-use crate::wire::{MAX_TCP, Query};
+use crate::wire::{self, MAX_TCP, Query};
 
 /// Connections of all listeners; more wait in the backlog, those of a client that has its part already are closed.
 const MAX_CONNECTIONS: usize = 2_048;
@@ -37,15 +36,13 @@ const ONE_OF: usize = 4;
 const MAX_TRANSFERS: usize = 2;
 /// Larger queries than this are no queries.
 const MAX_QUERY: u16 = 4_096;
+/// Octets that are read, and written, with one system call where more is there: dozens of small messages.
+const READ_AHEAD: usize = 2_048;
+const WRITE_TOGETHER: usize = 16_384;
 /// Idle time, time for a message to arrive whole, and time for the client to take one: CoreDNS's.
 const IDLE: Duration = Duration::from_secs(10);
 const READ: Duration = Duration::from_secs(3);
 const WRITE: Duration = Duration::from_secs(5);
-
-thread_local! {
-    /// Where an answer is written before its size is known.
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; MAX_TCP].into());
-}
 
 /// What all connections of a server share.
 #[derive(Clone)]
@@ -78,7 +75,7 @@ type Permits = [OwnedSemaphorePermit; 2];
 /// A message on its way to a client, with the room that it takes.
 struct Waiting {
     message: Vec<u8>,
-    _room: Permits,
+    room: Permits,
 }
 
 pub(crate) async fn serve(listener: Arc<TcpListener>, routes: Routes, bounds: Bounds, metrics: Arc<Metrics>, drain: Drain) {
@@ -117,6 +114,7 @@ async fn connection(stream: TcpStream, address: SocketAddr, routes: Routes, clie
     let _ = stream.set_nodelay(true);
     let ends = (address, stream.local_addr().unwrap_or(NOWHERE));
     let (reader, writer) = stream.into_split();
+    let reader = BufReader::with_capacity(READ_AHEAD, reader);
     let (replies, waiting) = mpsc::channel(MAX_PIPELINED);
     let writing = tokio::spawn(write(writer, waiting));
     tokio::select! {
@@ -129,7 +127,7 @@ async fn connection(stream: TcpStream, address: SocketAddr, routes: Routes, clie
 }
 
 async fn read(
-    mut reader: OwnedReadHalf,
+    mut reader: BufReader<OwnedReadHalf>,
     ends: (SocketAddr, SocketAddr),
     routes: &Routes,
     client: &Arc<Client>,
@@ -148,7 +146,7 @@ async fn read(
         // As much as an answer may take, until it is there and takes less.
         let room = client.room(MAX_TCP).await;
         let started = Instant::now();
-        let (outcome, route, message) = SCRATCH.with_borrow_mut(|out| {
+        let (outcome, route, message) = wire::with_room(|out| {
             let (outcome, route) = at_once(&routes, &packet, out, true, started.elapsed().subsec_nanos());
             let message = if let AtOnce::Reply { length, .. } = outcome { out[..length].to_vec() } else { Vec::new() };
             (outcome, route, message)
@@ -158,7 +156,7 @@ async fn read(
                 let transport = Transport { tcp: true, v6: ends.0.is_ipv6() };
                 let sizes = (packet.len(), length);
                 metrics.one(&routes, route, transport, asked(&packet), (code, by), sizes, started.elapsed());
-                if replies.send(Waiting { message, _room: narrowed(room, length) }).await.is_err() {
+                if replies.send(Waiting { message, room: narrowed(room, length) }).await.is_err() {
                     return;
                 }
             }
@@ -178,7 +176,7 @@ async fn read(
                         let room = client.room(message.len()).await;
                         // A client that does not take its answers holds nobody's task.
                         task.take();
-                        if replies.send(Waiting { message, _room: room }).await.is_err() {
+                        if replies.send(Waiting { message, room }).await.is_err() {
                             return;
                         }
                     }
@@ -189,8 +187,18 @@ async fn read(
 }
 
 async fn write(mut writer: OwnedWriteHalf, mut waiting: mpsc::Receiver<Waiting>) {
-    while let Some(Waiting { message, _room }) = waiting.recv().await {
-        let framed = [&(message.len() as u16).to_be_bytes()[..], &message].concat();
+    while let Some(first) = waiting.recv().await {
+        let (mut framed, mut rooms) = (Vec::new(), Vec::new());
+        let mut next = Ok(first);
+        while let Ok(Waiting { message, room }) = next {
+            framed.extend((message.len() as u16).to_be_bytes());
+            framed.extend(message);
+            rooms.push(room);
+            if framed.len() >= WRITE_TOGETHER {
+                break;
+            }
+            next = waiting.try_recv();
+        }
         match tokio::time::timeout(WRITE, writer.write_all(&framed)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return debug!(%error, "a client went away"),

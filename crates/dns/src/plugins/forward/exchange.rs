@@ -3,7 +3,6 @@
 //! Each question goes from a port that nothing else uses meanwhile and with an id of its own, both random, and only an answer that fits all of
 //! them is taken (RFC 5452). Ours is EDNS with 1,232 octets, which no path fragments. A server older than EDNS is asked again without.
 
-use std::cell::RefCell;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -20,7 +19,7 @@ use super::{Options, Transport};
 use crate::server::chain::Request;
 use crate::server::metrics::Metrics;
 use crate::wire::message::{Message, Question};
-use crate::wire::{CLASS_IN, HEADER, MAX_TCP, MAX_UDP, OPT, flag, rcode, rtype, u16_at};
+use crate::wire::{self, CLASS_IN, HEADER, MAX_TCP, MAX_UDP, OPT, flag, rcode, rtype, u16_at};
 
 /// The flag day's size (dnsflagday.net/2020).
 const SIZE: u16 = 1_232;
@@ -212,9 +211,7 @@ async fn over_udp(upstream: &Upstream, asked: &Asked, options: &Options, metrics
 
 /// What `read` makes of the next datagram.
 fn receive<T>(socket: &UdpSocket, read: impl FnOnce(&[u8]) -> T) -> io::Result<T> {
-    // One for each thread instead of one for each question that waits.
-    thread_local!(static BUFFER: RefCell<[u8; MAX_UDP]> = const { RefCell::new([0; MAX_UDP]) });
-    BUFFER.with_borrow_mut(|buffer| socket.try_recv(buffer).map(|length| read(&buffer[..length])))
+    wire::with_room(|room| socket.try_recv(room).map(|length| read(&room[..length])))
 }
 
 /// Sends from a new socket before the runtime knows of it: nothing has to be waited for.
