@@ -15,11 +15,11 @@ use super::Prefetch;
 use crate::server::metrics::Metrics;
 use crate::wire::rcode;
 
-/// 16 MiB: about 40,000 answers of 200 octets.
+/// 16 MiB: about 25,000 answers of 100 octets.
 pub(crate) const MAX_BYTES: usize = 16 << 20;
 const SHARDS: usize = 16;
-/// What an entry costs beside its bytes: table, queue, allocations.
-const OVERHEAD: usize = 200;
+/// What an entry costs beside its bytes: its place in a table and a queue that are half empty at the worst, and three allocations.
+const OVERHEAD: usize = 2 * size_of::<(Arc<[u8]>, Slot)>() + 2 * size_of::<Arc<[u8]>>() + 3 * 16;
 
 /// One answer.
 pub(crate) struct Stored {
