@@ -246,8 +246,8 @@ impl State {
         let (code, addresses, aliases) = match self.kind {
             Kind::ClusterIp | Kind::NodePort => (0, vec![self.cluster_ip()], 0),
             Kind::Headless => (0, vec![address(&ip(STAYING))], 0),
-            // The alias, and SERVFAIL since no server here knows where it leads.
-            Kind::ExternalName => (2, Vec::new(), 1),
+            // The alias alone, since no server here knows where it leads.
+            Kind::ExternalName => (0, Vec::new(), 1),
         };
         Names { code, addresses, aliases }
     }

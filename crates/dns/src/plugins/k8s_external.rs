@@ -350,7 +350,7 @@ impl Plugin for External {
                     if let Some(target) = self.records(rows, &zone, key, &mut answer) {
                         let end = next.whole(&request.renamed(target)).await;
                         // Where nobody can be asked the client has the alias to go on with.
-                        if end.rcode != rcode::REFUSED {
+                        if !end.unasked && end.rcode != rcode::REFUSED {
                             answer.rcode = end.rcode;
                             answer.answers.extend(end.answers);
                         }

@@ -103,7 +103,7 @@ impl Kubernetes {
             }
         };
         // Where nobody can be asked the client has the alias to go on with.
-        answer.rcode = if end.rcode == rcode::REFUSED { rcode::NOERROR } else { end.rcode };
+        answer.rcode = if end.unasked || end.rcode == rcode::REFUSED { rcode::NOERROR } else { end.rcode };
         answer.by = "kubernetes";
         answer.flags |= end.flags & flag::TC;
         if !end.answers.iter().any(|record| record.rtype == request.question.qtype) {

@@ -172,7 +172,7 @@ impl<'a> Next<'a> {
             }),
             None => Box::pin(async move {
                 let error = Some(format!("plugin/{}: no next plugin found", self.behind));
-                Message { error, ..request.failed(rcode::SERVFAIL) }
+                Message { error, unasked: true, ..request.failed(rcode::SERVFAIL) }
             }),
         }
     }
@@ -184,7 +184,7 @@ impl<'a> Next<'a> {
         }
         match route_of(self.routes, &Folded::of(&request.question.name)) {
             Some((_, route)) => Next { rest: &route.block.plugins, ..self }.run(request),
-            None => Box::pin(async move { request.failed(rcode::REFUSED) }),
+            None => Box::pin(async move { Message { unasked: true, ..request.failed(rcode::REFUSED) } }),
         }
     }
 }

@@ -31,6 +31,8 @@ pub(crate) struct Message {
     pub(crate) error: Option<String>,
     /// The client gets no answer (`acl`).
     pub(crate) dropped: bool,
+    /// Nobody is there who could be asked: the failure says nothing of the name.
+    pub(crate) unasked: bool,
 }
 
 /// RFC 8914.
@@ -76,6 +78,7 @@ impl Message {
             upstream: None,
             error: None,
             dropped: false,
+            unasked: false,
         }
     }
 
