@@ -551,7 +551,8 @@ def purpose(made, q, peer, ours, found):
         return "CoreDNS says nothing where it made a name that is none"
     if peer["end"] == "silence" and ours["end"] == "answer" and ours["answer"] and ours["answer"][0][1] == "CNAME":
         return "CoreDNS says nothing where aliases lead in a circle, or to what is no name"
-    if "silence" in (peer["end"], ours["end"]) and re.search(r"^ *drop .*type ", made.text, re.M) and q["qtype"] == "ANY":
+    dropped = re.search(r"^ *drop .*type ", made.text, re.M) if ours["end"] == "silence" else peer["end"] == "silence" and any_asks_for_each(made, q, peer, ours, [])
+    if dropped and q["qtype"] == "ANY":
         return "who asks for ANY asks for each type that acl names"
     if peer["end"].startswith("unreadable") and ours["end"] == "answer":
         return "CoreDNS's answer is no message"
