@@ -3,6 +3,7 @@
 //! Owns what may be kept and how long (RFC 2308 for denials, RFC 8767 for stale answers), and what is asked for again in time. Holds answers as bytes, so that the UDP loops
 //! copy a hit and patch its TTLs. The cluster's own names never come here.
 
+mod cap;
 mod options;
 mod refresh;
 mod store;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+pub(crate) use self::cap::Cap;
 pub(crate) use self::options::parse;
 pub use self::options::{Kind, Options, Prefetch, Stale};
 use self::refresh::Refresher;
@@ -205,6 +207,11 @@ impl Cache {
         for record in answer.answers.iter_mut().chain(&mut answer.authorities).chain(&mut answer.additionals) {
             record.ttl = life.as_secs() as u32;
         }
+        let options = if kind == Answer::Denial { &self.options.denial } else { &self.options.success };
+        if answer.rcode != rcode::SERVFAIL && options.disabled.iter().any(|zone| answer.question.name.is_under(zone)) {
+            self.store.remove(key.bytes());
+            return;
+        }
         let wire = Message { flags: answer.flags & !flag::AA, ..answer.clone() }.encode(MAX_TCP, None);
         let at = Instant::now();
         let until = at + life;
@@ -214,9 +221,9 @@ impl Cache {
         self.store.insert(key.bytes(), Stored::new(wire.into(), ttls, answer.rcode, counts.clone(), at, until, until + stale));
     }
 
-    /// How long an answer may be kept; `None` for not at all. A TTL of 0 forbids it (RFC 1035 section 3.2.1).
+    /// How long an answer may be kept where the options do not forbid it; `None` for not at all. A TTL of 0 says so (RFC 1035 section
+    /// 3.2.1).
     fn life(&self, answer: &Message) -> Option<(Answer, Duration)> {
-        let name = &answer.question.name;
         if answer.flags & flag::TC != 0 {
             return None;
         }
@@ -236,11 +243,8 @@ impl Cache {
             }
             _ => return None,
         };
-        if ttl == 0 || kind.disabled.iter().any(|zone| name.is_under(zone)) {
-            return None;
-        }
         let life = Duration::from_secs(u64::from(ttl)).max(kind.least).min(kind.most);
-        (!life.is_zero()).then_some((answer_kind, life))
+        (ttl > 0 && !life.is_zero()).then_some((answer_kind, life))
     }
 }
 

@@ -12,7 +12,7 @@ use crate::name::Name;
 use crate::plugins::Spec;
 use crate::plugins::acl::Acl;
 use crate::plugins::autopath::Autopath;
-use crate::plugins::cache::{Cache, Refreshes, Store};
+use crate::plugins::cache::{Cache, Cap, Refreshes, Store};
 use crate::plugins::errors::Errors;
 use crate::plugins::forward::{self, Forward, Guard};
 use crate::plugins::hosts::Hosts;
@@ -142,7 +142,14 @@ fn build(block: &ServerBlock, own: &Weak<Block>, n: u32, parts: &Parts<'_>, foll
     let guarded = block.plugins.iter().any(|plugin| matches!(plugin, Spec::Loop(_)));
     let lines = || Lines::to_stdout(parts.metrics.log_dropped.clone());
     let server: Arc<str> = server_label(on[0], block.keys.first().map_or(53, |key| key.port)).into();
+    let mut cap = block.plugins.iter().find_map(|plugin| match plugin {
+        Spec::Cache(options) => Cap::new(options, &block.plugins, &zones),
+        _ => None,
+    });
     for plugin in &block.plugins {
+        if matches!(plugin, Spec::Template(_) | Spec::Hosts(_) | Spec::K8sExternal(_) | Spec::Kubernetes(_)) {
+            plugins.extend(cap.take().map(|cap| Box::new(cap) as Box<dyn Plugin>));
+        }
         if matches!(plugin, Spec::Cache(_) | Spec::Forward(_)) {
             plugins.extend(local.take().map(|local| Box::new(local) as Box<dyn Plugin>));
         }

@@ -47,11 +47,40 @@ fn how_long_an_answer_is_kept_is_its_own_and_the_options_business() {
         ("", answer(rcode::REFUSED, 0, 60), None),
         ("", Message { flags: flag::QR | flag::TC, ..answer(rcode::NOERROR, 2, 60) }, None),
         ("", Message { authorities: Vec::new(), ..answer(rcode::NXDOMAIN, 0, 60) }, None),
-        ("{\n disable success example\n }", answer(rcode::NOERROR, 2, 60), None),
-        ("{\n disable success example\n }", answer(rcode::NXDOMAIN, 0, 60), Some(60)),
     ] {
         let kept = cache(options).life(&answer).map(|(_, life)| life.as_secs());
         assert_eq!(kept, secs, "{options}: {} with {} answers", answer.rcode, answer.answers.len());
+    }
+}
+
+#[test]
+fn what_the_options_forbid_to_keep_has_its_ttls_capped_all_the_same() {
+    let cache = cache("30 {\n disable success example\n}");
+    let key = Key::new(&Folded::of(&name("www.example.")), rtype::A, 0, false, 0);
+    for (code, n, kept) in [(rcode::NOERROR, 2, 0), (rcode::NXDOMAIN, 0, 1)] {
+        let mut message = answer(code, n, 60);
+        cache.put(&key, &mut message);
+        assert!(message.answers.iter().chain(&message.authorities).all(|record| record.ttl == 30), "{message:?}");
+        assert_eq!(cache.store.len(), kept);
+    }
+}
+
+#[test]
+fn no_ttl_of_a_block_is_longer_than_its_caches() {
+    use crate::plugins::tests::ask;
+    let corefile = |cache: &str| {
+        format!(
+            ". {{\n cache {cache}\n hosts /nowhere {{\n 10.0.0.9 a.test\n fallthrough\n }}\n kubernetes cluster.local {{\n ttl 60\n }}\n}}"
+        )
+    };
+    for (cache, question, expected) in [
+        ("30", "a.test. A", "NOERROR\na.test. 30 A 10.0.0.9\n"),
+        ("30", "plain.default.svc.cluster.local. A", "NOERROR\nplain.default.svc.cluster.local. 30 A 10.96.0.3\n"),
+        ("30 test", "plain.default.svc.cluster.local. A", "NOERROR\nplain.default.svc.cluster.local. 60 A 10.96.0.3\n"),
+        ("{\n success 10 7\n}", "a.test. A", "NOERROR\na.test. 7 A 10.0.0.9\n"),
+        ("", "a.test. A", "NOERROR\na.test. 3600 A 10.0.0.9\n"),
+    ] {
+        assert_eq!(ask(&corefile(cache), question), expected, "cache {cache}");
     }
 }
 
