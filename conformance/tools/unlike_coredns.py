@@ -70,7 +70,7 @@ TTLS = {1, 5, 10, 30, 60, 100, 120, 300, 3600}
 
 def as_told(made, q, o):
     """Whether all TTLs are such that somebody has said so: the Corefile, or the upstream."""
-    said = {int(n) for line in re.findall(r"ttl .*", made.text) for n in re.findall(r"\d+", line)} | ({17} if "RD_TTL" in made.text else set())
+    said = {int(n) for line in re.findall(r"(?:ttl|cache|success|denial) .*", made.text) for n in re.findall(r"\d+", line)} | ({17} if "RD_TTL" in made.text else set())
     rewritten = {0, 20, 7} if "rewrite ttl" in made.text else set()
     allowed = TTLS | said | rewritten | ({0} if "ttl0" in q["qname"].lower() else set())
     return all(ttl in allowed or ttl > 0 and ttl + 1 in allowed for ttl in ttls(o))
@@ -575,6 +575,7 @@ REFUSED = [
     ("`autopath` reads what `kubernetes`", "autopath needs what it reads"),
     ("expected `{` after", "a zone without a block is told"),
     ("is no network such as", "what stands beside a `*` is read as well"),
+    ("stands where a zone should", "a block without a zone is told"),
     ("is never closed", "a block that is never closed is told"),
     ("is for all addresses in one block", "a port is listened to on all addresses or on some, not on both"),
     ("`}` stands where a directive should begin", "a brace that closes nothing is told"),
