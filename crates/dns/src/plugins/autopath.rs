@@ -14,7 +14,7 @@ use crate::plugins::kubernetes::Kubernetes;
 use crate::plugins::scope::{longest, zones_or};
 use crate::server::chain::{Answering, Next, Plugin, Request};
 use crate::server::is_transfer;
-use crate::wire::message::Record;
+use crate::wire::message::{Message, Record};
 use crate::wire::{rcode, rtype};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,15 +111,14 @@ impl Plugin for Autopath {
                 return next.run(request).await;
             };
             let first = next.run(request).await;
-            if first.rcode != rcode::NXDOMAIN || base.is_empty() {
+            if !goes_on(&first) || base.is_empty() {
                 return first;
             }
             for domain in &list[1..] {
                 let Some(name) = domain.prefixed(&base) else { continue };
                 let further = request.renamed(name.clone());
                 let mut found = next.whole(&further).await;
-                // What cannot be asked about says nothing of the names behind it.
-                if [rcode::NXDOMAIN, rcode::REFUSED].contains(&found.rcode) {
+                if goes_on(&found) {
                     continue;
                 }
                 let ttl = found.answers.iter().map(|record| record.ttl).min().unwrap_or_default();
@@ -136,9 +135,44 @@ impl Plugin for Autopath {
     }
 }
 
+/// Whether the search goes on behind an answer: there is no such name, or a plugin here failed, which says nothing of the names behind it.
+/// What an upstream says of a name holds, be it that it failed.
+fn goes_on(answer: &Message) -> bool {
+    let of_upstream = answer.upstream.is_some() || ["cache", "forward"].contains(&answer.by);
+    let failed = [rcode::SERVFAIL, rcode::REFUSED].contains(&answer.rcode) && !of_upstream && answer.error.is_none();
+    answer.rcode == rcode::NXDOMAIN || failed
+}
+
 /// The last `search` line's domains.
 fn domains(resolv_conf: &str) -> Vec<Name> {
     let mut lines = resolv_conf.lines().filter_map(|line| line.trim().strip_prefix("search"));
     let last = lines.rfind(|rest| rest.starts_with(char::is_whitespace)).unwrap_or_default();
     last.split_whitespace().filter_map(|domain| Name::parse(domain).ok()).filter(|domain| !domain.is_root()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::plugins::tests::ask;
+
+    #[test]
+    fn a_failure_of_this_server_ends_no_search() {
+        let corefile = ". {
+            autopath @kubernetes
+            template IN A svc.cluster.local {
+                match ^web[.]test[.]svc[.]
+                rcode SERVFAIL
+                fallthrough
+            }
+            template IN A test {
+                answer \"{{ .Name }} 60 IN A 192.0.2.1\"
+            }
+            kubernetes cluster.local {
+                pods verified
+            }
+        }";
+        assert_eq!(
+            ask(corefile, "web.test.dev.svc.cluster.local. A"),
+            "NOERROR\nweb.test.dev.svc.cluster.local. 60 CNAME web.test.\nweb.test. 60 A 192.0.2.1\n"
+        );
+    }
 }
