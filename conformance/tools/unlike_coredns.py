@@ -189,7 +189,8 @@ def other_types_at_a_name(made, q, peer, ours, found):
 def soa_of_nothing(made, q, peer, ours, found):
     name = q["qname"].lower()
     inside = is_reverse(name) or any(name.endswith("." + zone) for zone in [*names(made), "svc.example.org."])
-    beyond = "fallthrough" in made.text and (of_upstream(made, ours) or not ours["answer"] and ours["rcode"] in ("NXDOMAIN", "SERVFAIL"))
+    # Of an upstream's answers the other purposes and questions tell.
+    beyond = "fallthrough" in made.text and (not ours["aa"] and "forward" in made.text or not ours["answer"] and ours["rcode"] in ("NXDOMAIN", "SERVFAIL"))
     return q["qtype"] == "SOA" and inside and peer["rcode"] == "NOERROR" and not peer["answer"] and peer["aa"] and (is_denial(ours) and ours["aa"] or beyond)
 
 
@@ -278,9 +279,11 @@ def below_a_pod(made, q, peer, ours, found):
 def are_those_left(made, q, peer, ours):
     """Whether ours has the PTR records of the peer but for those of hidden namespaces, and of endpoints without a Service."""
     shown = lambda r: ".nobody." not in r[2] and cluster(made).shows(service_of(r[2]).split(".")[-1], made.text)
+    # Into which zone they point is another purpose.
+    inside = lambda rows: sorted(r[2].rsplit(".svc.", 1)[0] for r in rows)
     left = [r for r in plain(peer["answer"]) if shown(r)]
     of_reverse = q["qtype"] == "PTR" and is_reverse(q["qname"]) and len(left) < len(peer["answer"])
-    return of_reverse and left == plain(ours["answer"]) and ours["rcode"] in (("NOERROR",) if left else ("NOERROR", "NXDOMAIN", "SERVFAIL"))
+    return of_reverse and inside(left) == inside(plain(ours["answer"])) and ours["rcode"] in (("NOERROR",) if left else ("NOERROR", "NXDOMAIN", "SERVFAIL"))
 
 
 def orphans(made, q, peer, ours, found):
@@ -347,7 +350,7 @@ def authority_of_the_end(made, q, peer, ours, found):
 
 def size_of_a_rewrite(made, q, peer, ours, found):
     """CoreDNS takes the OPT record that `rewrite edns0` made for the client's."""
-    return "rewrite edns0" in made.text and q["edns"] is None and ours["tc"] and not peer["tc"] and peer["rcode"] == ours["rcode"]
+    return bool(re.search(r"rewrite (\w+ )?edns0", made.text)) and q["edns"] is None and ours["tc"] and not peer["tc"] and peer["rcode"] == ours["rcode"]
 
 
 def labels_of_imports(made, q, peer, ours, found):
@@ -452,12 +455,13 @@ def class_of_the_cache(made, q, peer, ours, found):
 def several_pods(made, q, peer, ours, found):
     pods = [o for o in made.objects if o["kind"] == "Pod" and any(ip["ip"] == q["client"] for ip in o["status"]["podIPs"])]
     unknown = len({o["metadata"]["namespace"] for o in pods}) > 1 or any(o["spec"].get("hostNetwork") for o in pods)
-    return "autopath @" in made.text and unknown and is_denial(ours) and "aa" not in found
+    return "autopath @" in made.text and unknown and is_denial(ours) and ours["aa"]
 
 
-def search_in_the_cache(made, q, peer, ours, found):
-    """CoreDNS's cache keeps what autopath put in front of an answer, and the letter case of who asked first."""
-    kept = "autopath" in made.text and "cache" in made.text and found in (["answer"], ["letter case"])
+def alias_of_a_search(made, q, peer, ours, found):
+    """CoreDNS's autopath puts an alias in front of one that is there; its cache keeps that, and the letter case of who asked first."""
+    alias = any(r[1] == "CNAME" and r[0].lower() == q["qname"].lower() for r in ours["answer"])
+    kept = "autopath" in made.text and (found == ["answer"] and alias or found == ["letter case"] and "cache" in made.text)
     return kept and set(plain(peer["answer"])) == set(plain(ours["answer"])) and len(plain(ours["answer"])) == len(set(plain(ours["answer"])))
 
 
@@ -519,7 +523,7 @@ UNLIKE = [
     (own_address, "the server's own address is the one that was asked"),
     (class_of_the_cache, "classes other than IN are not kept"),
     (several_pods, "who asks from an address of several namespaces has no search list that is known"),
-    (search_in_the_cache, "an alias that a search makes is there once, in the letter case of the question"),
+    (alias_of_a_search, "an alias that a search makes is there once, in the letter case of the question"),
     (end_of_a_search, "a search that ends where nobody can be asked denies what its first name denied"),
     (notify, "an answer to NOTIFY has no flags of the question, whoever gave it"),
     (other_classes, "classes other than IN are an upstream's business, never the cluster's"),
@@ -632,7 +636,7 @@ def purpose_of_metric(family, peer, ours, odd, unlike):
         return "the server's own names are never cached: they are always fresh"
     if odd:
         return "what is answered before any plugin (FORMERR, NOTIMP, BADVERS) is counted as dropped"
-    if family.startswith(("coredns_acl_", "coredns_autopath_")) and without(peer, "server") == without(ours, "server"):
+    if family.startswith(("coredns_acl_", "coredns_autopath_", "coredns_template_")) and without(peer, "server") == without(ours, "server"):
         return "plugins count for all addresses of their block together"
     zones = {zone for labels in peer for zone in re.findall(r'zone="[^,]*', labels)}
     ours = {labels: n for labels, n in ours.items() if zones & set(re.findall(r'zone="[^,]*', labels)) or "zone=" not in labels}
