@@ -63,7 +63,7 @@ fn end_of_term(text: &str) -> Option<usize> {
 
 fn term(text: &str) -> Option<Term> {
     if let Some(open) = text.find('(') {
-        let values = text[open + 1..].strip_suffix(')')?.split(',').map(|value| value.trim().to_owned()).collect();
+        let values = text[open + 1..].strip_suffix(')')?.split(',').map(value).collect::<Option<_>>()?;
         return match text[..open].split_whitespace().collect::<Vec<_>>().as_slice() {
             [name, "in"] => Some(Term::In(key(name)?, values)),
             [name, "notin"] => Some(Term::NotIn(key(name)?, values)),
@@ -71,10 +71,10 @@ fn term(text: &str) -> Option<Term> {
         };
     }
     if let Some((name, value)) = text.split_once("!=") {
-        return Some(Term::NotIn(key(name)?, vec![value.trim().to_owned()]));
+        return Some(Term::NotIn(key(name)?, vec![self::value(value)?]));
     }
     if let Some((name, value)) = text.split_once("==").or_else(|| text.split_once('=')) {
-        return Some(Term::In(key(name)?, vec![value.trim().to_owned()]));
+        return Some(Term::In(key(name)?, vec![self::value(value)?]));
     }
     match text.strip_prefix('!') {
         Some(name) => Some(Term::Absent(key(name)?)),
@@ -87,6 +87,12 @@ fn key(text: &str) -> Option<String> {
     let text = text.trim();
     let fine = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte));
     fine.then(|| text.to_owned())
+}
+
+/// The value of a label; it may be empty.
+fn value(text: &str) -> Option<String> {
+    let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    Some(text.trim().to_owned()).filter(|value| value.len() <= 63 && value.chars().all(known))
 }
 
 #[cfg(test)]
@@ -111,7 +117,7 @@ mod tests {
 
     #[test]
     fn what_is_no_selector_is_refused() {
-        for text in ["", "a in (b", "a in b)", "a like (b)", "=b", "a b"] {
+        for text in ["", "a in (b", "a in b)", "a like (b)", "=b", "a b", "a=b c", "a in (b, c d)", "a=%"] {
             assert!(Selector::parse(text).is_err(), "{text}");
         }
     }
