@@ -45,8 +45,11 @@ impl Rewrite {
         Self { rules: rules.into() }
     }
 
-    /// The question as the plugins behind are to see it, and what to undo. `None`: a rule made a name that is none.
-    fn ask(&self, request: &Request) -> Option<(Request, Vec<Undo<'_>>)> {
+    /// The question as the plugins behind are to see it, and what to undo.
+    ///
+    /// # Errors
+    /// What a rule made of a name, where that is none.
+    fn ask(&self, request: &Request) -> Result<(Request, Vec<Undo<'_>>), String> {
         let mut asked = request.clone();
         let mut undo = Vec::new();
         for rule in &*self.rules {
@@ -55,7 +58,7 @@ impl Rewrite {
             let fits = match &rule.what {
                 What::Name { matcher, to, auto, answers } => match to.of(matcher, name, request) {
                     Some(new) => {
-                        let new = Name::parse(&new).ok()?;
+                        let new = Name::parse(&new).map_err(|_| new)?;
                         let old = std::mem::replace(&mut asked.question.name, new.clone());
                         match (auto, matcher, to) {
                             (true, Matcher::Suffix(from), To::Text(to)) => undo.push(Undo::End { from, to }),
@@ -101,7 +104,7 @@ impl Rewrite {
                 break;
             }
         }
-        Some((asked, undo))
+        Ok((asked, undo))
     }
 
     async fn undo(undo: &[Undo<'_>], asked: &Request, answer: &mut Message, next: Next<'_>) {
@@ -197,9 +200,11 @@ impl Plugin for Rewrite {
 
     fn answer<'a>(&'a self, request: &'a Request, next: Next<'a>) -> Answering<'a> {
         Box::pin(async move {
-            let Some((asked, undo)) = self.ask(request) else {
-                let error = Some("invalid name after rewrite".to_owned());
-                return Message { error, ..request.failed(rcode::SERVFAIL) };
+            let (asked, undo) = match self.ask(request) {
+                Ok(asked) => asked,
+                Err(name) => {
+                    return Message { error: Some(format!("invalid name after rewrite: {name}")), ..request.failed(rcode::SERVFAIL) };
+                }
             };
             let mut answer = next.run(&asked).await;
             Self::undo(&undo, &asked, &mut answer, next).await;
