@@ -339,7 +339,8 @@ def endpoints_outside(made, q, peer, ours, found):
     name = q["qname"].lower()
     outside = "k8s_external" in made.text and name.endswith("svc.example.org.") and n_labels(name) == 6
     service = cluster(made).services.get(tuple(name.split(".")[1:3]))
-    return outside and bool(service) and peer["rcode"] == "NOERROR" and (is_denial(ours) or "fallthrough" in made.text and not ours["answer"] and ours["rcode"] in ("NXDOMAIN", "SERVFAIL"))
+    denial = is_denial(ours) or "rewrite rcode" in made.text and is_nodata(ours)
+    return outside and bool(service) and peer["rcode"] == "NOERROR" and (denial or "fallthrough" in made.text and not ours["answer"] and ours["rcode"] in ("NXDOMAIN", "SERVFAIL"))
 
 
 def authority_of_the_end(made, q, peer, ours, found):
@@ -391,7 +392,7 @@ def end_of_alias(o):
 
 def alias_to_nothing(made, q, peer, ours, found):
     """CoreDNS drops an alias whose target the zone does not have, and has NOERROR for every end of an alias."""
-    followed = q["qtype"] in ("A", "AAAA") or "rewrite cname" in made.text
+    followed = q["qtype"] in ("A", "AAAA") or "rewrite cname" in made.text or "rewrite type" in made.text
     if not followed or not ours["answer"] or ours["answer"][0][1] != "CNAME" or peer["rcode"] != "NOERROR" or any(r[1] == q["qtype"] for r in ours["answer"]):
         return False
     end = end_of_alias(ours)
