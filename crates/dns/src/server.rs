@@ -9,6 +9,7 @@ pub(crate) mod chain;
 pub(crate) mod listener;
 pub(crate) mod live;
 pub(crate) mod metrics;
+pub(crate) mod refresh;
 pub(crate) mod slow;
 pub(crate) mod status;
 pub(crate) mod tcp;
@@ -76,11 +77,6 @@ pub(crate) enum AtOnce {
     Silence,
 }
 
-/// Whether a question asks for a whole zone.
-pub(crate) fn is_transfer(qtype: u16) -> bool {
-    [rtype::AXFR, rtype::IXFR].contains(&qtype)
-}
-
 /// The most specific route of a name.
 pub(crate) fn route_of<'r>(routes: &'r [Route], name: &wire::Folded) -> Option<(usize, &'r Route)> {
     let holds = |route: &&Route| name.above(route.zone.wire(), route.n_labels).is_some();
@@ -110,7 +106,7 @@ pub(crate) fn at_once(routes: &[Route], packet: &[u8], out: &mut [u8], tcp: bool
     if query.qclass != CLASS_IN {
         return (AtOnce::Later, Some(at));
     }
-    let Some(fast) = block.fast.as_ref().filter(|_| !is_transfer(query.qtype)) else { return (AtOnce::Later, Some(at)) };
+    let Some(fast) = block.fast.as_ref().filter(|_| !rtype::is_transfer(query.qtype)) else { return (AtOnce::Later, Some(at)) };
     query.cap(block.max_udp);
     let limit = query.limit(tcp);
     let pass = |plugins: &Range<usize>| block.plugins[plugins.clone()].iter().all(|plugin| plugin.passes(&query));

@@ -41,6 +41,11 @@ pub(crate) mod rtype {
     pub(crate) const IXFR: u16 = 251;
     pub(crate) const AXFR: u16 = 252;
     pub(crate) const ANY: u16 = 255;
+
+    /// Whether a question of this type asks for a whole zone.
+    pub(crate) fn is_transfer(qtype: u16) -> bool {
+        [AXFR, IXFR].contains(&qtype)
+    }
 }
 
 pub(crate) mod rcode {

@@ -13,7 +13,6 @@ use crate::name::Name;
 use crate::plugins::kubernetes::Kubernetes;
 use crate::plugins::scope::{longest, zones_or};
 use crate::server::chain::{Answering, Next, Plugin, Request};
-use crate::server::is_transfer;
 use crate::wire::message::{Message, Record};
 use crate::wire::{rcode, rtype};
 
@@ -104,7 +103,7 @@ impl Plugin for Autopath {
     fn answer<'a>(&'a self, request: &'a Request, next: Next<'a>) -> Answering<'a> {
         Box::pin(async move {
             let question = &request.question;
-            let wanted = !is_transfer(question.qtype) && longest(&self.zones, &question.name).is_some();
+            let wanted = !rtype::is_transfer(question.qtype) && longest(&self.zones, &question.name).is_some();
             let list = if wanted { self.list(request) } else { None };
             let list = list.unwrap_or_default();
             let Some(base) = list.first().and_then(|first| question.name.split(first)).map(<[u8]>::to_vec) else {

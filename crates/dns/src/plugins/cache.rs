@@ -5,7 +5,6 @@
 
 mod cap;
 mod options;
-mod refresh;
 mod store;
 
 use std::ops::Range;
@@ -16,13 +15,10 @@ use std::time::{Duration, Instant};
 pub(crate) use self::cap::Cap;
 pub(crate) use self::options::parse;
 pub use self::options::{Kind, Options, Prefetch, Stale};
-use self::refresh::Refresher;
-pub(crate) use self::refresh::Refreshes;
 pub(crate) use self::store::Store;
 use self::store::{Counts, Stored};
 use crate::name::Name;
 use crate::server::chain::{Answering, NOWHERE, Next, Plugin, Request};
-use crate::server::is_transfer;
 use crate::server::metrics::{CacheMetrics, Metrics};
 use crate::wire::message::Message;
 use crate::wire::{self, Folded, HEADER, MAX_TCP, OPT, Query, RecordAt, flag, rcode, rtype};
@@ -36,9 +32,15 @@ pub(crate) struct Cache {
     metrics: CacheMetrics,
     /// Of answers and of denials.
     counts: [Arc<Counts>; 2],
-    refresher: Refresher,
+    refresher: Box<dyn Refresher>,
     /// `loadbalance`: addresses take turns at standing first.
     rotate: bool,
+}
+
+/// Has a question asked again on the cache's own account.
+pub(crate) trait Refresher: Send + Sync {
+    /// Whether it will be asked.
+    fn ask(&self, request: Request) -> bool;
 }
 
 /// Name, type, block, DO and CD.
@@ -56,7 +58,7 @@ impl Cache {
         block: u32,
         server: &str,
         metrics: &Metrics,
-        refresher: Refresher,
+        refresher: Box<dyn Refresher>,
         rotate: bool,
     ) -> Self {
         let zones = options.zones.iter().map(Name::to_string).collect::<Vec<_>>().join(",");
@@ -268,7 +270,7 @@ impl Plugin for Cache {
 
     fn answer<'a>(&'a self, request: &'a Request, next: Next<'a>) -> Answering<'a> {
         Box::pin(async move {
-            if !self.applies(&request.question.name) || is_transfer(request.question.qtype) {
+            if !self.applies(&request.question.name) || rtype::is_transfer(request.question.qtype) {
                 return next.run(request).await;
             }
             let key = Key::new(&Folded::of(&request.question.name), request.question.qtype, self.block, request.dnssec_ok, request.flags);

@@ -36,10 +36,9 @@ pub(crate) use self::options::parse;
 pub use self::options::{Options, Policy, Target, Transport};
 use self::upstream::Upstream;
 use crate::server::chain::{Answering, Next, Plugin, Request};
-use crate::server::is_transfer;
 use crate::server::metrics::Metrics;
 use crate::wire::message::Message;
-use crate::wire::{rcode, rcode_name};
+use crate::wire::{rcode, rcode_name, rtype};
 
 /// For all tries together: a stub waits 5 s, and is better told of a failure than left to wait.
 const DEADLINE: Duration = Duration::from_secs(4);
@@ -317,7 +316,7 @@ impl Plugin for Forward {
                 return next.run(request).await;
             }
             // A zone takes more messages than one.
-            if is_transfer(request.question.qtype) {
+            if rtype::is_transfer(request.question.qtype) {
                 return request.failed(rcode::REFUSED);
             }
             // Those who wait for another's answer count as well: each holds a task.

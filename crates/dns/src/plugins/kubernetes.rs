@@ -34,7 +34,6 @@ pub(crate) use snapshot::Snapshot;
 use crate::name::Name;
 use crate::plugins::scope::Fallthrough;
 use crate::server::chain::{Answering, Next, Plugin, Request};
-use crate::server::is_transfer;
 use crate::wire::message::{Message, Record};
 use crate::wire::{MAX_TCP, Query, flag, rcode, rtype};
 
@@ -153,7 +152,7 @@ impl Plugin for Kubernetes {
         Box::pin(async move {
             match self.at_once(request) {
                 // `transfer` stands in front, where there is one.
-                Reached::Answer(_) if is_transfer(request.question.qtype) => request.failed(rcode::REFUSED),
+                Reached::Answer(_) if rtype::is_transfer(request.question.qtype) => request.failed(rcode::REFUSED),
                 Reached::Answer(answer) => answer,
                 Reached::Alias(target) => self.follow(request, target, &next).await,
                 Reached::Next => next.run(request).await,

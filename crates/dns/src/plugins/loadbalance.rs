@@ -16,7 +16,6 @@ use ipnet::IpNet;
 use self::weights::Weights;
 use crate::config::directive::{Directive, Mistakes};
 use crate::server::chain::{Answering, Next, Plugin, Request};
-use crate::server::is_transfer;
 use crate::wire::message::{Message, Record};
 use crate::wire::{Query, rcode, rtype};
 
@@ -157,7 +156,7 @@ impl Plugin for Loadbalance {
 
     fn answer<'a>(&'a self, request: &'a Request, next: Next<'a>) -> Answering<'a> {
         // The order of a transfer means something.
-        if is_transfer(request.question.qtype) {
+        if rtype::is_transfer(request.question.qtype) {
             return next.run(request);
         }
         Box::pin(async move {

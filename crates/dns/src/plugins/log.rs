@@ -16,7 +16,6 @@ use runtime::time::Rfc3339Nanos;
 use crate::config::directive::{Directive, Mistakes};
 use crate::name::Name;
 use crate::server::chain::Request;
-use crate::server::is_transfer;
 use crate::wire::message::{Message, Question};
 use crate::wire::{self, Query, Type, flag, rcode, rcode_name, rtype};
 
@@ -378,7 +377,7 @@ impl Kind {
         let has = |rtype| answer.authorities.iter().any(|record| record.rtype == rtype);
         match (answer.rcode, answer.answers.is_empty()) {
             _ if answer.dropped => Self::OtherError,
-            _ if is_transfer(answer.question.qtype) || query.flags() & flag::OPCODE != 0 => Self::Meta,
+            _ if rtype::is_transfer(answer.question.qtype) || query.flags() & flag::OPCODE != 0 => Self::Meta,
             (rcode::NOERROR, false) => Self::Success,
             (rcode::NOERROR, true) if has(rtype::SOA) => Self::NoData,
             (rcode::NOERROR, true) if has(rtype::NS) => Self::Delegation,

@@ -17,7 +17,6 @@ use crate::plugins::k8s_external::External;
 use crate::plugins::kubernetes::{self, Kubernetes, Snapshot, endpoint_labels, name_servers};
 use crate::plugins::scope::{longest, zones_or};
 use crate::server::chain::{Answering, Next, Plugin, Request};
-use crate::server::is_transfer;
 use crate::wire::message::{Message, Record};
 use crate::wire::{Query, rcode, rtype};
 
@@ -274,14 +273,14 @@ impl Plugin for Transfer {
     }
 
     fn answer<'a>(&'a self, request: &'a Request, next: Next<'a>) -> Answering<'a> {
-        match is_transfer(request.question.qtype).then(|| self.zone(request)).flatten() {
+        match rtype::is_transfer(request.question.qtype).then(|| self.zone(request)).flatten() {
             Some(answer) => Box::pin(std::future::ready(answer)),
             None => next.run(request),
         }
     }
 
     fn passes(&self, query: &Query<'_>) -> bool {
-        !is_transfer(query.qtype)
+        !rtype::is_transfer(query.qtype)
     }
 }
 

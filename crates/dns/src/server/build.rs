@@ -6,13 +6,14 @@ use std::sync::{Arc, Weak};
 
 use super::chain::Plugin;
 use super::metrics::Metrics;
+use super::refresh::Refreshes;
 use super::{Block, Fast, Route};
 use crate::config::{Corefile, ServerBlock};
 use crate::name::Name;
 use crate::plugins::Spec;
 use crate::plugins::acl::Acl;
 use crate::plugins::autopath::Autopath;
-use crate::plugins::cache::{Cache, Cap, Refreshes, Store};
+use crate::plugins::cache::{Cache, Cap, Store};
 use crate::plugins::errors::Errors;
 use crate::plugins::forward::{self, Forward, Guard};
 use crate::plugins::hosts::Hosts;

@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::chain::{Next, Request};
 use super::metrics::{Asked, Metrics, Transport};
-use super::{Route, Routes, is_transfer, route_of};
+use super::{Route, Routes, route_of};
 use crate::plugins::log::{Kind, Noted, Replied};
 use crate::plugins::transfer;
 use crate::wire::message::{Message, Question};
@@ -106,7 +106,7 @@ pub(crate) async fn answer(
     let limit = query.limit(tcp);
     let replies = match answer {
         answer if answer.dropped => Vec::new(),
-        answer if is_transfer(query.qtype) => transfer::messages(answer).map(|part| finish(part, query, limit)).collect(),
+        answer if rtype::is_transfer(query.qtype) => transfer::messages(answer).map(|part| finish(part, query, limit)).collect(),
         answer => vec![finish(answer, query, limit)],
     };
     let transport = Transport { tcp, v6: request.client.is_ipv6() };

@@ -18,8 +18,8 @@ use tracing::{debug, warn};
 
 use super::chain::NOWHERE;
 use super::metrics::{Metrics, Transport, asked};
-use super::{AtOnce, Routes, at_once, is_transfer, slow};
-use crate::wire::{self, MAX_TCP, Query};
+use super::{AtOnce, Routes, at_once, slow};
+use crate::wire::{self, MAX_TCP, Query, rtype};
 
 /// Connections of all listeners; more wait in the backlog, those of a client that has its part already are closed.
 const MAX_CONNECTIONS: usize = 2_048;
@@ -164,7 +164,8 @@ async fn read(
             AtOnce::Silence => return,
             AtOnce::Later => {
                 drop(room);
-                let transfer = if is_transfer(asked(&packet).qtype) { Some(permit(&client.bounds.transfers, 1).await) } else { None };
+                let transfer =
+                    if rtype::is_transfer(asked(&packet).qtype) { Some(permit(&client.bounds.transfers, 1).await) } else { None };
                 let task = client.task().await;
                 let client = client.clone();
                 tokio::spawn(async move {

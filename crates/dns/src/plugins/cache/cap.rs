@@ -6,9 +6,8 @@ use crate::name::Name;
 use crate::plugins::Spec;
 use crate::plugins::scope::zones_or;
 use crate::server::chain::{Answering, Next, Plugin, Request};
-use crate::server::is_transfer;
 use crate::wire::message::Message;
-use crate::wire::{Query, flag};
+use crate::wire::{Query, flag, rtype};
 
 /// Stands in front of what answers for the block itself.
 pub(crate) struct Cap {
@@ -65,7 +64,7 @@ impl Plugin for Cap {
 
     fn answer<'a>(&'a self, request: &'a Request, next: Next<'a>) -> Answering<'a> {
         let question = &request.question;
-        if is_transfer(question.qtype) || !self.zones.iter().any(|zone| question.name.is_under(zone)) {
+        if rtype::is_transfer(question.qtype) || !self.zones.iter().any(|zone| question.name.is_under(zone)) {
             return next.run(request);
         }
         Box::pin(async move {

@@ -9,8 +9,16 @@ fn cache(options: &str) -> Cache {
     let corefile = crate::config::Corefile::parse(&format!(". {{\n cache {options}\n}}")).expect("a Corefile");
     let Some(crate::plugins::Spec::Cache(options)) = corefile.blocks[0].plugins.first().cloned() else { panic!("a cache") };
     let metrics = Metrics::new(&runtime::Registry::default());
-    let refresher = Refreshes::nowhere().of(&std::sync::Weak::new(), 0);
-    Cache::new(options, Arc::new(Store::new()), 0, "dns://:53", &metrics, refresher, false)
+    Cache::new(options, Arc::new(Store::new()), 0, "dns://:53", &metrics, Box::new(Nobody), false)
+}
+
+/// Asks nothing.
+struct Nobody;
+
+impl Refresher for Nobody {
+    fn ask(&self, _request: Request) -> bool {
+        false
+    }
 }
 
 /// An answer to `www.example. A`: address records or a denial, with this TTL.

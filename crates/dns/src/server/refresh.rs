@@ -1,4 +1,4 @@
-//! Answers that a cache asks for on its own account: before one that is much asked for runs out, and behind one that was served stale.
+//! Questions that a cache has on its own account: before an answer that is much asked for runs out, and behind one that was served stale.
 //!
 //! They go by a bounded queue to tasks of their own; where that is full, the next who asks tries again.
 
@@ -6,8 +6,9 @@ use std::sync::{Arc, Weak};
 
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::server::Block;
-use crate::server::chain::{Next, Request};
+use super::Block;
+use super::chain::{Next, Request};
+use crate::plugins::cache::Refresher;
 
 /// Questions that wait, and that are asked at once.
 const MAX_WAITING: usize = 1_024;
@@ -16,11 +17,10 @@ const MAX_TASKS: usize = 64;
 #[derive(Clone)]
 pub(crate) struct Refreshes(mpsc::Sender<Refresh>);
 
-/// The queue of one cache.
-pub(crate) struct Refresher {
+/// The queue as one cache sees it.
+struct OfCache {
     queue: mpsc::Sender<Refresh>,
     block: Weak<Block>,
-    /// The cache's place among the block's plugins.
     at: usize,
 }
 
@@ -52,14 +52,14 @@ impl Refreshes {
         Self(mpsc::channel(1).0)
     }
 
-    pub(crate) fn of(&self, block: &Weak<Block>, at: usize) -> Refresher {
-        Refresher { queue: self.0.clone(), block: block.clone(), at }
+    /// For the cache at this place among the block's plugins.
+    pub(crate) fn of(&self, block: &Weak<Block>, at: usize) -> Box<dyn Refresher> {
+        Box::new(OfCache { queue: self.0.clone(), block: block.clone(), at })
     }
 }
 
-impl Refresher {
-    /// Whether the question will be asked.
-    pub(crate) fn ask(&self, request: Request) -> bool {
+impl Refresher for OfCache {
+    fn ask(&self, request: Request) -> bool {
         let request = Request { refresh: true, ..request };
         self.queue.try_send(Refresh { block: self.block.clone(), at: self.at, request }).is_ok()
     }
