@@ -11,7 +11,7 @@ use crate::config::directive::{Directive, Mistakes};
 use crate::name::Name;
 use crate::plugins::kubernetes::Kubernetes;
 use crate::plugins::scope::{longest, zones_or};
-use crate::server::chain::Request;
+use crate::server::chain::{Known, Request};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -31,9 +31,7 @@ pub(crate) struct Metadata {
     kubernetes: Option<Arc<Kubernetes>>,
 }
 
-/// What is known of one question, as it came in.
-#[derive(Clone)]
-pub(crate) struct Known {
+struct OfQuestion {
     request: Box<Request>,
     kubernetes: Option<Arc<Kubernetes>>,
 }
@@ -43,20 +41,19 @@ impl Metadata {
         Self { zones: zones_or(&options.zones, block), kubernetes }
     }
 
-    pub(crate) fn of(&self, request: &Request) -> Arc<Known> {
+    pub(crate) fn of(&self, request: &Request) -> Arc<dyn Known> {
         let told = longest(&self.zones, &request.question.name).is_some();
-        Arc::new(Known { request: Box::new(request.clone()), kubernetes: self.kubernetes.clone().filter(|_| told) })
+        Arc::new(OfQuestion { request: Box::new(request.clone()), kubernetes: self.kubernetes.clone().filter(|_| told) })
     }
 }
 
-impl Known {
-    /// What stands behind a label such as `kubernetes/service`; `None` where nobody tells it.
-    pub(crate) fn value(&self, label: &str) -> Option<String> {
+impl Known for OfQuestion {
+    fn value(&self, label: &str) -> Option<String> {
         self.kubernetes.as_ref()?.metadata(label.strip_prefix("kubernetes/")?, &self.request)
     }
 }
 
-impl fmt::Debug for Known {
+impl fmt::Debug for OfQuestion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.request.question, f)
     }

@@ -1,5 +1,6 @@
 //! The plugins of one block, one behind the other: each answers, or asks the next.
 
+use std::fmt;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
@@ -7,7 +8,6 @@ use std::sync::Arc;
 
 use super::{Route, route_of};
 use crate::name::Name;
-use crate::plugins::metadata::Known;
 use crate::wire::message::{Message, Question};
 use crate::wire::{self, CLASS_IN, Folded, MAX_TCP, MIN_UDP, Query, flag, rcode, rtype};
 
@@ -57,7 +57,13 @@ pub(crate) struct Request {
     /// The serial in the authority section of an IXFR question.
     pub(crate) serial: Option<u32>,
     /// Of the question that came in; there with `metadata`.
-    pub(crate) metadata: Option<Arc<Known>>,
+    pub(crate) metadata: Option<Arc<dyn Known>>,
+}
+
+/// What is known of one question, as it came in (`metadata`).
+pub(crate) trait Known: fmt::Debug + Send + Sync {
+    /// What stands behind a label such as `kubernetes/service`; `None` where nobody tells it.
+    fn value(&self, label: &str) -> Option<String>;
 }
 
 /// The plugins behind the current one.
