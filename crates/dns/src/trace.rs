@@ -327,6 +327,24 @@ mod tests {
     }
 
     #[test]
+    fn why_a_step_of_a_list_is_left_to_the_client_is_told() {
+        let corefile = |pods| {
+            Corefile::parse(&format!(". {{\n rutter {{\n search-completion\n }}\n kubernetes cluster.local {{\n pods {pods}\n }}\n}}"))
+        };
+        for (address, pods, told) in [
+            ("127.0.0.1", "insecure", Some("127.0.0.1 is not taken to walk a search list: it is this machine's own")),
+            ("10.2.0.9", "verified", Some("10.2.0.9 is not taken to walk a search list: no pod of this namespace is known there")),
+            ("10.2.0.1", "verified", None),
+        ] {
+            let asker = Asker { address: address.parse().expect("address"), namespace: None };
+            let name = "web.default.dev.svc.cluster.local";
+            let trace = trace(&corefile(pods).expect("a Corefile"), &Arc::new(names(CLUSTER)), name, "A", &asker).expect("a question");
+            let why = trace.steps.iter().find_map(|step| step.what.strip_prefix("rutter: ").filter(|what| what.contains(address)));
+            assert_eq!(why, told, "{pods}");
+        }
+    }
+
+    #[test]
     fn what_a_plugin_does_is_seen() {
         let corefile = "example. {
     hosts /nowhere {

@@ -29,7 +29,7 @@ pub(crate) use lookup::{Outcome, name_servers, reversed, reversed_wire};
 pub use options::{Api, Options, Pods, Tls};
 pub(crate) use options::{parse, ttl};
 pub use selector::Selector;
-pub(crate) use snapshot::Snapshot;
+pub(crate) use snapshot::{Key, Snapshot};
 
 use crate::name::Name;
 use crate::plugins::scope::Fallthrough;

@@ -28,6 +28,11 @@ pub(crate) trait Plugin: Send + Sync {
     fn passes(&self, _query: &Query<'_>) -> bool {
         false
     }
+
+    /// Why it lets a question go by that it would answer others, for whoever follows one.
+    fn why_not(&self, _request: &Request) -> Option<String> {
+        None
+    }
 }
 
 pub(crate) type Answering<'a> = Pin<Box<dyn Future<Output = Message> + Send + 'a>>;

@@ -213,6 +213,9 @@ impl Watched {
         if self.behind == Some("rewrite") && log.seen().before.as_ref() != Some(question) {
             log.say(format!("rewrite: {} {} is asked in its place", question.name, Type(question.qtype)));
         }
+        if let Some(why) = self.plugin.why_not(request) {
+            log.say(format!("{}: {why}", self.name()));
+        }
         match self.name() {
             "rewrite" => log.seen().before = Some(question.clone()),
             "autopath" => log.say("autopath: a pod's search list is walked here, if the name ends in its first domain"),

@@ -17,7 +17,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
 use crate::name::Name;
-use crate::plugins::kubernetes::{Kubernetes, Pods};
+use crate::plugins::kubernetes::{Key, Kubernetes, Pods};
 use crate::server::chain::{Answering, Next, Plugin, Request};
 use crate::wire::message::{Message, Record};
 use crate::wire::{Folded, Query, rcode, rtype};
@@ -68,16 +68,17 @@ impl Search {
         list
     }
 
-    /// Whether this client has the search list of the name's namespace, as far as that is known.
-    fn is_for(&self, client: IpAddr, name: &Folded) -> bool {
-        if client.is_loopback() || self.kubernetes.zones.local.contains(&client) {
-            return false;
-        }
+    /// Why this client does not have the search list of the name's namespace; `None` where it does, as far as that is known.
+    fn is_not_for(&self, client: IpAddr, name: &Folded) -> Option<&'static str> {
         let zones = &self.kubernetes.zones;
-        let Some(above) = name.above(zones.primary.wire(), zones.primary.n_labels()).filter(|above| *above >= 2) else { return false };
+        if client.is_loopback() || zones.local.contains(&client) {
+            return Some("it is this machine's own");
+        }
+        let above = name.above(zones.primary.wire(), zones.primary.n_labels()).unwrap_or_default();
         let knows_pods = zones.options.pods == Pods::Verified || zones.options.own_pods;
         let snapshot = self.kubernetes.current.load();
-        !knows_pods || snapshot.namespace_of_pod(client).is_some_and(|namespace| **namespace == *name.between(above - 2, above - 1))
+        let is_its = |namespace: &Key| above >= 2 && **namespace == *name.between(above - 2, above - 1);
+        (knows_pods && !snapshot.namespace_of_pod(client).is_some_and(is_its)).then_some("no pod of this namespace is known there")
     }
 }
 
@@ -104,7 +105,7 @@ impl Plugin for Search {
             let question = &request.question;
             let folded = Folded::of(&question.name);
             let expanded = self.expanded(&folded, question.qtype).filter(|_| request.depth == 0);
-            let Some(n_labels) = expanded.filter(|_| self.is_for(request.client.ip().to_canonical(), &folded)) else {
+            let Some(n_labels) = expanded.filter(|_| self.is_not_for(request.client.ip().to_canonical(), &folded).is_none()) else {
                 return next.run(request).await;
             };
             for name in self.list(&question.name, n_labels, |name| next.has_zone(name)) {
@@ -124,6 +125,12 @@ impl Plugin for Search {
 
     fn passes(&self, query: &Query<'_>) -> bool {
         self.expanded(&query.name, query.qtype).is_none()
+    }
+
+    fn why_not(&self, request: &Request) -> Option<String> {
+        let (folded, client) = (Folded::of(&request.question.name), request.client.ip().to_canonical());
+        self.expanded(&folded, request.question.qtype).filter(|_| request.depth == 0)?;
+        self.is_not_for(client, &folded).map(|why| format!("{client} is not taken to walk a search list: {why}"))
     }
 }
 
