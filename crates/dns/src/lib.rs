@@ -46,6 +46,8 @@ pub struct Config {
 pub struct Inputs {
     /// The names; a view of revision 0 says that nothing is known yet.
     pub names: watch::Receiver<Arc<NameView>>,
+    /// What is known of them before all are: answered from once `startup_timeout` has passed, with nothing denied.
+    pub early: Option<watch::Receiver<Arc<NameView>>>,
     /// The revision that a proxy in this process has put into the kernel: new ClusterIP names wait for it.
     pub applied: Option<watch::Receiver<Revision>>,
     /// Whether the names are up to date, as far as their source knows. While they are not, `/ready` says no and everything is
@@ -105,7 +107,7 @@ pub fn start(
     drain: Drain,
     registry: Registry,
 ) -> Result<Running, Error> {
-    start_with(config, Inputs { names, applied, fresh: None, feed: None }, drain, registry)
+    start_with(config, Inputs { names, early: None, applied, fresh: None, feed: None }, drain, registry)
 }
 
 /// Binds everything, then answers as soon as the first names are known (or the Corefile's `startup_timeout` has passed). Must be

@@ -84,7 +84,7 @@ impl Subject {
         let (fresh, freshness) = watch::channel(true);
         let (trigger, drain) = runtime::drain::channel();
         let registry = Registry::default();
-        let inputs = dns::Inputs { names: views, applied: None, fresh: Some(freshness), feed: Some(feed.clone()) };
+        let inputs = dns::Inputs { names: views, early: None, applied: None, fresh: Some(freshness), feed: Some(feed.clone()) };
         let running = dns::start_with(dns::Config { corefile, listen: Vec::new() }, inputs, drain, registry.clone()).expect("started");
         Self { folder, registry, running, fresh, feed, trigger }
     }

@@ -75,6 +75,7 @@ impl App {
         let flagged = !config.listen.is_empty();
         let inputs = dns::Inputs {
             names: self.source.names.clone(),
+            early: Some(self.source.early_names.clone()),
             applied: self.applied.clone(),
             fresh: Some(self.freshness()),
             feed: Some(Arc::new(feed)),

@@ -52,6 +52,8 @@ pub struct Config {
 pub struct Running {
     pub node: watch::Receiver<Arc<NodeView>>,
     pub names: watch::Receiver<Arc<NameView>>,
+    /// The names that are known before all are: not told any more once `names` are out.
+    pub early_names: watch::Receiver<Arc<NameView>>,
     pub routes: watch::Receiver<Arc<RouteView>>,
     pub issues: watch::Receiver<Arc<Issues>>,
     pub inspector: Inspector,
@@ -108,6 +110,7 @@ pub async fn start(config: impl Into<Config>, origin: Origin, ready: Pending, dr
     let (asks, asked) = mpsc::channel(QUEUE);
     let (reports, reported) = mpsc::channel(QUEUE);
     let (outlets, node, names, routes, issues) = task::outlets();
+    let early_names = outlets.early_names.subscribe();
     let requests = client::Metrics::new(registry);
     let (told, client) = match origin {
         Origin::Files(path) => (files::follow(path, config.model.want, drain.clone()).await?, None),
@@ -128,7 +131,7 @@ pub async fn start(config: impl Into<Config>, origin: Origin, ready: Pending, dr
     let metrics = task::Metrics::new(registry);
     let task = Task { model: Model::new(config.model), told, asks: asked, reports: reported, outlets, listings, statuses, metrics, drain };
     tokio::spawn(task.run(ready));
-    Ok(Running { node, names, routes, issues, inspector: Inspector { asks }, reports, staleness, demand, requests })
+    Ok(Running { node, names, early_names, routes, issues, inspector: Inspector { asks }, reports, staleness, demand, requests })
 }
 
 // === impl Config ===

@@ -69,6 +69,7 @@ struct Awaited {
 pub(crate) struct Outlets {
     node: watch::Sender<Arc<NodeView>>,
     names: watch::Sender<Arc<NameView>>,
+    pub(crate) early_names: watch::Sender<Arc<NameView>>,
     routes: watch::Sender<Arc<RouteView>>,
     issues: watch::Sender<Arc<Issues>>,
 }
@@ -103,7 +104,7 @@ pub(crate) fn outlets() -> Receivers {
     let (names, names_out) = watch::channel(Arc::default());
     let (routes, routes_out) = watch::channel(Arc::default());
     let (issues, issues_out) = watch::channel(Arc::default());
-    (Outlets { node, names, routes, issues }, node_out, names_out, routes_out, issues_out)
+    (Outlets { node, names, early_names: watch::Sender::default(), routes, issues }, node_out, names_out, routes_out, issues_out)
 }
 
 /// Everything that the task is connected to.
@@ -167,6 +168,7 @@ impl Task {
                 listed.iter().for_each(|listed| awaited.note(listed));
             }
             if awaited.as_ref().is_some_and(|awaited| !awaited.is_over(&self.model, &self.told)) {
+                self.outlets.early_names.send_replace(views.names.clone());
                 continue;
             }
             let has_new_issues = match awaited.take() {

@@ -286,6 +286,7 @@ impl Server {
                     options: followed.options.clone(),
                     current: followed.current.clone(),
                     names: self.inputs.names.clone(),
+                    early: self.inputs.early.clone(),
                     applied: self.inputs.applied.clone(),
                     metrics: self.metrics.clone(),
                     ready: Some(filled.register("kubernetes")),

@@ -128,7 +128,7 @@ async fn serve_alone(corefile: Corefile, listen: Vec<SocketAddr>, objects: Objec
     let (trigger, drain) = runtime::drain::channel();
     let registry = Registry::default();
     let (late, names, fresh) = Late::channel(objects, registry.clone());
-    let inputs = dns::Inputs { names, applied: None, fresh: Some(fresh), feed: Some(late.clone()) };
+    let inputs = dns::Inputs { names, early: None, applied: None, fresh: Some(fresh), feed: Some(late.clone()) };
     let running = start_alone(corefile, listen, inputs, drain, registry)?;
     late.tell_corefile(running.corefile.clone());
     running.readiness.wait().await;

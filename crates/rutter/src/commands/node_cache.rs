@@ -74,7 +74,7 @@ async fn serve(told: Told) -> anyhow::Result<()> {
     }
     // The last view is there for ever; nobody sends another.
     let (_, names) = watch::channel(Arc::default());
-    let inputs = dns::Inputs { names, applied: None, fresh: None, feed: Some(Arc::new(Never(NO_API))) };
+    let inputs = dns::Inputs { names, early: None, applied: None, fresh: None, feed: Some(Arc::new(Never(NO_API))) };
     super::dns::start_alone(corefile, Vec::new(), inputs, drain.clone(), Registry::default())?;
     let servers = told.local_ips.iter().map(|ip| SocketAddr::new(*ip, told.port)).collect();
     let pid_file = told.pid_file.clone();

@@ -7,6 +7,7 @@ use super::*;
 struct World {
     batches: mpsc::Sender<Batch>,
     names: watch::Receiver<Arc<NameView>>,
+    early_names: watch::Receiver<Arc<NameView>>,
     issues: watch::Receiver<Arc<Issues>>,
     wanted_secrets: watch::Receiver<View<SecretName, ()>>,
     reports: mpsc::Sender<Report>,
@@ -25,6 +26,7 @@ fn start(missing: &[&'static str], default_certificate: Option<SecretName>) -> W
     let (trigger, drain) = drain::channel();
     let (readiness, registry) = (Readiness::default(), Registry::default());
     let (outlets, _, names, _, issues) = outlets();
+    let early_names = outlets.early_names.subscribe();
     let missing = missing.iter().copied().collect();
     let told = Told { batches: out, missing, wanted_secrets: Some(wanted), demand: None, freshness: Vec::new() };
     let (listings, listed) = watch::channel(Listings::new());
@@ -42,7 +44,7 @@ fn start(missing: &[&'static str], default_certificate: Option<SecretName>) -> W
         drain,
     };
     tokio::spawn(task.run(readiness.register("objects")));
-    World { batches, names, issues, wanted_secrets, reports, listed, readiness, registry, _trigger: trigger }
+    World { batches, names, early_names, issues, wanted_secrets, reports, listed, readiness, registry, _trigger: trigger }
 }
 
 fn namespace(name: &str) -> Change {
@@ -81,6 +83,7 @@ async fn nothing_is_published_before_every_kind_was_listed() {
     world.send(vec![namespace("a")], Some(Listed::Kind("namespaces", Scope::default()))).await;
     world.settled().await;
     assert!(!world.names.has_changed().expect("the task runs"));
+    assert_eq!(world.early_names.borrow().namespaces.iter().count(), 1, "but told as what is known so far");
     assert!(!world.readiness.is_ready());
     world.send(Vec::new(), Some(Listed::Kind("services", Scope::default()))).await;
     world.names.changed().await.expect("a view");

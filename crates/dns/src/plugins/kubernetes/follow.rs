@@ -18,11 +18,15 @@ use crate::server::metrics::Metrics;
 
 /// How long a new name waits for the proxy.
 const PATIENCE: Duration = Duration::from_millis(100);
+/// Between two looks at what is known before all is.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 pub(crate) struct Follower {
     pub(crate) options: Options,
     pub(crate) current: Current,
     pub(crate) names: watch::Receiver<Arc<NameView>>,
+    /// What is known before all is.
+    pub(crate) early: Option<watch::Receiver<Arc<NameView>>>,
     pub(crate) applied: Option<watch::Receiver<Revision>>,
     pub(crate) metrics: Arc<Metrics>,
     /// Dropped with the first snapshot.
@@ -39,6 +43,7 @@ struct Held {
 impl Follower {
     /// Runs until the views end.
     pub(crate) async fn run(mut self) {
+        self.fill().await;
         let mut held: Vec<Held> = Vec::new();
         // What the channel was made with is of revision 0 and says nothing; whatever is sent later counts, be it empty.
         let mut published = false;
@@ -55,6 +60,37 @@ impl Follower {
                 return;
             }
             published = true;
+        }
+    }
+
+    /// Answers from what is known already, if the names take longer than their time: until they are there. Each look at what is known
+    /// takes it up as a whole, so not every change is looked at.
+    async fn fill(&mut self) {
+        let Some(mut early) = self.early.take() else { return };
+        let mut names = self.names.clone();
+        let known = async {
+            if names.borrow().revision == Revision(0) {
+                let _ = names.changed().await;
+            }
+        };
+        let filling = async {
+            // A look ahead of the server, which then answers what has waited for it.
+            tokio::time::sleep(self.options.startup_timeout.saturating_sub(LOOK_EVERY)).await;
+            loop {
+                let view = early.borrow_and_update().clone();
+                let mut next = Snapshot::unsynced();
+                next.patch(&view, &next.changes(&view), &HashSet::new(), &self.options);
+                next.synced = false;
+                self.current.store(Arc::new(next));
+                tokio::time::sleep(LOOK_EVERY).await;
+                if early.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        tokio::select! {
+            () = known => {}
+            () = filling => {}
         }
     }
 

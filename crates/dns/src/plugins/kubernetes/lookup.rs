@@ -92,7 +92,10 @@ impl Zones {
             // What lets a denial be remembered (RFC 2308).
             asking.soa(Section::Authority);
         }
-        let code = if empty && !snapshot.synced && code == rcode::NOERROR { rcode::SERVFAIL } else { code };
+        // Of a Service with addresses of its own it is known which it has.
+        let whole = matches!(&found, Found::Sets(_, entry, _) if entry.kind == Kind::Virtual);
+        let unsure = empty && !snapshot.synced && !whole && code == rcode::NOERROR;
+        let code = if unsure { rcode::SERVFAIL } else { code };
         Outcome::Written(asking.reply.finish(query, code, flag::AA), code)
     }
 

@@ -2,9 +2,10 @@ use super::*;
 use crate::plugins::Spec;
 use crate::plugins::kubernetes::snapshot;
 use crate::plugins::kubernetes::tests::names;
+use crate::server::build::Followed;
 use crate::server::{AtOnce, at_once};
 use crate::wire::message::Message;
-use crate::wire::{MAX_TCP, flag};
+use crate::wire::{MAX_TCP, flag, rcode};
 
 /// A follower whose proxy has applied revision 1, which held `web`.
 fn follower() -> (Follower, watch::Sender<Revision>, NameView) {
@@ -14,7 +15,7 @@ fn follower() -> (Follower, watch::Sender<Revision>, NameView) {
     let (_, views) = watch::channel(Arc::default());
     let metrics = Metrics::new(&runtime::Registry::default());
     let current = Current::new(arc_swap::ArcSwap::from_pointee(Snapshot::unsynced()));
-    let follower = Follower { options, current, names: views, applied: Some(watching), metrics, ready: None };
+    let follower = Follower { options, current, names: views, early: None, applied: Some(watching), metrics, ready: None };
     let view = names("ns default\nsvc default/web 10.96.0.1 http:80/tcp\n");
     follower.take_up(&Arc::new(view.clone()), &mut Vec::new());
     (follower, applied, view)
@@ -111,4 +112,35 @@ fn a_question_behind_a_change_is_answered_with_it_on_both_paths() {
             assert_eq!(answer.answers.iter().map(|record| record.data.clone()).collect::<Vec<_>>(), [vec![10, 1, 0, n]]);
         }
     }
+}
+
+#[tokio::test]
+async fn what_is_known_before_all_is_answered_and_nothing_is_denied() {
+    const SERVICE: &str = "ns default\nsvc default/web 10.96.0.1 http:80/tcp\n";
+    let corefile = crate::config::Corefile::parse(". {\n kubernetes cluster.local\n}").expect("a Corefile");
+    let (routes, mut followed) = crate::server::build::routes_to_look_at(&corefile, Arc::default(), false, None);
+    let Followed { mut options, current } = followed.remove(0);
+    options.startup_timeout = Duration::ZERO;
+    let (names_told, views) = watch::channel(Arc::default());
+    let (_early_told, early) = watch::channel(Arc::new(names(SERVICE)));
+    let metrics = Metrics::new(&runtime::Registry::default());
+    let follower = Follower { options, current, names: views, early: Some(early), applied: None, metrics, ready: None };
+    tokio::spawn(follower.run());
+    let until = async |question: &str, code: u8| {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            let request = crate::plugins::tests::request(question);
+            let answer = crate::server::chain::Next::start(&routes).whole(&request).await;
+            if answer.rcode == code {
+                return answer.answers.len();
+            }
+            assert!(Instant::now() < deadline, "{question}: {} in place of {code}", answer.rcode);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert_eq!(until("web.default.svc.cluster.local. A", rcode::NOERROR).await, 1);
+    assert_eq!(until("web.default.svc.cluster.local. AAAA", rcode::NOERROR).await, 0);
+    until("nobody.default.svc.cluster.local. A", rcode::SERVFAIL).await;
+    names_told.send_replace(Arc::new(names(SERVICE)));
+    until("nobody.default.svc.cluster.local. A", rcode::NXDOMAIN).await;
 }
