@@ -179,6 +179,8 @@ impl Task {
                         self.model.pass_revision();
                     }
                     let has_new_issues = self.outlets.publish_all(&views);
+                    // Held no longer: it shares less with what comes the more that changes.
+                    self.outlets.early_names.send_replace(Arc::default());
                     awaited.ready.done();
                     has_new_issues
                 }

@@ -89,6 +89,7 @@ impl Follower {
             }
         };
         tokio::select! {
+            biased;
             () = known => {}
             () = filling => {}
         }
