@@ -1,7 +1,10 @@
 //! The slow path: a question as a task, through all plugins of its block.
 
+use std::future::poll_fn;
 use std::net::{SocketAddr, UdpSocket};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Instant;
 
 use kernel::udp::{Outbox, Peer};
@@ -13,7 +16,7 @@ use super::{Route, Routes, route_of};
 use crate::plugins::log::{Kind, Noted, Replied};
 use crate::plugins::transfer;
 use crate::wire::message::{Message, Question};
-use crate::wire::{MAX_UDP, OPT, Query, flag, rtype, u16_at};
+use crate::wire::{MAX_UDP, OPT, Query, flag, rcode, rtype, u16_at};
 
 /// Questions that wait for a task; a datagram beyond that is dropped and counted, and its client asks again.
 pub(crate) const MAX_WAITING: usize = 1_024;
@@ -100,7 +103,15 @@ pub(crate) async fn answer(
     let query = &*query;
     let mut request = Request::new(query, ends, tcp);
     request.metadata = block.and_then(|block| block.metadata.as_ref()).map(|metadata| metadata.of(&request));
-    let answer = Next::start(routes).whole(&request).await;
+    // One question that hits a mistake of ours is answered like any other that fails.
+    let mut asking = Next::start(routes).whole(&request);
+    let answer = poll_fn(|context| {
+        catch_unwind(AssertUnwindSafe(|| asking.as_mut().poll(context))).unwrap_or_else(|_| {
+            metrics.panics.inc();
+            Poll::Ready(request.failed(rcode::SERVFAIL))
+        })
+    })
+    .await;
     let (code, by, kind, asked) = (answer.rcode, answer.by, Kind::of(query, &answer), answer.question.clone());
     let upstream = answer.upstream;
     let limit = query.limit(tcp);

@@ -26,6 +26,26 @@ impl Plugin for Silent {
     }
 }
 
+/// A mistake of ours.
+struct Broken;
+
+impl Plugin for Broken {
+    fn name(&self) -> &'static str {
+        "broken"
+    }
+
+    fn answer<'a>(&'a self, _request: &'a Request, _next: Next<'a>) -> Answering<'a> {
+        Box::pin(async { panic!("a mistake, on purpose") })
+    }
+}
+
+/// One block for all names.
+fn routes(plugin: impl Plugin + 'static) -> Vec<Route> {
+    let plugins: Vec<Box<dyn Plugin>> = vec![Box::new(plugin)];
+    let block = Block { plugins, fast: None, logs: Vec::new(), metadata: None, max_udp: None, empty: false, all_classes: false };
+    vec![Route { zone: Name::root(), n_labels: 0, label: ".".into(), server: "dns://:53".into(), block: Arc::new(block) }]
+}
+
 /// A question as it arrives, and the socket that it arrived at.
 fn received() -> (Box<[u8]>, Peer, Arc<UdpSocket>) {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
@@ -42,10 +62,7 @@ fn received() -> (Box<[u8]>, Peer, Arc<UdpSocket>) {
 #[tokio::test]
 async fn a_flood_of_questions_that_nobody_answers_has_so_many_tasks_and_no_more() {
     let n_asked = Arc::new(AtomicUsize::new(0));
-    let plugins: Vec<Box<dyn Plugin>> = vec![Box::new(Silent(n_asked.clone()))];
-    let block = Block { plugins, fast: None, logs: Vec::new(), metadata: None, max_udp: None, empty: false, all_classes: false };
-    let route = Route { zone: Name::root(), n_labels: 0, label: ".".into(), server: "dns://:53".into(), block: Arc::new(block) };
-    let routes: Routes = Arc::new(ArcSwap::from_pointee(vec![route]));
+    let routes: Routes = Arc::new(ArcSwap::from_pointee(routes(Silent(n_asked.clone()))));
     let (later, jobs) = mpsc::channel(MAX_WAITING);
     let running = tokio::spawn(run(jobs, Metrics::new(&Registry::default())));
 
@@ -70,6 +87,15 @@ async fn a_flood_of_questions_that_nobody_answers_has_so_many_tasks_and_no_more(
     }
     assert_eq!(n_asked.load(Ordering::Relaxed), MAX_TASKS);
     running.abort();
+}
+
+#[tokio::test]
+async fn a_mistake_of_ours_fails_one_question_and_is_counted() {
+    let (packet, ..) = received();
+    let metrics = Metrics::new(&Registry::default());
+    let replies = answer(&routes(Broken), &mut Query::parse(&packet).expect("a query"), (NOWHERE, NOWHERE), false, &metrics).await;
+    assert_eq!(replies.iter().map(|reply| reply[3] & 15).collect::<Vec<_>>(), [crate::wire::rcode::SERVFAIL]);
+    assert_eq!(metrics.panics.get(), 1);
 }
 
 #[test]
