@@ -319,8 +319,11 @@ def failures(text, made):
     """The lines of `errors`, each once."""
     # CoreDNS's rewrite says 0 of what failed behind it.
     code = "*" if "rewrite" in made.text else r"\g<0>"
+    # The cache stands in front of what answers for the block there, and behind it here.
+    last = "*" if "cache" in made.text else r"\g<0>"
+    told = lambda line: re.sub(r"plugin/\w+(?=: no next plugin)", last, line)
     plain = lambda line: re.sub(r"^\d+", code, re.sub(r": dns: .*", ": dns: *", re.sub(r"\S+:\d+->", "", line)))
-    return {plain(line) for line in ERROR_LINE.findall(text)}
+    return {plain(told(line)) for line in ERROR_LINE.findall(text)}
 
 
 def counted(page):

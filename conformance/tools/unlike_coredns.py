@@ -152,7 +152,8 @@ def cluster(made):
 def exists(made, name):
     """Whether a name of the cluster may have records at all."""
     special = any(name in ("dns-version." + z, "ns.dns." + z) or name.endswith(".pod." + z) for z in names(made))
-    return special or cluster(made).has(name, names(made)) or name in cluster(made).reversed or name.endswith("svc.example.org.")
+    apex = any("kubernetes" in line and name.rstrip(".") in line.split() for line in made.text.splitlines())
+    return special or apex or cluster(made).has(name, names(made)) or name in cluster(made).reversed or name.endswith("svc.example.org.")
 
 
 # ------------------------------------------------------------------- the purposes --
@@ -633,6 +634,8 @@ def purpose_of_metric(family, peer, ours, odd, unlike):
         return "entries of the Corefile count where there is no file as well"
     if family in METRICS:
         return METRICS[family]
+    if family == "coredns_template_matches_total" and all(without(ours, "server").get(labels, 0) >= n for labels, n in without(peer, "server").items()):
+        return "the server's own answers are never cached: a template makes each anew"
     if family.startswith("coredns_cache_"):
         return "the server's own names are never cached: they are always fresh"
     if odd:
