@@ -85,6 +85,8 @@ enum Found {
     NameServer,
     Empty,
     Nothing,
+    /// Below the label of the name server, where nobody else has a say.
+    Denied,
 }
 
 // === impl External ===
@@ -115,7 +117,7 @@ impl External {
             [] => Found::Empty,
             [only] if *only == apex => Found::Empty,
             [server, last] if *last == apex && *server == b"ns1" => Found::NameServer,
-            [.., last] if *last == apex => Found::Nothing,
+            [.., last] if *last == apex => Found::Denied,
             [.., namespace] if !snapshot.has_namespace(&wire(&[namespace]), &self.kubernetes.zones.options) => Found::Nothing,
             [_] => Found::Empty,
             [below @ .., service, namespace] => {
@@ -371,7 +373,7 @@ impl Plugin for External {
                         answer.answers.push(Record::new(zone.clone(), rtype::NS, self.options.ttl_secs, server.wire().into()));
                     }
                 }
-                Found::Nothing => answer.rcode = if snapshot.synced { rcode::NXDOMAIN } else { rcode::SERVFAIL },
+                Found::Nothing | Found::Denied => answer.rcode = if snapshot.synced { rcode::NXDOMAIN } else { rcode::SERVFAIL },
                 _ => {}
             }
             if answer.answers.is_empty() {
@@ -390,6 +392,14 @@ fn plain(label: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use crate::config::Corefile;
+
+    #[test]
+    fn what_is_not_there_falls_through_but_below_the_name_server() {
+        let corefile = ". {\n kubernetes cluster.local\n k8s_external cluster.local {\n fallthrough\n }\n}";
+        let ask = |question: &str| crate::plugins::tests::ask(corefile, question);
+        assert_eq!(ask("plain.default.svc.cluster.local. A"), "NOERROR\nplain.default.svc.cluster.local. 5 A 10.96.0.3\n");
+        assert!(ask("x.dns.cluster.local. A").starts_with("NXDOMAIN\nauth cluster.local. 5 SOA ns1.dns.cluster.local. "));
+    }
 
     #[test]
     fn a_word_too_many_is_told() {
