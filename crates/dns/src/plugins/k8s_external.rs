@@ -190,11 +190,17 @@ impl External {
             let mut put = |front: &[u8], qtypes: &[u16]| {
                 let rows = self.rows(service, &labels(front).collect::<Vec<_>>());
                 let Some(name) = zone.prefixed(&[front, &entry.key].concat()) else { return };
+                let start = found.len();
                 for qtype in qtypes {
                     let question = Question { name: name.clone(), qtype: *qtype, qclass: CLASS_IN };
                     let mut answer = Message::answer(question, rcode::NOERROR);
                     self.records(&rows, zone, &entry.key, &mut answer);
                     found.extend(answer.answers);
+                }
+                // An alias stands alone, else whoever takes the zone refuses it.
+                if let Some(alias) = found[start..].iter().find(|record| record.rtype == rtype::CNAME).cloned() {
+                    found.truncate(start);
+                    found.push(alias);
                 }
             };
             const OF_HOSTS: &[u16] = &[rtype::A, rtype::AAAA, rtype::SRV];
