@@ -16,6 +16,9 @@ use crate::{Ask, OnDemand};
 
 /// How often staleness is measured, which changes without anything happening.
 const MEASURE_EVERY: Duration = Duration::from_secs(5);
+/// How often it is told what is known before all is. A start that goes well is over by then: whoever holds views while thousands of others
+/// follow pays for it in memory.
+const TELL_EARLY_EVERY: Duration = Duration::from_secs(1);
 
 /// What an origin has to say.
 pub(crate) struct Told {
@@ -131,6 +134,7 @@ impl Task {
         let mut changes: Vec<Change> = Vec::new();
         let mut listed: Vec<Listed> = Vec::new();
         let mut tick = tokio::time::interval(MEASURE_EVERY);
+        let mut early = tokio::time::interval_at(tokio::time::Instant::now() + TELL_EARLY_EVERY, TELL_EARLY_EVERY);
         loop {
             tokio::select! {
                 () = self.drain.started() => return,
@@ -157,6 +161,10 @@ impl Task {
                     self.metrics.measure(&self.told.freshness);
                     continue;
                 }
+                _ = early.tick(), if awaited.is_some() => {
+                    self.outlets.early_names.send_replace(self.model.views().names.clone());
+                    continue;
+                }
             }
             // Whatever else is ready goes into the same step: a burst costs one revision, not a thousand.
             while let Ok(batch) = self.told.batches.try_recv() {
@@ -168,7 +176,6 @@ impl Task {
                 listed.iter().for_each(|listed| awaited.note(listed));
             }
             if awaited.as_ref().is_some_and(|awaited| !awaited.is_over(&self.model, &self.told)) {
-                self.outlets.early_names.send_replace(views.names.clone());
                 continue;
             }
             let has_new_issues = match awaited.take() {

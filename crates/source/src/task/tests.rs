@@ -83,6 +83,7 @@ async fn nothing_is_published_before_every_kind_was_listed() {
     world.send(vec![namespace("a")], Some(Listed::Kind("namespaces", Scope::default()))).await;
     world.settled().await;
     assert!(!world.names.has_changed().expect("the task runs"));
+    world.early_names.changed().await.expect("the task runs");
     assert_eq!(world.early_names.borrow().namespaces.iter().count(), 1, "but told as what is known so far");
     assert!(!world.readiness.is_ready());
     world.send(Vec::new(), Some(Listed::Kind("services", Scope::default()))).await;
