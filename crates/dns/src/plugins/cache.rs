@@ -226,7 +226,8 @@ impl Cache {
     /// How long an answer may be kept where the options do not forbid it; `None` for not at all. A TTL of 0 says so (RFC 1035 section
     /// 3.2.1).
     fn life(&self, answer: &Message) -> Option<(Answer, Duration)> {
-        if answer.flags & flag::TC != 0 {
+        // Where nobody can be asked there is nothing to spare.
+        if answer.flags & flag::TC != 0 || answer.unasked {
             return None;
         }
         let least = |records: &[wire::message::Record]| records.iter().map(|record| record.ttl).min();

@@ -53,6 +53,7 @@ fn how_long_an_answer_is_kept_is_its_own_and_the_options_business() {
         ("", answer(rcode::NOERROR, 0, 86_400), Some(1_800)),
         ("", answer(rcode::SERVFAIL, 0, 60), Some(5)),
         ("", answer(rcode::REFUSED, 0, 60), None),
+        ("", Message { unasked: true, ..answer(rcode::SERVFAIL, 0, 60) }, None),
         ("", Message { flags: flag::QR | flag::TC, ..answer(rcode::NOERROR, 2, 60) }, None),
         ("", Message { authorities: Vec::new(), ..answer(rcode::NXDOMAIN, 0, 60) }, None),
     ] {
