@@ -343,7 +343,7 @@ def endpoints_outside(made, q, peer, ours, found):
     outside = "k8s_external" in made.text and name.endswith("svc.example.org.") and n_labels(name) == 6
     service = cluster(made).services.get(tuple(name.split(".")[1:3]))
     denial = is_denial(ours) or "rewrite rcode" in made.text and is_nodata(ours)
-    return outside and bool(service) and peer["rcode"] == "NOERROR" and (denial or "fallthrough" in made.text and not ours["answer"] and ours["rcode"] in ("NXDOMAIN", "SERVFAIL"))
+    return outside and bool(service) and peer["rcode"] == "NOERROR" and (denial or "fallthrough" in made.text and not ours["answer"] and (ours["rcode"] in ("NXDOMAIN", "SERVFAIL") or of_upstream(made, ours)))
 
 
 def authority_of_the_end(made, q, peer, ours, found):
