@@ -621,8 +621,8 @@ def purpose_of_corefile(peer, said):
 METRICS = {
     "coredns_forward_healthcheck_broken_total": "when an upstream counts as down is a matter of time",
     "coredns_health_request_duration_seconds_count": "how often a server asks itself is a matter of time",
-    "coredns_proxy_conn_cache_hits_total": "UDP questions leave from a fresh port each time, and are no connections",
-    "coredns_proxy_conn_cache_misses_total": "UDP questions leave from a fresh port each time, and are no connections",
+    "coredns_proxy_conn_cache_hits_total": "which port is at hand, and how often it serves, is chance",
+    "coredns_proxy_conn_cache_misses_total": "which port is at hand, and how often it serves, is chance",
     "coredns_proxy_request_duration_seconds_count": "which upstream is asked, and how often, is chance",
 }
 # Counters of what was answered, not of what was asked.

@@ -246,8 +246,13 @@ impl Asking<'_, '_> {
             (Found::Apex, rtype::SOA) => self.soa(Section::Answer),
             (Found::Apex, rtype::NS) => self.name_servers(ttl),
             (Found::NameServer, qtype @ (rtype::A | rtype::AAAA)) => {
-                let all = name_servers(self.zones, self.snapshot).into_iter().flat_map(|(_, addresses)| addresses);
-                let fitting: Vec<IpAddr> = all.filter(|ip| ip.is_ipv4() == (qtype == rtype::A)).collect();
+                let mut fitting: Vec<IpAddr> = Vec::new();
+                // Services of this server may share an address.
+                for ip in name_servers(self.zones, self.snapshot).into_iter().flat_map(|(_, addresses)| addresses) {
+                    if ip.is_ipv4() == (qtype == rtype::A) && !fitting.contains(&ip) {
+                        fitting.push(ip);
+                    }
+                }
                 self.addresses(fitting.iter().copied(), fitting.len());
             }
             (Found::VirtualIp(key), rtype::PTR) => self.answer(rtype::PTR, ttl, &[key, b"\x03svc", self.zones.primary.wire()]),
@@ -381,7 +386,7 @@ impl Asking<'_, '_> {
 pub(crate) fn name_servers(zones: &Zones, snapshot: &Snapshot) -> Vec<(Vec<u8>, Vec<IpAddr>)> {
     let mut servers: Vec<(Vec<u8>, Vec<IpAddr>)> = Vec::new();
     for ip in zones.local.iter().filter(|_| !zones.options.no_endpoints) {
-        for entry in snapshot.with_endpoint(*ip) {
+        for entry in snapshot.with_endpoint(*ip).into_iter().filter(|entry| exposed(zones, snapshot, &entry.key)) {
             let Some(service) = &entry.service else { continue };
             let found = match &service.kind {
                 NamedKind::ClusterIp(ips) => vec![([&*entry.key, b"\x03svc"].concat(), ips.clone())],
