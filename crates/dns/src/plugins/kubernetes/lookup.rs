@@ -386,7 +386,8 @@ impl Asking<'_, '_> {
 pub(crate) fn name_servers(zones: &Zones, snapshot: &Snapshot) -> Vec<(Vec<u8>, Vec<IpAddr>)> {
     let mut servers: Vec<(Vec<u8>, Vec<IpAddr>)> = Vec::new();
     for ip in zones.local.iter().filter(|_| !zones.options.no_endpoints) {
-        for entry in snapshot.with_endpoint(*ip).into_iter().filter(|entry| exposed(zones, snapshot, &entry.key)) {
+        // Also those whose namespace the zone does not show: the server's own Service is one nearly always.
+        for entry in snapshot.with_endpoint(*ip) {
             let Some(service) = &entry.service else { continue };
             let found = match &service.kind {
                 NamedKind::ClusterIp(ips) => vec![([&*entry.key, b"\x03svc"].concat(), ips.clone())],

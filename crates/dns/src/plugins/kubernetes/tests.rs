@@ -518,13 +518,10 @@ fn every_server_behind_a_headless_service_is_named() {
 }
 
 #[test]
-fn a_server_is_told_once_and_never_by_a_hidden_name() {
-    let objects = "ns default\nheadless default/one\n  ep 10.1.0.1 dns:53/udp\nheadless default/two\n  ep 10.1.0.1 dns:53/udp\n\
-                   ns dev\nheadless dev/hidden\n  ep 10.1.0.1 dns:53/udp\n";
-    let answer = |question: &str| answer(". {\n kubernetes cluster.local {\n namespaces default\n }\n}", objects, question).answers;
-    assert_eq!(answer("ns.dns.cluster.local A").len(), 1);
-    let names: Vec<String> = answer("cluster.local NS").iter().map(ToString::to_string).collect();
-    assert!(names.len() == 2 && names.iter().all(|name| name.ends_with(".default.svc.cluster.local.")), "{names:?}");
+fn an_address_that_several_services_of_the_server_share_is_told_once() {
+    let objects = "ns default\nheadless default/one\n  ep 10.1.0.1 dns:53/udp\nheadless default/two\n  ep 10.1.0.1 dns:53/udp\n";
+    let answer = |question: &str| answer(". {\n kubernetes cluster.local\n}", objects, question).answers.len();
+    assert_eq!((answer("ns.dns.cluster.local A"), answer("cluster.local NS")), (1, 2));
 }
 
 #[test]
