@@ -25,11 +25,12 @@ const BATCH: usize = 128;
 /// From so many at once on, more are coming: they may gather while the thread rests, up to half a batch, and share what waking it and
 /// sending their answers costs. Who comes alone, or in a few, is answered at once.
 const CROWD: std::ops::Range<usize> = 4..BATCH / 2;
-/// How long it rests; the kernel adds half as much (timer slack).
+/// How long it rests; the kernel adds 50 us (timer slack).
 const REST: Duration = Duration::from_micros(100);
-/// A rest that gathers fewer was in vain: a few clients waited for it who ask again only when they are answered.
+/// A rest that gathers fewer was in vain: a few clients waited for it who ask again only when they are answered. One may be chance.
 const GATHERED: usize = 16;
-/// Batches without a rest behind one in vain.
+const MAX_VAIN: u32 = 4;
+/// Batches without a rest behind so many in vain.
 const WAKEFUL: u32 = 256;
 /// Larger queries than this are no queries.
 const MAX_QUERY: usize = 4_096;
@@ -111,15 +112,20 @@ impl Loop {
 #[derive(Default)]
 struct Rests {
     rested: bool,
-    /// Batches still to come without a rest.
+    /// Rests in a row that were in vain.
+    n_vain: u32,
+    /// Batches still to come without one.
     wakeful: u32,
 }
 
 impl Rests {
     /// Whether to rest behind a batch of so many.
     fn behind(&mut self, received: usize) -> bool {
-        if self.rested && received < GATHERED {
-            self.wakeful = WAKEFUL;
+        if self.rested {
+            self.n_vain = if received < GATHERED { self.n_vain + 1 } else { 0 };
+        }
+        if self.n_vain == MAX_VAIN {
+            (self.n_vain, self.wakeful) = (0, WAKEFUL);
         }
         self.rested = self.wakeful == 0 && CROWD.contains(&received);
         self.wakeful = self.wakeful.saturating_sub(1);
@@ -136,7 +142,8 @@ mod tests {
         let mut rests = Rests::default();
         assert_eq!([1, 3, BATCH / 2, BATCH].map(|received| rests.behind(received)), [false; 4], "none comes, or all are here");
         assert_eq!([8, 20, 40, 30].map(|received| rests.behind(received)), [true; 4], "each gathers more");
-        assert!(!rests.behind(8), "in vain");
+        assert_eq!([8, 30, 8, 8, 8].map(|received| rests.behind(received)), [true; 5], "now and then in vain");
+        assert!(!rests.behind(8), "four times in a row");
         let without = (1..).take_while(|_| !rests.behind(8)).count();
         assert_eq!(without, WAKEFUL as usize - 1, "it tries again");
     }
