@@ -585,7 +585,6 @@ REFUSED = [
     ("is no network such as", "what stands beside a `*` is read as well"),
     ("stands where a zone should", "a block without a zone is told"),
     ("is never closed", "a block that is never closed is told"),
-    ("is for all addresses in one block", "a port is listened to on all addresses or on some, not on both"),
     ("`}` stands where a directive should begin", "a brace that closes nothing is told"),
     ("takes (one|no) argument|takes no block|takes an interval|one word too many", "words that nobody reads are told"),
     ("`[^`]*\\.\\.[^`]*` has an empty label|label of more than 63", "a zone that is no name is told; CoreDNS leaves it out"),
@@ -597,7 +596,6 @@ REFUSED = [
     ("`log` knows no", "a field that does not exist is told"),
     ("`health_check` takes a duration", "a health check has an interval"),
     ("is already served by the block", "a zone is served once"),
-    ("cannot listen on", "a port is listened to on all addresses or on some, not on both"),
     ("neither seconds nor|no record type|no return code|not a return code", "a mistake is told"),
 ]
 # What CoreDNS says of a Corefile that rutter takes.
